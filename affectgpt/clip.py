@@ -1,0 +1,295 @@
+"""A row of data: one clip, one conversation about it, and what the answer is compared with.
+
+Rows live in JSONL files, one object a line; `docs/data.md` describes every field. `read_clips` is the only parser:
+training, evaluation and `affectgpt data check` all call it, so they refuse the same rows in the same words.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
+
+LEVELS = ("attribute", "expression", "emotion")
+
+TASKS = {
+    "attribute_closed": "label",
+    "attribute_open": "text",
+    "expression_single": "label",
+    "expression_multi": "labels",
+    "emotion_label": "label",
+    "emotion_open": "labels",
+    "valence": "number",
+    "caption": "text",
+    "tree": "tree",
+    "text": "text",
+}
+"""Every task, with the type of its `answer`: a label, a list of labels, a number, free text, or a written tree."""
+
+_ANSWER_TYPES = {
+    "label": "a non-empty string",
+    "labels": "a non-empty list of distinct strings",
+    "number": "a finite number",
+    "text": "a non-empty string",
+    "tree": "a non-empty string holding a written tree",
+}
+MEDIA_FIELDS = ("video", "audio", "face")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    """One row. Media paths are absolute once parsed; `None` means that the row has no such modality.
+
+    `audio` is None where the video's own track is to be used; a row without video and audio is text only.
+    """
+
+    id: str
+    messages: list[dict[str, str]]
+    task: str
+    answer: Any = None
+    video: Path | None = None
+    audio: Path | None = None
+    face: Path | None = None
+    start: float | None = None
+    end: float | None = None
+    subtitle: str | None = None
+    level: str | None = None
+    options: list[str] | None = None
+    group: str | None = None
+    evidence: dict[str, Any] | None = None
+    source: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Whatever an importer or a generator wants to keep; nothing in the project depends on it."""
+    line: int = 0
+    """Line of the file it came from, from 1."""
+
+    @property
+    def prompt(self) -> list[dict[str, str]]:
+        """The conversation without its last turn."""
+        return self.messages[:-1]
+
+    @property
+    def target(self) -> str:
+        """The last turn: what the model learns to say."""
+        return self.messages[-1]["content"]
+
+    @property
+    def has_media(self) -> bool:
+        """Whether there is anything to look at or listen to."""
+        return any(getattr(self, name) is not None for name in MEDIA_FIELDS)
+
+    def to_json(self, folder: Path | None = None) -> dict[str, Any]:
+        """The row as JSON, unset fields left out, media paths relative to `folder`."""
+        row: dict[str, Any] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value is None or value == {} or item.name == "line":
+                continue
+            if isinstance(value, Path):
+                value = Path(os.path.relpath(value, folder)).as_posix() if folder else value.as_posix()
+            row[item.name] = value
+        return row
+
+
+FIELDS = tuple(item.name for item in fields(Clip) if item.name != "line")
+
+
+def write_clips(path: Path, clips: Iterable[Clip]) -> None:
+    """Write rows to a JSONL file whose media paths are relative to its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = path.parent.absolute()
+    with path.open("w", encoding="utf-8") as file:
+        for clip in clips:
+            file.write(json.dumps(clip.to_json(folder), ensure_ascii=False) + "\n")
+
+
+def iterate_json(path: Path) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
+    """Each line of a JSONL file with its number from 1: the object on it, or the problem with it."""
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            try:
+                line = raw.decode("utf-8").strip()
+                row = json.loads(line) if line else None
+            except (ValueError, RecursionError) as error:
+                yield number, Problem(str(path), f"row {number}", "one JSON object in UTF-8", str(error))
+                continue
+            if row is None:
+                continue
+            if isinstance(row, dict):
+                yield number, row
+            else:
+                yield number, Problem(str(path), f"row {number}", "a JSON object", shorten(row))
+
+
+def scan_clips(path: str | Path, media_root: str | Path | None = None) -> tuple[list[Clip], list[Problem]]:
+    """Parse a row file; return the rows that are right and every problem of those that are not.
+
+    Args:
+        path: the JSONL file.
+        media_root: folder that media paths are relative to and may not leave; the file's own folder by default.
+
+    Raises:
+        InputError: `path` is not a file.
+    """
+    path = require_file(path, "a row file", "Make one with 'affectgpt data synthetic' or 'affectgpt data from-csv'.")
+    root = Path(media_root or path.parent).absolute()
+    clips: list[Clip] = []
+    problems: list[Problem] = []
+    seen: dict[str, int] = {}
+    for number, row in iterate_json(path):
+        if isinstance(row, Problem):
+            problems.append(row)
+            continue
+        found = _RowChecker(str(path), number, root)
+        clip = found.parse(row)
+        identifier = row.get("id")
+        if isinstance(identifier, str):
+            if identifier in seen:
+                found.add("id", "a name used once", f"{identifier!r}, also in row {seen[identifier]}")
+            seen.setdefault(identifier, number)
+        if found.problems:
+            problems += found.problems
+        elif clip is not None:
+            clips.append(clip)
+    if not clips and not problems:
+        problems.append(Problem(str(path), "the file", "at least one row", "none"))
+    return clips, problems
+
+
+def read_clips(path: str | Path, media_root: str | Path | None = None) -> list[Clip]:
+    """The rows of a file, all of them right.
+
+    Raises:
+        InputError: with every problem of every row.
+    """
+    clips, problems = scan_clips(path, media_root)
+    if problems:
+        raise InputError(problems, advice=f"List them again with: affectgpt data check {path}")
+    return clips
+
+
+class _RowChecker:
+    """Checks the fields of one row and collects what is wrong."""
+
+    def __init__(self, file: str, number: int, root: Path) -> None:
+        self.file, self.number, self.root = file, number, root
+        self.problems: list[Problem] = []
+
+    def add(self, name: str, expected: str, got: str, fix: str = "") -> None:
+        self.problems.append(Problem(self.file, f"row {self.number}, field '{name}'", expected, got, fix))
+
+    def parse(self, row: dict[str, Any]) -> Clip | None:
+        for name in row:
+            if name not in FIELDS:
+                self.add(name, "a known field", "an unknown one", nearest(name, FIELDS))
+        if not (isinstance(row.get("id"), str) and row["id"]):
+            self.add("id", "a non-empty string", self._got(row, "id"))
+        for name in ("subtitle", "group", "source"):
+            if not isinstance(row.get(name), str | None):
+                self.add(name, "a string", self._got(row, name))
+        for name in ("evidence", "extra"):
+            if not isinstance(row.get(name), dict | None):
+                self.add(name, "an object", self._got(row, name))
+        self._choice(row, "task", TASKS, required=True)
+        self._choice(row, "level", LEVELS)
+        self._span(row)
+        self._messages(row)
+        self._answer(row)
+        media = {name: self._media(row, name) for name in MEDIA_FIELDS}
+        if self.problems:
+            return None
+        given = {name: value for name, value in row.items() if value is not None}
+        return Clip(**{**given, **media}, line=self.number)
+
+    @staticmethod
+    def _got(row: dict[str, Any], name: str) -> str:
+        return shorten(row[name]) if name in row else "nothing"
+
+    def _choice(self, row: dict[str, Any], name: str, known: Iterable[str], required: bool = False) -> None:
+        value = row.get(name)
+        if value is None and not required:
+            return
+        if not isinstance(value, str) or value not in known:
+            self.add(name, f"one of {', '.join(known)}", self._got(row, name), nearest(value, known))
+
+    def _span(self, row: dict[str, Any]) -> None:
+        for name in ("start", "end"):
+            value = row.get(name)
+            if value is not None and not (_is_number(value) and value >= 0):
+                self.add(name, "seconds, 0 or more", self._got(row, name))
+                return
+        if row.get("end") is not None and row["end"] <= (row.get("start") or 0.0):
+            self.add("end", f"more than start ({row.get('start') or 0.0} s)", self._got(row, "end"))
+
+    def _messages(self, row: dict[str, Any]) -> None:
+        messages = row.get("messages")
+        if not isinstance(messages, list) or len(messages) < 2:
+            self.add("messages", "a list of at least two chat turns", self._got(row, "messages"))
+            return
+        for index, turn in enumerate(messages):
+            well_formed = isinstance(turn, dict) and set(turn) == {"role", "content"}
+            if not well_formed or turn["role"] not in ("system", "user", "assistant"):
+                self.add(f"messages[{index}]", "{'role': system | user | assistant, 'content': text}", shorten(turn))
+            elif not isinstance(turn["content"], str) or not turn["content"].strip():
+                self.add(f"messages[{index}].content", "a non-empty string", shorten(turn["content"]))
+        last = messages[-1]
+        if isinstance(last, dict) and last.get("role") in ("system", "user"):
+            self.add(f"messages[{len(messages) - 1}].role", "'assistant': the last turn is the target", last["role"])
+
+    def _answer(self, row: dict[str, Any]) -> None:
+        kind = TASKS.get(row["task"]) if isinstance(row.get("task"), str) else None
+        options = row.get("options")
+        if options is not None and not (_is_label_list(options) and len(options) > 1):
+            self.add("options", "a list of at least two distinct strings", self._got(row, "options"))
+            options = None
+        if kind is None or (row["task"] == "text" and row.get("answer") is None):
+            return
+        answer: Any = row.get("answer")
+        right = {
+            "number": _is_number(answer),
+            "labels": _is_label_list(answer),
+        }.get(kind, isinstance(answer, str) and bool(answer.strip()))
+        if not right:
+            self.add("answer", f"{_ANSWER_TYPES[kind]} (task '{row['task']}')", self._got(row, "answer"))
+        elif options and kind in ("label", "labels"):
+            for label in [answer] if kind == "label" else answer:
+                if label not in options:
+                    self.add("answer", f"one of its options: {', '.join(options)}", label, nearest(label, options))
+
+    def _media(self, row: dict[str, Any], name: str) -> Path | None:
+        value = row.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, str) or not value:
+            self.add(name, "a path", self._got(row, name))
+            return None
+        path = Path(os.path.normpath(self.root / value))
+        if Path(value).is_absolute() or not path.is_relative_to(self.root):
+            self.add(name, f"a path inside {self.root}", value, "Move the file there, or set media_root.")
+        elif not os.path.isfile(path):  # Path.is_file raises on names that are too long
+            self.add(name, "a file", f"{value}, which is not there", f"Looked in {self.root}.")
+        elif not path.resolve().is_relative_to(self.root.resolve()):
+            self.add(name, f"a path inside {self.root}", f"{value}, a link that leaves it", "Copy the file there.")
+        elif name == "face" and path.suffix != ".npy":
+            self.add(name, "an .npy file of aligned crops", value)
+        return path
+
+
+def _is_number(value: object) -> bool:
+    # Compared, not converted: an integer of JSON may be too large for a float.
+    return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
+
+
+def _is_label_list(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(item, str) and item.strip() for item in value)
+        and len(set(value)) == len(value)
+    )

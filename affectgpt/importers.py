@@ -1,0 +1,399 @@
+"""Reads the data files of others as rows: ms-swift and ShareGPT conversations, the MER-Caption CSVs, a CSV of clips.
+
+Every importer returns all rows or raises an InputError that lists every problem of the file. Whether media files exist
+is left to `affectgpt data check`, except in `from_csv`, whose paths are typed by hand.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from affectgpt.clip import LEVELS, TASKS, Clip, iterate_json
+from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
+from affectgpt.prompts import QUESTIONS
+
+KINDS = ("video", "audio", "image")
+AUDIO_SUFFIXES = frozenset({".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"})
+_PLACEHOLDER = re.compile(r"[ \t]*<(video|audio|image)>[ \t]*\n?")
+_QUOTES = " \t'\"\u2018\u2019\u201c\u201d"
+_ROLES = {"human": "user", "gpt": "assistant"}
+
+Row = dict[str, Any]
+
+
+def from_ms_swift(path: str | Path, task: str = "caption", media_root: str | Path | None = None) -> list[Clip]:
+    """Rows of ms-swift's format, which Emo-CFG uses too.
+
+    A row holds `messages`, whose user turns mark media by `<video>` and `<audio>`, and `videos` and `audios`, lists of
+    at most one path; `id` and `source` are kept, everything else goes to `extra`.
+
+    Args:
+        path: JSONL, or a JSON array.
+        task: task of every row; the last turn is its answer, read as the task's type asks.
+        media_root: folder that relative paths start from; the file's own by default.
+
+    Raises:
+        InputError: no such file or task, or rows that are wrong.
+    """
+    return _conversations(path, task, media_root, _messages_of_ms_swift)
+
+
+def from_sharegpt(path: str | Path, task: str = "caption", media_root: str | Path | None = None) -> list[Clip]:
+    """Rows of the ShareGPT format: `conversations` of {from: human | gpt | system, value}, and `video` or `videos`.
+
+    Arguments, the other fields and errors are those of `from_ms_swift`.
+    """
+    return _conversations(path, task, media_root, _messages_of_sharegpt)
+
+
+def from_mer_caption(folder: str | Path, name: str = "mercaptionplus") -> list[Clip]:
+    """The training set of MER2025: an `emotion_open` row for each clip, and a `caption` row where it has a reason.
+
+    Args:
+        folder: holds track2_train_NAME.csv (name, openset); and, if they are there, track3_train_NAME.csv (name,
+            reason), subtitle_chieng.csv (name, english), audio/ and openface_face/. Videos are video/<name>.mp4.
+        name: "mercaptionplus" or "ovmerd".
+
+    Raises:
+        InputError: a file is missing or wrong.
+    """
+    folder = Path(folder).absolute()
+    labels_file, reasons_file = (folder / f"track{track}_train_{name}.csv" for track in (2, 3))
+    require_file(labels_file, "the labels of MER-Caption", "Name the folder that holds it.")
+    problems: list[Problem] = []
+    labels = _table(labels_file, "openset", problems)
+    reasons = _table(reasons_file, "reason", problems) if reasons_file.is_file() else {}
+    subtitle_file = folder / "subtitle_chieng.csv"
+    subtitles = _table(subtitle_file, "english", problems) if subtitle_file.is_file() else {}
+    if problems:
+        raise InputError(problems)
+
+    def row(clip: str, task: str, target: str, answer: str | list[str]) -> Clip:
+        audio, face = folder / "audio" / f"{clip}.wav", folder / "openface_face" / clip / f"{clip}.npy"
+        return Clip(
+            id=f"{clip}/{task}",
+            video=folder / "video" / f"{clip}.mp4",
+            audio=audio if audio.is_file() else None,
+            face=face if face.is_file() else None,
+            subtitle=subtitles.get(clip) or None,
+            messages=_ask(QUESTIONS[task][0], target),
+            task=task,
+            level="emotion",
+            answer=answer,
+            source=name,
+        )
+
+    clips = []
+    for clip, text in labels.items():
+        openset = parse_openset(text)
+        clips.append(row(clip, "emotion_open", ", ".join(openset), openset))
+    clips += [row(clip, "caption", reason, reason) for clip, reason in reasons.items() if reason]
+    return clips
+
+
+def from_csv(
+    path: str | Path,
+    label_column: str,
+    file_column: str = "file",
+    subtitle_column: str | None = None,
+    group_column: str | None = None,
+    media_root: str | Path | None = None,
+) -> list[Clip]:
+    """A CSV of clips with one label each, as `emotion_label` rows; their options are the labels found, sorted.
+
+    Args:
+        path: CSV in UTF-8 with a header.
+        label_column: holds the label.
+        file_column: holds the path of a video or sound file, relative to `media_root`; also the row's id.
+        subtitle_column: holds what is said; "subtitle" by default, if there is one.
+        group_column: holds the speaker, actor or dialogue; "group" by default, if there is one.
+        media_root: folder that relative paths start from; the file's own by default.
+
+    Raises:
+        InputError: columns, labels or files that are missing, files named twice, fewer than two labels.
+    """
+    path = require_file(path, "a CSV of clips", "")
+    root = Path(media_root or path.parent).absolute()
+    wanted = [column for column in (file_column, label_column, subtitle_column, group_column) if column is not None]
+    problems: list[Problem] = []
+    rows = _read_csv(path, wanted, problems)
+    rows = [(line, {column: value.strip() for column, value in row.items()}) for line, row in rows]
+    options = sorted({row[label_column] for _, row in rows} - {""})
+    if rows and len(options) < 2:
+        got = f"only {options[0]!r}" if options else "none"
+        problems.append(Problem(str(path), f"column '{label_column}'", "at least two different labels", got))
+    seen: dict[str, int] = {}
+    clips = []
+    for line, row in rows:
+        file, label = row[file_column], row[label_column]
+        where = f"line {line}, column"
+        if not label:
+            problems.append(Problem(str(path), f"{where} '{label_column}'", "a label", "nothing"))
+        if not file or not (root / file).is_file():
+            got = f"{file}, which is not there" if file else "nothing"
+            problems.append(Problem(str(path), f"{where} '{file_column}'", "a file", got, f"Looked in {root}."))
+        elif seen.setdefault(file, line) != line:
+            got = f"{file}, also in line {seen[file]}"
+            problems.append(Problem(str(path), f"{where} '{file_column}'", "a file named once", got))
+        media = Path(os.path.normpath(root / file))
+        is_audio = media.suffix.lower() in AUDIO_SUFFIXES
+        clips.append(
+            Clip(
+                id=file,
+                video=None if is_audio else media,
+                audio=media if is_audio else None,
+                subtitle=row.get(subtitle_column or "subtitle") or None,
+                group=row.get(group_column or "group") or None,
+                messages=_ask(QUESTIONS["emotion_label"][0], label),
+                task="emotion_label",
+                level="emotion",
+                answer=label,
+                options=options,
+                source=path.stem,
+            )
+        )
+    if problems:
+        raise InputError(problems)
+    return clips
+
+
+def parse_openset(text: str) -> list[str]:
+    """The labels of a list-like string such as "['happy', 'proud']" or "[happy, proud]"; ["neutral"] for none."""
+    items = (item.strip(_QUOTES) for item in re.split(r"[,\uff0c\u3001]", text.strip().strip("[]")))
+    return list(dict.fromkeys(item for item in items if item)) or ["neutral"]
+
+
+def _ask(question: str, target: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": target}]
+
+
+class _Place:
+    """Collects the problems of one row."""
+
+    def __init__(self, file: Path, number: int, problems: list[Problem]) -> None:
+        self.file, self.number, self.problems = str(file), number, problems
+
+    def add(self, field: str, expected: str, got: str, fix: str = "") -> None:
+        self.problems.append(Problem(self.file, f"row {self.number}, field '{field}'", expected, got, fix))
+
+
+def _conversations(
+    path: str | Path, task: str, media_root: str | Path | None, messages_of: Callable[[Row, _Place], list[Row]]
+) -> list[Clip]:
+    path = require_file(path, "a file of conversations", "")
+    if task not in TASKS:
+        raise InputError(Problem("task", "its name", f"one of {', '.join(TASKS)}", task, nearest(task, TASKS)))
+    root = Path(media_root or path.parent).absolute()
+    problems: list[Problem] = []
+    clips: list[Clip] = []
+    seen: dict[str, int] = {}
+    for number, row in _rows(path):
+        if isinstance(row, Problem):
+            problems.append(row)
+            continue
+        place = _Place(path, number, problems)
+        before = len(problems)
+        messages = messages_of(row, place)
+        if len(problems) == before:
+            messages, counts = _strip_placeholders(messages, place)
+            media = {kind: _media(row, kind, counts[kind], root, place) for kind in KINDS}
+            _check_images(media, place)
+            answer = _answer(messages, task, place)
+        identifier = f"{path.stem}-{number:06d}" if row.get("id") in (None, "") else str(row["id"])
+        if seen.setdefault(identifier, number) != number:
+            got = f"{identifier!r}, also in row {seen[identifier]}"
+            place.add("id", "a name used once", got, "Rows without an id are numbered.")
+        if len(problems) > before:
+            continue
+        source = row.get("source")
+        known = {"id", "messages", "conversations", "system", *(kind for k in KINDS for kind in (k, f"{k}s"))}
+        extra = {key: value for key, value in row.items() if key not in known}
+        if source is None or isinstance(source, str):
+            extra.pop("source", None)
+        level = task.partition("_")[0]
+        clips.append(
+            Clip(
+                id=identifier,
+                messages=messages,
+                task=task,
+                answer=answer,
+                video=media["video"],
+                audio=media["audio"],
+                level=level if level in LEVELS else None,
+                source=source if isinstance(source, str) else path.stem,
+                extra=extra,
+            )
+        )
+    if not clips and not problems:
+        problems.append(Problem(str(path), "the file", "at least one row", "none"))
+    if problems:
+        raise InputError(problems)
+    return clips
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Row | Problem]]:
+    """The rows of a JSONL file or of a JSON array, with their numbers from 1."""
+    with path.open("rb") as file:
+        is_array = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+    if not is_array:
+        yield from iterate_json(path)
+        return
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        yield 1, Problem(str(path), "the file", "a JSON array, or one JSON object a line", str(error))
+        return
+    for number, row in enumerate(rows, start=1):
+        is_object = isinstance(row, dict)
+        yield number, row if is_object else Problem(str(path), f"row {number}", "a JSON object", shorten(row))
+
+
+def _messages_of_ms_swift(row: Row, place: _Place) -> list[Row]:
+    turns = row.get("messages")
+    if not isinstance(turns, list) or not turns:
+        place.add("messages", "a list of chat turns", shorten(turns) if "messages" in row else "nothing")
+        return []
+    messages = []
+    for index, turn in enumerate(turns):
+        if isinstance(turn, dict) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str):
+            messages.append({"role": turn["role"], "content": turn["content"]})
+        else:
+            place.add(f"messages[{index}]", "{'role': ..., 'content': text}", shorten(turn))
+    _check_roles(messages, "messages", place)
+    return messages
+
+
+def _messages_of_sharegpt(row: Row, place: _Place) -> list[Row]:
+    turns = row.get("conversations")
+    if not isinstance(turns, list) or not turns:
+        got = shorten(turns) if "conversations" in row else "nothing"
+        place.add("conversations", "a list of {'from': human | gpt | system, 'value': text}", got)
+        return []
+    messages = []
+    if isinstance(row.get("system"), str) and row["system"].strip():
+        messages.append({"role": "system", "content": row["system"]})
+    for index, turn in enumerate(turns):
+        if isinstance(turn, dict) and isinstance(turn.get("from"), str) and isinstance(turn.get("value"), str):
+            messages.append({"role": _ROLES.get(turn["from"], turn["from"]), "content": turn["value"]})
+        else:
+            place.add(f"conversations[{index}]", "{'from': human | gpt | system, 'value': text}", shorten(turn))
+    _check_roles(messages, "conversations", place)
+    return messages
+
+
+def _check_roles(messages: list[Row], field: str, place: _Place) -> None:
+    for index, turn in enumerate(messages):
+        if turn["role"] not in ("system", "user", "assistant"):
+            place.add(f"{field}[{index}]", "a turn of the system, the user or the assistant", shorten(turn["role"]))
+    if messages and messages[-1]["role"] in ("system", "user"):
+        place.add(field, "the assistant's turn last: it is the target", f"the {messages[-1]['role']}'s")
+    elif len(messages) == 1:
+        place.add(field, "at least two chat turns", "one")
+
+
+def _strip_placeholders(messages: list[Row], place: _Place) -> tuple[list[Row], Counter[str]]:
+    """The turns without their placeholders, and how many of each kind there were in the user's turns."""
+    counts: Counter[str] = Counter()
+    stripped = []
+    for index, turn in enumerate(messages):
+        content = turn["content"]
+        if turn["role"] == "user":
+            counts.update(_PLACEHOLDER.findall(content))
+            content = _PLACEHOLDER.sub("", content)
+        if not content.strip():
+            place.add(f"turn {index + 1}", "text", "nothing" if turn["role"] != "user" else "nothing but placeholders")
+        stripped.append({"role": turn["role"], "content": content.strip()})
+    return stripped, counts
+
+
+def _media(row: Row, kind: str, marked: int, root: Path, place: _Place) -> Path | None:
+    """The one file of a kind that a row names, under `video` or `videos` and the like; None for none."""
+    paths: list[Any] = []
+    for field in (kind, f"{kind}s"):
+        value = row.get(field)
+        paths += value if isinstance(value, list) else [] if value is None else [value]
+    field = kind if row.get(kind) is not None else f"{kind}s"
+    if not all(isinstance(path, str) and path for path in paths):
+        place.add(field, "paths", shorten(paths))
+        return None
+    # Placeholders may be left out altogether: ms-swift then puts the media first.
+    if marked not in (0, len(paths)):
+        place.add(field, f"as many files as there are <{kind}> placeholders ({marked})", str(len(paths)))
+    elif len(paths) > 1:
+        place.add(field, "at most one file a row", str(len(paths)), "Make a row of each.")
+    return Path(os.path.normpath(root / paths[0])) if len(paths) == 1 else None
+
+
+def _check_images(media: dict[str, Path | None], place: _Place) -> None:
+    if media["image"] is not None:
+        alone = media["video"] is None and media["audio"] is None
+        got = "a row with images only" if alone else "images beside them"
+        place.add("images", "video or sound: still images are not read", got, "Leave such rows out.")
+
+
+def _answer(messages: list[Row], task: str, place: _Place) -> str | float | list[str]:
+    """The target as the type of `task` asks for it."""
+    target = messages[-1]["content"]
+    if TASKS[task] == "labels":
+        labels = list(dict.fromkeys(label.strip() for label in target.split(",") if label.strip()))
+        if not labels and target:
+            place.add("the last turn", f"labels with commas between them (task '{task}')", shorten(target))
+        return labels
+    if TASKS[task] == "number":
+        try:
+            number = float(target)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            place.add("the last turn", f"a number (task '{task}')", shorten(target))
+        return number
+    return str(target)
+
+
+def _table(path: Path, column: str, problems: list[Problem]) -> dict[str, str]:
+    """Column `name` -> another column of a CSV file."""
+    table: dict[str, str] = {}
+    for line, row in _read_csv(path, ["name", column], problems):
+        name = row["name"].strip()
+        if not name:
+            problems.append(Problem(str(path), f"line {line}, column 'name'", "the name of a clip", "nothing"))
+        elif name in table:
+            problems.append(Problem(str(path), f"line {line}, column 'name'", "a name used once", name))
+        table[name] = row[column].strip()
+    return table
+
+
+def _read_csv(path: Path, wanted: list[str], problems: list[Problem]) -> list[tuple[int, dict[str, str]]]:
+    """The rows of a CSV file with the lines they end on; none, and problems, where it lacks a wanted column."""
+    rows = []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or []
+            missing = [column for column in wanted if column not in columns]
+            for column in missing:
+                found = f"the columns {', '.join(columns)}" if columns else "an empty file"
+                problems.append(
+                    Problem(str(path), "the header", f"a column '{column}'", found, nearest(column, columns))
+                )
+            for row in reader if not missing else ():
+                if None in row or None in row.values():
+                    got = f"{'more' if None in row else 'fewer'}: {shorten(list(row.values()))}"
+                    where, fix = f"line {reader.line_num}", "Put quotes around a cell that holds commas."
+                    problems.append(Problem(str(path), where, f"{len(columns)} cells", got, fix))
+                else:
+                    rows.append((reader.line_num, row))
+    except (UnicodeDecodeError, csv.Error) as error:
+        problems.append(Problem(str(path), "the file", "a CSV in UTF-8", str(error)))
+        return []
+    if not rows and not problems:
+        problems.append(Problem(str(path), "the file", "at least one row", "none"))
+    return rows

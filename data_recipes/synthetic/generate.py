@@ -1,0 +1,231 @@
+"""Makes the clips and the rows of the synthetic data set. Same settings, same labels, same pixels.
+
+OUT/
+  clips/<split>/<name>.mp4      H.264 video and AAC voice
+  clips/<split>/<name>.npy      (NUM_CROPS, CROP_SIZE, CROP_SIZE, 3) uint8, aligned face crops
+  train.jsonl  rl.jsonl  dev.jsonl  test.jsonl  text.jsonl
+  manifest.json                 settings and counts, written last: its presence means complete
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from affectgpt.clip import Clip, write_clips
+from affectgpt.problems import InputError
+from data_recipes.synthetic.face import FPS, animate
+from data_recipes.synthetic.lines import lines_for
+from data_recipes.synthetic.rows import rows_of_clip, text_rows
+from data_recipes.synthetic.voice import SAMPLE_RATE, loudness_per_frame, speak
+from data_recipes.synthetic.world import (
+    EMOTIONS,
+    Annotation,
+    Scene,
+    annotate,
+    annotate_automatically,
+    draw_actor,
+    draw_scene,
+    stream,
+)
+
+FORMAT = 1
+"""Counts up when the same settings would give other data."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What decides the data set.
+
+    Clips are spread evenly over emotions, and over the actors of their split. `rl_clips` come from training actors and
+    keep their true labels whatever `label_noise` says, as the human-labelled clips of AffectGPT-R1 do.
+    """
+
+    clips: int = 400
+    rl_clips: int = 96
+    dev_clips: int = 72
+    test_clips: int = 144
+    text_rows: int = 400
+    train_actors: int = 32
+    dev_actors: int = 6
+    test_actors: int = 12
+    label_noise: float = 0.0
+    seed: int = 0
+    first_actor: int = 0
+
+    def __post_init__(self) -> None:
+        counts = ("clips", "rl_clips", "dev_clips", "test_clips", "text_rows", "seed", "first_actor")
+        wrong = [f"{name} must be 0 or more, got {getattr(self, name)}" for name in counts if getattr(self, name) < 0]
+        actors = ("train_actors", "dev_actors", "test_actors")
+        wrong += [f"{name} must be 1 or more, got {getattr(self, name)}" for name in actors if getattr(self, name) < 1]
+        if self.clips < 1:
+            wrong.append("clips must be 1 or more, got 0")
+        if not 0 <= self.label_noise <= 1:
+            wrong.append(f"label_noise must be between 0 and 1, got {self.label_noise}")
+        if wrong:
+            raise InputError(wrong)
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One clip still to be made: its name, its file without suffix, what is true of it, what is written of it."""
+
+    name: str
+    part: str
+    stem: str
+    scene: Scene
+    written: Annotation
+
+
+def plan_shots(settings: Settings) -> list[Shot]:
+    """Every clip of the data set, drawn but not rendered."""
+    shots = []
+    first = settings.first_actor
+    casts = {
+        "train": range(first, first + settings.train_actors),
+        "dev": range(first + settings.train_actors, first + settings.train_actors + settings.dev_actors),
+    }
+    casts["rl"] = casts["train"]
+    casts["test"] = range(casts["dev"].stop, casts["dev"].stop + settings.test_actors)
+    counts = {
+        "train": settings.clips,
+        "rl": settings.rl_clips,
+        "dev": settings.dev_clips,
+        "test": settings.test_clips,
+    }
+    emotions = list(EMOTIONS)
+    for part, count in counts.items():
+        lines = lines_for("train" if part == "rl" else part)
+        actors = [draw_actor(settings.seed, index) for index in casts[part]]
+        order = stream(settings.seed, part, "order")
+        # Every emotion equally often, and every actor; which meets which is shuffled.
+        feel = order.permutation(np.arange(count) % len(emotions))
+        who = order.permutation(np.arange(count) % len(actors))
+        for index in range(count):
+            rng = stream(settings.seed, part, index)
+            scene = draw_scene(rng, actors[who[index]], emotions[feel[index]], lines)
+            written = annotate(scene)
+            if part == "train":
+                noise = stream(settings.seed, part, index, "noise")
+                written = annotate_automatically(noise, written, settings.label_noise)
+            name = f"{part}-{index:05d}"
+            shots.append(Shot(name, part, f"clips/{part}/{name}", scene, written))
+    return shots
+
+
+def write_video(path: Path, frames: np.ndarray, wave: np.ndarray) -> None:
+    """Write an MP4: H.264 from (F, H, W, 3) uint8 frames at FPS, AAC from (samples,) float32 at SAMPLE_RATE."""
+    with av.open(str(path), "w", format="mp4") as container:
+        picture = container.add_stream("libx264", rate=FPS)
+        picture.height, picture.width = frames.shape[1:3]
+        picture.pix_fmt = "yuv420p"
+        picture.options = {"preset": "veryfast", "crf": "20", "threads": "1"}
+        sound = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+        for frame in frames:
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(picture.encode(None))
+        for start in range(0, len(wave), 1024):
+            block = av.AudioFrame.from_ndarray(wave[None, start : start + 1024], format="fltp", layout="mono")
+            block.sample_rate, block.pts, block.time_base = SAMPLE_RATE, start, Fraction(1, SAMPLE_RATE)
+            container.mux(sound.encode(block))
+        container.mux(sound.encode(None))
+
+
+def film(shot: Shot, seed: int, folder: Path) -> None:
+    """Render one clip into `folder`. Files appear under their name only when complete."""
+    rng = stream(seed, shot.part, shot.name, "film")
+    wave = speak(shot.scene, rng)
+    num_frames = int(shot.scene.seconds * FPS)
+    frames, crops = animate(shot.scene, loudness_per_frame(wave, num_frames), rng)
+    stem = folder / shot.stem
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    draft = stem.with_suffix(f".{os.getpid()}.part")
+    write_video(draft, frames, wave)
+    os.replace(draft, stem.with_suffix(".mp4"))
+    with draft.open("wb") as file:
+        np.save(file, crops)
+    os.replace(draft, stem.with_suffix(".npy"))
+
+
+def _film_many(shots: list[Shot], seed: int, folder: Path) -> int:
+    cv2.setNumThreads(1)
+    for shot in shots:
+        film(shot, seed, folder)
+    return len(shots)
+
+
+def generate(settings: Settings, out: Path, workers: int | None = None, progress: Progress | None = None) -> Path:
+    """Make the data set in `out`, or find it there: `out` holds it if its manifest says so.
+
+    Args:
+        workers: processes that render; one per CPU by default.
+        progress: called with (clips done, clips in all).
+
+    Returns:
+        `out`.
+
+    Raises:
+        InputError: `out` holds something else.
+    """
+    manifest = out / "manifest.json"
+    wanted = {"format": FORMAT, "settings": asdict(settings)}
+    if manifest.is_file():
+        found = json.loads(manifest.read_text())
+        if {key: found.get(key) for key in wanted} == wanted:
+            return out
+        raise InputError(
+            f"{out} holds synthetic data of other settings: {found.get('settings')}. "
+            f"Wanted: {wanted['settings']}. Take another --out, or delete that folder."
+        )
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out} is not empty and holds no synthetic data set. Take another --out.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        shots = plan_shots(settings)
+        _film_all(shots, settings.seed, draft, workers or os.cpu_count() or 1, progress)
+        parts = {part: list(_rows(shots, part, draft)) for part in ("train", "rl", "dev", "test")}
+        parts["text"] = list(text_rows(settings.seed, settings.text_rows))
+        for part, clips in parts.items():
+            write_clips(draft / f"{part}.jsonl", clips)
+        counts = {part: len(clips) for part, clips in parts.items()}
+        (draft / "manifest.json").write_text(json.dumps({**wanted, "rows": counts}, indent=2) + "\n")
+        draft.chmod(0o755)
+        if out.exists():
+            out.rmdir()
+        draft.rename(out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return out
+
+
+def _film_all(shots: list[Shot], seed: int, folder: Path, workers: int, progress: Progress | None) -> None:
+    batches = [shots[start : start + 8] for start in range(0, len(shots), 8)]
+    done = 0
+    with ProcessPoolExecutor(workers) as pool:
+        for future in as_completed([pool.submit(_film_many, batch, seed, folder) for batch in batches]):
+            done += future.result()
+            if progress:
+                progress(done, len(shots))
+
+
+def _rows(shots: list[Shot], part: str, folder: Path) -> Iterator[Clip]:
+    folder = folder.absolute()
+    for shot in shots:
+        if shot.part == part:
+            stem = folder / shot.stem
+            video, face = stem.with_suffix(".mp4"), stem.with_suffix(".npy")
+            yield from rows_of_clip(shot.name, shot.scene, shot.written, video, face)

@@ -1,0 +1,266 @@
+"""The figures of a run's report, each an inline SVG without script, link or font of its own. Same numbers, same bytes.
+
+Charts are drawn by matplotlib; the figure of a clip is written by hand, so that frames, voice and pitch share one time
+axis and the frames stay small JPEGs. Colours are Okabe and Ito's, which colour-blind people tell apart; marker, dash or
+hatch always says the same as the colour.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from html import escape
+from typing import Any, ParamSpec
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+Metrics = Mapping[str, Mapping[str, Any]]
+"""Metric name -> {"value", "low", "high", "n"}, as in report.json."""
+
+StageScores = tuple[str, Metrics, Metrics]
+"""Name of a stage, its scores on all clips and on conflict clips."""
+
+INK, MUTED, GRID = "#1d2733", "#5b6675", "#e3e7ec"
+BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072b2", "#d55e00", "#009e73", "#b0578f", "#56b4e9"
+
+_STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "affectgpt",
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 12,
+    "axes.titlesize": 13,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": "#b8c0ca",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+_P = ParamSpec("_P")
+
+
+def _chart(draw: Callable[_P, Figure]) -> Callable[_P, str]:
+    """Turns a function that draws a matplotlib figure into one that returns the SVG; its docstring is the text for
+    those who cannot see it.
+    """
+
+    @wraps(draw)
+    def drawn(*args: _P.args, **kwargs: _P.kwargs) -> str:
+        with matplotlib.rc_context(_STYLE):
+            buffer = io.StringIO()
+            draw(*args, **kwargs).savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        svg = buffer.getvalue()
+        svg = svg[svg.index("<svg") :]
+        svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
+        # Groups are numbered afresh in every figure: in one page their ids would clash, and nothing refers to them.
+        svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+        label = escape(" ".join((draw.__doc__ or "").split()))
+        width, box = re.search(r'width="([\d.]+)pt".*?viewBox="([^"]+)"', svg, flags=re.DOTALL).groups()  # type: ignore[union-attr]
+        opening = f'<svg class="chart" role="img" aria-label="{label}" width="{width}" viewBox="{box}">'
+        return opening + svg[svg.index(">") + 1 :].strip()
+
+    return drawn
+
+
+def _figure(width: int, height: int) -> Figure:
+    """A figure of that many CSS pixels."""
+    return Figure(figsize=(width / 72, height / 72), dpi=72)
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _curve(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str, colour: str) -> tuple[float, float] | None:
+    """Raw values faint, their running mean over an eighth of the curve strong; returns where that ends."""
+    points = [(row["step"], _number(row.get(key))) for row in rows]
+    steps, values = np.array([point for point in points if math.isfinite(point[1])]).reshape(-1, 2).T
+    half = len(values) // 16
+    smooth = [values[max(0, index - half) : index + half + 1].mean() for index in range(len(values))]
+    axes.plot(steps, values, color=colour, alpha=0.3, linewidth=1)
+    axes.plot(steps, smooth, color=colour, linewidth=2.2)
+    return (float(steps[-1]), float(smooth[-1])) if smooth else None
+
+
+def _step_axis(axes: Axes, title: str) -> None:
+    axes.set_title(title)
+    axes.set_xlabel("step")
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+
+
+@_chart
+def loss_curves(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """Training loss over steps, one panel a stage, on one common scale."""
+    columns = min(4, len(curves))
+    rows = math.ceil(len(curves) / columns)
+    figure = _figure(1040, 230 * rows)
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes in grid.flat[len(curves) :]:
+        axes.set_visible(False)
+    for axes, (stage, points) in zip(grid.flat, curves.items(), strict=False):
+        _curve(axes, points, "loss", BLUE)
+        _step_axis(axes, stage)
+    grid[0, 0].set_ylim(bottom=0)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("loss")
+    return figure
+
+
+@_chart
+def reward_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Reward of a GRPO stage over steps, in all and by component, beside what tells whether training is healthy."""
+    figure = _figure(1040, 320)
+    health = {
+        "kl": "drift from the start (KL)",
+        "entropy": "entropy",
+        "completion_length": "length (tokens)",
+        "loss": "loss",
+    }
+    health = {key: title for key, title in health.items() if any(math.isfinite(_number(row.get(key))) for row in rows)}
+    side = figure.add_gridspec(2, 4, width_ratios=(1, 1, 0.9, 0.9))
+    main = figure.add_subplot(side[:, :2] if health else side[:, :])
+    components = sorted({key for row in rows for key in row if key.startswith("rewards/") and not key.endswith("/std")})
+    looks = zip([INK, BLUE, ORANGE, GREEN, PURPLE, SKY], "osD^vP", strict=True)
+    for key, (colour, marker) in zip(["reward", *components], looks, strict=False):
+        end = _curve(main, rows, key, colour)
+        label = "all together" if key == "reward" else key.removeprefix("rewards/").removesuffix("/mean")
+        if end:
+            # The marker at the end names the curve in the legend: by shape as well as by colour.
+            main.plot(*end, marker=marker, color=colour, label=label, clip_on=False, markersize=7)
+    _step_axis(main, "reward")
+    main.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=6, handletextpad=0.2, columnspacing=1.4)
+    for place, (key, title) in zip(((0, 2), (0, 3), (1, 2), (1, 3)), health.items(), strict=False):
+        axes = figure.add_subplot(side[place])
+        _curve(axes, rows, key, MUTED)
+        _step_axis(axes, title)
+        axes.title.set_fontsize(12)
+    return figure
+
+
+@_chart
+def confusion_matrix(labels: Sequence[str], columns: Sequence[str], counts: Sequence[Sequence[int]]) -> Figure:
+    """Confusion matrix: rows are what is true, columns what the model said, shades the share of the row."""
+    table = np.array(counts, float).reshape(len(labels), len(columns))
+    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    size = 40 if len(columns) <= 16 else 26
+    figure = _figure(230 + size * len(columns), 170 + size * len(labels))
+    axes = figure.subplots()
+    axes.imshow(shares, cmap=LinearSegmentedColormap.from_list("share", ["#ffffff", BLUE]), vmin=0, vmax=1)
+    for row, column in zip(*np.nonzero(table), strict=True):
+        colour = "white" if shares[row, column] > 0.5 else INK
+        bold = "bold" if labels[row] == columns[column] else "normal"
+        axes.text(column, row, f"{table[row, column]:.0f}", ha="center", va="center", color=colour, weight=bold)
+    axes.grid(False)
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    axes.set_xticks(range(len(columns)), columns, rotation=40, ha="left", rotation_mode="anchor", color=INK)
+    axes.set_yticks(range(len(labels)), labels, color=INK)
+    axes.tick_params(length=0)
+    axes.set_xticks(np.arange(-0.5, len(columns)), minor=True)
+    axes.set_yticks(np.arange(-0.5, len(labels)), minor=True)
+    axes.grid(which="minor", color=GRID)
+    axes.tick_params(which="minor", length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("the model said")
+    axes.set_ylabel("true emotion")
+    return figure
+
+
+def _interval(axes: Axes, place: float, metric: Mapping[str, Any], across: bool = False, **looks: Any) -> None:
+    """A point with its interval; `across` lays it along x."""
+    value = _number(metric.get("value"))
+    reach = [[max(0.0, value - _number(metric.get("low")))], [max(0.0, _number(metric.get("high")) - value)]]
+    reach = [[0.0 if math.isnan(side[0]) else side[0]] for side in reach]
+    if across:
+        axes.errorbar([value], [place], xerr=reach, capsize=3, **looks)
+    else:
+        axes.errorbar([place], [value], yerr=reach, capsize=3, **looks)
+
+
+def _series(axes: Axes, metric: str, scores: Sequence[Any], shift: float, **looks: Any) -> None:
+    """One metric over stages, a little beside their ticks."""
+    values = [_number(stage.get(metric, {}).get("value")) for stage in scores]
+    places = [place + shift for place in range(len(values))]
+    axes.plot(places, values, color=looks["color"], alpha=0.35, linewidth=1.5)
+    for place, stage in zip(places, scores, strict=True):
+        if metric in stage:
+            _interval(axes, place, stage[metric], markersize=7, **looks)
+
+
+@_chart
+def stage_chart(stages: Sequence[StageScores], titles: Mapping[str, str], baselines: Mapping[str, float]) -> Figure:
+    """Every metric after every stage with 95 % intervals: all clips, conflict clips alone, best constant answer."""
+    columns = 3
+    rows = math.ceil(len(titles) / columns)
+    figure = _figure(1040, 235 * rows + 30)
+    figure.set_layout_engine("constrained", hspace=0.09, wspace=0.04)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    for axes in grid.flat[len(titles) :]:
+        axes.set_visible(False)
+    for axes, (metric, title) in zip(grid.flat, titles.items(), strict=False):
+        places = range(len(stages))
+        whole, conflict = ([stage[index] for stage in stages] for index in (1, 2))
+        _series(axes, metric, whole, -0.1, color=BLUE, marker="o", markerfacecolor=BLUE)
+        _series(axes, metric, conflict, 0.1, color=ORANGE, marker="s", markerfacecolor="white")
+        if metric in baselines:
+            axes.axhline(baselines[metric], color=MUTED, linestyle=(0, (4, 3)), linewidth=1.4)
+        axes.set_title(title)
+        axes.set_ylim(0, 1.03)
+        axes.set_xlim(-0.5, len(stages) - 0.5)
+        axes.set_xticks(places, [name for name, _, _ in stages])
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+        axes.grid(axis="x", visible=False)
+    entries: tuple[Any, ...] = (
+        matplotlib.lines.Line2D([], [], color=BLUE, marker="o", markersize=7, label="all test clips"),
+        matplotlib.lines.Line2D(
+            [], [], color=ORANGE, marker="s", markersize=7, markerfacecolor="white", label="conflict clips only"
+        ),
+        matplotlib.lines.Line2D([], [], color=MUTED, linestyle=(0, (4, 3)), label="best constant answer"),
+    )
+    figure.legend(handles=entries, loc="outside upper left", ncols=3)
+    return figure
+
+
+@_chart
+def ablation_bars(rows: Sequence[tuple[str, Metrics]], titles: Mapping[str, str]) -> Figure:
+    """What is lost without a part: the full model and its ablations with 95 % intervals, one panel a metric."""
+    figure = _figure(1040, 70 + 34 * len(rows))
+    grid = figure.subplots(1, len(titles), sharey=True, squeeze=False)
+    for axes, (metric, title) in zip(grid.flat, titles.items(), strict=True):
+        for place, (name, metrics) in enumerate(rows):
+            if metric not in metrics:
+                continue
+            hatched = name.startswith("masked_")
+            looks: dict[str, Any] = {"color": BLUE} if place == 0 else {"color": "#9ccbe6"}
+            if hatched:
+                looks = {"facecolor": "white", "edgecolor": "#7fb5d6", "hatch": "////"}
+            axes.barh(place, _number(metrics[metric].get("value")), height=0.62, **looks)
+            _interval(axes, place, metrics[metric], across=True, color=INK, fmt="none", linewidth=1.5)
+        whole = _number(rows[0][1].get(metric, {}).get("value"))
+        if math.isfinite(whole):
+            axes.axvline(whole, color=BLUE, linestyle=(0, (2, 3)), linewidth=1.4)
+        axes.set_title(title)
+        axes.set_xlim(0, 1)
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+        axes.grid(axis="y", visible=False)
+        axes.tick_params(axis="y", length=0)
+    grid[0, 0].set_yticks(range(len(rows)), [name for name, _ in rows], color=INK)
+    grid[0, 0].set_ylim(len(rows) - 0.4, -0.6)
+    return figure

@@ -1,0 +1,100 @@
+"""A run folder as its report reads it: scores, training log, clips to show."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from affectgpt.problems import InputError, Problem, require_file, shorten
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run folder says."""
+
+    folder: Path
+    report: dict[str, Any]
+    log: dict[str, list[dict[str, Any]]]
+    """Stage -> logged steps in order. A run that was killed and went on logged some twice: the later one counts."""
+    examples: list[dict[str, Any]]
+
+    @property
+    def stages(self) -> list[dict[str, Any]]:
+        """The stages of report.json."""
+        return list(self.report["stages"])
+
+    @property
+    def final(self) -> dict[str, Any]:
+        """The last stage that was evaluated."""
+        return next((stage for stage in reversed(self.stages) if stage.get("metrics")), self.stages[-1])
+
+    @property
+    def before_grpo(self) -> dict[str, Any] | None:
+        """The evaluated stage from which the last GRPO stage set out."""
+        places = [place for place, stage in enumerate(self.stages) if stage["kind"] == "grpo"]
+        earlier = [stage for stage in self.stages[: places[-1]] if stage.get("metrics")] if places else []
+        return earlier[-1] if earlier else None
+
+    def best_baseline(self, metric: str) -> float | None:
+        """The best that answering always the same reaches."""
+        values = [value_of(scores.get(metric)) for scores in self.report.get("baselines", {}).values()]
+        return max((value for value in values if value is not None), default=None)
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether the clips are drawn: only drawn data can know how noisy its labels are."""
+        return "label_noise" in self.report.get("data", {})
+
+
+def read_run(folder: Path) -> Run:
+    """The files that the report is made of."""
+    remedy = "`affectgpt train` writes it: train first, or name the folder of a finished run."
+    names = {"report.json": "the scores", "log.jsonl": "the training log", "examples.jsonl": "the clips to show"}
+    paths = {name: require_file(folder / name, what, remedy) for name, what in names.items()}
+    report = _parse(paths["report.json"], 1, paths["report.json"].read_text(encoding="utf-8"))
+    stages = report.get("stages")
+    if not isinstance(stages, list) or not stages:
+        raise InputError(Problem(str(paths["report.json"]), "stages", "a list of stages", shorten(stages), remedy))
+    for place, stage in enumerate(stages):
+        if not isinstance(stage, dict) or not {"name", "kind"} <= set(stage):
+            where = f"stages[{place}]"
+            raise InputError(
+                Problem(str(paths["report.json"]), where, "a stage with 'name' and 'kind'", shorten(stage))
+            )
+    steps: dict[str, dict[int, dict[str, Any]]] = {}
+    for row in _lines(paths["log.jsonl"], ("stage", "step")):
+        steps.setdefault(row["stage"], {})[row["step"]] = row
+    log = {stage: [rows[step] for step in sorted(rows)] for stage, rows in steps.items()}
+    return Run(folder, report, log, _lines(paths["examples.jsonl"], ("id", "video", "truth", "predictions")))
+
+
+def _lines(path: Path, needed: Sequence[str]) -> list[dict[str, Any]]:
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if line.strip():
+            row = _parse(path, number, line)
+            missing = [name for name in needed if name not in row]
+            if missing:
+                raise InputError(Problem(str(path), f"line {number}", f"the field '{missing[0]}'", "none"))
+            rows.append(row)
+    return rows
+
+
+def _parse(path: Path, line: int, text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(Problem(str(path), f"line {line + error.lineno - 1}", "JSON", error.msg)) from None
+    if not isinstance(found, dict):
+        raise InputError(Problem(str(path), f"line {line}", "a JSON object", type(found).__name__))
+    return found
+
+
+def value_of(metric: Any) -> float | None:
+    """The value of a metric, None where there is none."""
+    value = metric.get("value") if isinstance(metric, Mapping) else None
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

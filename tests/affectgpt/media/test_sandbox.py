@@ -1,0 +1,136 @@
+"""The sandbox: order, bounds, and items that hang, crash or fail. Worker functions come from the standard library."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import count
+from operator import truediv
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pytest
+
+import affectgpt
+from affectgpt.media.decode import MediaError, read_face
+from affectgpt.media.sandbox import map_sandboxed
+
+
+def workers() -> int:
+    return len(multiprocessing.active_children())
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+    limit = time.monotonic() + seconds
+    while not condition() and time.monotonic() < limit:
+        time.sleep(0.02)
+    return condition()
+
+
+def test_results_come_in_order() -> None:
+    delays = [0.3, 0.0, 0.1, 0.0]
+    assert [item for item, _ in map_sandboxed(time.sleep, delays, workers=2, timeout_s=10)] == delays
+
+
+def test_a_hang_costs_one_item() -> None:
+    begin = time.monotonic()
+    results = dict(map_sandboxed(time.sleep, [0.0, 60.0, 0.01], workers=1, timeout_s=0.5))
+    assert time.monotonic() - begin < 10
+    assert results[0.0] is None
+    assert results[0.01] is None
+    assert isinstance(results[60.0], MediaError)
+    assert "not decoded within 0.5 s" in str(results[60.0])
+
+
+def test_a_segmentation_fault_costs_one_item() -> None:
+    # string_at reads the memory it is pointed to, and there is none at 0.
+    results = list(map_sandboxed(ctypes.string_at, [b"ok", 0, b"fine"], workers=1, timeout_s=10))
+    assert results[0] == (b"ok", b"ok")
+    assert isinstance(results[1][1], MediaError)
+    assert "died" in str(results[1][1])
+    assert results[2] == (b"fine", b"fine")
+
+
+def test_a_bad_file_costs_one_item(tmp_path: Path) -> None:
+    np.save(tmp_path / "good.npy", np.ones((3, 2, 2, 3), np.uint8))
+    (tmp_path / "bad.npy").write_bytes(b"junk")
+    items = [tmp_path / "bad.npy", tmp_path / "good.npy"]
+    bad, good = map_sandboxed(partial(read_face, num_frames=2), items, workers=2, timeout_s=10)
+    assert bad[0] == items[0]
+    assert isinstance(bad[1], MediaError)
+    assert "not a whole .npy" in str(bad[1])
+    assert isinstance(good[1], np.ndarray)
+    assert good[1].shape == (2, 2, 2, 3)
+
+
+def test_our_own_mistakes_propagate() -> None:
+    results = map_sandboxed(partial(truediv, 1), [1, 0, 2], workers=1, timeout_s=10)
+    assert next(results) == (1, 1.0)
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert wait_for(lambda: workers() == 0)
+
+
+def test_items_are_drawn_lazily_and_closing_stops_the_workers() -> None:
+    drawn = []
+
+    def endless() -> Iterator[float]:
+        for number in count():
+            drawn.append(number)
+            yield 0.0 if number < 2 else 60.0
+
+    results = map_sandboxed(time.sleep, endless(), workers=1, timeout_s=100)
+    next(results)
+    next(results)
+    assert len(drawn) <= 4
+    begin = time.monotonic()
+    results.close()
+    assert time.monotonic() - begin < 5
+    assert wait_for(lambda: workers() == 0)
+
+
+def test_no_items() -> None:
+    assert list(map_sandboxed(time.sleep, [], workers=2, timeout_s=1)) == []
+
+
+SCRIPT = """
+import time
+from affectgpt.media.sandbox import map_sandboxed
+
+if __name__ == "__main__":
+    for _ in map_sandboxed(time.sleep, [0.0, 600.0, 600.0], workers=2, timeout_s=600):
+        print("started", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_no_worker_outlives_its_parent(tmp_path: Path, number: signal.Signals) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    parent = subprocess.Popen(
+        [sys.executable, str(script)],
+        env={**os.environ, "PYTHONPATH": str(Path(affectgpt.__file__).parents[1])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == b"started\n"
+    parent.send_signal(number)
+    # The workers hold the pipe too: it ends when the last of them does.
+    reader = Thread(target=parent.stdout.read, daemon=True)
+    reader.start()
+    reader.join(timeout=10)
+    stuck = reader.is_alive()
+    if stuck:
+        os.killpg(parent.pid, signal.SIGKILL)
+    parent.wait(timeout=10)
+    assert not stuck

@@ -1,0 +1,268 @@
+"""Rows: what is accepted, what is refused and in which words, and that writing and reading are inverse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from affectgpt.clip import FIELDS, TASKS, Clip, read_clips, scan_clips, write_clips
+from affectgpt.problems import InputError
+
+DROP = object()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    (folder / "clips").mkdir(parents=True)
+    for name in ("a.mp4", "a.wav", "a.npy"):
+        (folder / "clips" / name).touch()
+    (tmp_path / "outside.mp4").touch()
+    return folder
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    """A right row with fields changed, or dropped."""
+    whole = {
+        "id": "a",
+        "video": "clips/a.mp4",
+        "messages": [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "joy"}],
+        "task": "emotion_label",
+        "answer": "joy",
+    }
+    return {key: value for key, value in {**whole, **changes}.items() if value is not DROP}
+
+
+def write(folder: Path, *rows: object) -> Path:
+    path = folder / "rows.jsonl"
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in rows), encoding="utf-8")
+    return path
+
+
+def problems_of(folder: Path, *rows: object) -> list[str]:
+    return [str(problem) for problem in scan_clips(write(folder, *rows))[1]]
+
+
+def test_a_row_with_every_field(folder: Path) -> None:
+    given = row(
+        audio="clips/a.wav",
+        face="clips/a.npy",
+        start=0,
+        end=1.5,
+        subtitle="Fine.",
+        level="emotion",
+        options=["joy", "anger"],
+        group="speaker 1",
+        evidence={"cause": "rain"},
+        source="ours",
+        extra={"note": 1},
+    )
+    assert set(given) == set(FIELDS)
+    (clip,) = read_clips(write(folder, given))
+    assert clip.video == folder / "clips" / "a.mp4"
+    assert clip.audio == folder / "clips" / "a.wav"
+    assert clip.face == folder / "clips" / "a.npy"
+    assert (clip.start, clip.end, clip.group, clip.extra) == (0, 1.5, "speaker 1", {"note": 1})
+    assert clip.prompt == given["messages"][:1]
+    assert clip.target == "joy"
+    assert clip.has_media
+    assert clip.line == 1
+    assert clip.to_json(folder) == given
+
+
+def test_a_row_of_text_only(folder: Path) -> None:
+    (clip,) = read_clips(write(folder, row(video=DROP, task="text", answer=DROP, extra=None)))
+    assert not clip.has_media
+    assert clip.answer is None
+    assert clip.extra == {}
+
+
+def test_writing_and_reading_are_inverse(folder: Path) -> None:
+    messages = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "Was fühlt 她? \u2028"},
+        {"role": "assistant", "content": "a1 mouth: smiling\nm1 joy"},
+    ]
+    video, face, labels = folder / "clips" / "a.mp4", folder / "clips" / "a.npy", ["joy", "awe"]
+    clips = [
+        Clip(id="1", messages=messages, task="tree", answer="m1 joy", video=video, line=1),
+        Clip(id="2", messages=messages, task="valence", answer=-0.5, face=face, start=0.0, line=2),
+        Clip(id="3", messages=messages, task="emotion_open", answer=labels, options=[*labels, "fear"], line=3),
+    ]
+    path = folder / "new" / "rows.jsonl"
+    write_clips(path, clips)
+    assert '"../clips/a.mp4"' in path.read_text(encoding="utf-8")
+    assert "Was fühlt 她" in path.read_text(encoding="utf-8")
+    with pytest.raises(InputError, match="a path inside"):
+        read_clips(path)
+    path = folder / "rows.jsonl"
+    write_clips(path, clips)
+    assert read_clips(path) == clips
+
+
+def test_media_root(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "elsewhere.jsonl"
+    path.write_text(json.dumps(row(video="a.mp4")))
+    assert read_clips(path, folder / "clips")[0].video == folder / "clips" / "a.mp4"
+    with pytest.raises(InputError, match="which is not there"):
+        read_clips(path)
+
+
+def test_empty_lines_count_but_do_not_matter(folder: Path) -> None:
+    clips = read_clips(write(folder, row(), "", "  ", row(id="b")))
+    assert [(clip.id, clip.line) for clip in clips] == [("a", 1), ("b", 4)]
+
+
+TWO_TURNS = row()["messages"]
+WRONG: list[tuple[dict[str, Any], str, str]] = [
+    ({"id": DROP}, "'id'", "got nothing"),
+    ({"id": ""}, "'id'", "a non-empty string"),
+    ({"id": 7}, "'id'", "got 7"),
+    ({"vidoe": "x"}, "'vidoe'", "Did you mean 'video'?"),
+    ({"line": 3}, "'line'", "a known field"),
+    ({"task": DROP}, "'task'", "got nothing"),
+    ({"task": "emotion_lable"}, "'task'", "Did you mean 'emotion_label'?"),
+    ({"task": ["tree"]}, "'task'", "one of attribute_closed"),
+    ({"level": "emotions"}, "'level'", "Did you mean 'emotion'?"),
+    ({"subtitle": 3}, "'subtitle'", "a string"),
+    ({"group": ["a"]}, "'group'", "a string"),
+    ({"source": {}}, "'source'", "a string"),
+    ({"evidence": "rain"}, "'evidence'", "an object"),
+    ({"extra": []}, "'extra'", "an object"),
+    ({"start": -1}, "'start'", "0 or more"),
+    ({"start": True}, "'start'", "0 or more"),
+    ({"start": float("nan")}, "'start'", "0 or more"),
+    ({"end": "2"}, "'end'", "0 or more"),
+    ({"end": float("inf")}, "'end'", "0 or more"),
+    ({"start": 2, "end": 2}, "'end'", "more than start (2 s)"),
+    ({"end": 0}, "'end'", "more than start (0.0 s)"),
+    ({"messages": DROP}, "'messages'", "got nothing"),
+    ({"messages": TWO_TURNS[:1]}, "'messages'", "at least two"),
+    ({"messages": [TWO_TURNS[0], "joy"]}, "'messages[1]'", "got 'joy'"),
+    ({"messages": [{**TWO_TURNS[0], "name": "x"}, TWO_TURNS[1]]}, "'messages[0]'", "'content': text"),
+    ({"messages": [{"role": "human", "content": "?"}, TWO_TURNS[1]]}, "'messages[0]'", "system | user | assistant"),
+    ({"messages": [{"role": "user", "content": " "}, TWO_TURNS[1]]}, "'messages[0].content'", "non-empty"),
+    ({"messages": [{"role": "user", "content": [1]}, TWO_TURNS[1]]}, "'messages[0].content'", "non-empty"),
+    ({"messages": TWO_TURNS[::-1]}, "'messages[1].role'", "the last turn is the target"),
+    ({"answer": DROP}, "'answer'", "got nothing"),
+    ({"answer": " "}, "'answer'", "a non-empty string (task 'emotion_label')"),
+    ({"answer": ["joy"]}, "'answer'", "a non-empty string"),
+    ({"task": "emotion_open"}, "'answer'", "list of distinct strings"),
+    ({"task": "emotion_open", "answer": []}, "'answer'", "non-empty list"),
+    ({"task": "emotion_open", "answer": ["joy", "joy"]}, "'answer'", "distinct"),
+    ({"task": "emotion_open", "answer": ["joy", 3]}, "'answer'", "strings"),
+    ({"task": "valence", "answer": "0.5"}, "'answer'", "a finite number"),
+    ({"task": "valence", "answer": True}, "'answer'", "a finite number"),
+    ({"task": "valence", "answer": float("inf")}, "'answer'", "a finite number"),
+    ({"task": "tree", "answer": 3}, "'answer'", "a written tree"),
+    ({"task": "text", "answer": 3}, "'answer'", "a non-empty string"),
+    ({"options": ["joy"]}, "'options'", "at least two"),
+    ({"options": ["joy", "joy"]}, "'options'", "distinct"),
+    ({"options": "joy"}, "'options'", "a list"),
+    ({"options": ["anger", "joys"]}, "'answer'", "Did you mean 'joys'?"),
+    ({"task": "expression_multi", "answer": ["b", "c"], "options": ["a", "b"]}, "'answer'", "got c"),
+    ({"video": 3}, "'video'", "a path"),
+    ({"video": ""}, "'video'", "a path"),
+    ({"video": "clips/b.mp4"}, "'video'", "which is not there"),
+    ({"video": "clips"}, "'video'", "which is not there"),
+    ({"video": "v" * 300}, "'video'", "which is not there"),
+    ({"video": "a\0b"}, "'video'", "which is not there"),
+    ({"audio": "../outside.mp4"}, "'audio'", "a path inside"),
+    ({"audio": "clips/../../outside.mp4"}, "'audio'", "a path inside"),
+    ({"video": "/etc/hostname"}, "'video'", "a path inside"),
+    ({"face": "clips/a.mp4"}, "'face'", "an .npy file"),
+]
+
+
+@pytest.mark.parametrize(("changes", "field", "words"), WRONG)
+def test_every_kind_of_problem(folder: Path, changes: dict[str, Any], field: str, words: str) -> None:
+    (problem,) = problems_of(folder, row(**changes))
+    assert problem.startswith(f"{folder / 'rows.jsonl'}: row 1, field {field}: expected ")
+    assert words in problem
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", "one JSON object in UTF-8"),
+        ("[1]", "a JSON object, got [1]"),
+        ("3", "a JSON object, got 3"),
+        ("[" * 100_000, "one JSON object in UTF-8"),
+    ],
+)
+def test_lines_that_are_no_rows(folder: Path, line: str, words: str) -> None:
+    (problem,) = problems_of(folder, line)
+    assert "row 1" in problem
+    assert words in problem
+
+
+def test_bytes_that_are_not_utf8(folder: Path) -> None:
+    path = folder / "rows.jsonl"
+    path.write_bytes(b'{"id": "\xff"}\n' + json.dumps(row()).encode())
+    clips, problems = scan_clips(path)
+    assert [clip.line for clip in clips] == [2]
+    assert "utf-8" in str(problems[0])
+
+
+def test_an_integer_beyond_floats_is_a_number(folder: Path) -> None:
+    text = json.dumps(row(end=1)).replace('"end": 1', '"end": 1' + "0" * 400)
+    assert problems_of(folder, text) == []
+
+
+def test_a_link_that_leaves_the_folder(folder: Path, tmp_path: Path) -> None:
+    (folder / "link.mp4").symlink_to(tmp_path / "outside.mp4")
+    (folder / "inner.mp4").symlink_to(folder / "clips" / "a.mp4")
+    (problem,) = problems_of(folder, row(video="link.mp4"), row(id="b", video="inner.mp4"))
+    assert "row 1, field 'video'" in problem
+    assert "a link that leaves it" in problem
+
+
+def test_a_folder_behind_a_link_is_its_own_root(folder: Path, tmp_path: Path) -> None:
+    write(folder, row())
+    (tmp_path / "link").symlink_to(folder)
+    assert read_clips(tmp_path / "link" / "rows.jsonl")[0].video == tmp_path / "link" / "clips" / "a.mp4"
+
+
+def test_ids_are_unique(folder: Path) -> None:
+    problems = problems_of(folder, row(), row(id="b"), row(), row(id="b", task="no"))
+    assert len(problems) == 3
+    assert "row 3, field 'id'" in problems[0]
+    assert "'a', also in row 1" in problems[0]
+    assert any("'b', also in row 2" in problem for problem in problems[1:])
+
+
+def test_all_problems_are_told_at_once(folder: Path) -> None:
+    path = write(folder, row(task="no", video="no.mp4"), row(id="right"), "{", row(id="b", start=-1, options=[]))
+    clips, problems = scan_clips(path)
+    assert [clip.id for clip in clips] == ["right"]
+    places = [(problem.where.split(",")[0], problem.where.partition("field ")[2]) for problem in problems]
+    assert sorted(places) == [
+        ("row 1", "'task'"),
+        ("row 1", "'video'"),
+        ("row 3", ""),
+        ("row 4", "'options'"),
+        ("row 4", "'start'"),
+    ]
+    with pytest.raises(InputError) as caught:
+        read_clips(path)
+    assert caught.value.problems == problems
+    assert "5 problems:" in str(caught.value)
+    assert f"affectgpt data check {path}" in str(caught.value)
+
+
+def test_files_that_are_not_there_or_empty(folder: Path) -> None:
+    with pytest.raises(InputError, match="nothing there"):
+        read_clips(folder / "none.jsonl")
+    with pytest.raises(InputError, match="a folder"):
+        read_clips(folder)
+    with pytest.raises(InputError, match="at least one row, got none"):
+        read_clips(write(folder, ""))
+
+
+def test_every_task_takes_an_answer_of_its_type(folder: Path) -> None:
+    answers = {"label": "joy", "labels": ["joy"], "number": 0, "text": "Joy.", "tree": "m1 joy"}
+    rows = [row(id=task, task=task, answer=answers[kind]) for task, kind in TASKS.items()]
+    assert [clip.task for clip in read_clips(write(folder, *rows))] == list(TASKS)

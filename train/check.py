@@ -1,0 +1,90 @@
+"""`affectgpt data check`: everything that training would refuse, listed at once, before any time is spent."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+from affectgpt.clip import Clip, scan_clips
+from affectgpt.media.bundle import Media, decode
+from affectgpt.media.decode import MediaError
+from affectgpt.media.sandbox import map_sandboxed
+from affectgpt.problems import InputError, Problem
+from videmo.tree import explain_syntax_errors
+
+
+def scan_rows(path: Path, media_root: Path | None = None) -> tuple[list[Clip], list[Problem]]:
+    """The right rows of a file, and the problems of the others: fields, files, answers, and the syntax of gold trees."""
+    clips, problems = scan_clips(path, media_root)
+    right = []
+    for clip in clips:
+        errors = explain_syntax_errors(clip.answer) if clip.task == "tree" else []
+        problems += [
+            Problem(str(path), f"row {clip.line}, field 'answer'", "a written tree", error, "See docs/tree.md.")
+            for error in errors
+        ]
+        if not errors:
+            right.append(clip)
+    return right, sorted(problems, key=_line_of)
+
+
+def load_rows(paths: Sequence[Path], media_root: Path | None = None) -> list[list[Clip]]:
+    """The rows of several files.
+
+    Raises:
+        InputError: with every problem of every file.
+    """
+    scanned = [scan_rows(path, media_root) for path in paths]
+    problems = [problem for _, found in scanned for problem in found]
+    if problems:
+        raise InputError(problems, advice="See them again with: affectgpt data check FILE")
+    return [clips for clips, _ in scanned]
+
+
+def undecodable(path: Path, clips: Iterable[Clip], timeout_s: float, workers: int) -> list[Problem]:
+    """Decode the media of every row as training would; a problem for each clip that fails, at its first row."""
+    first: dict[Media, Clip] = {}
+    for clip in clips:
+        if clip.has_media:
+            first.setdefault(Media(clip.video, clip.audio, clip.face, clip.start, clip.end), clip)
+    decoder = partial(decode, num_frames=8, sample_rate=16_000)
+    return [
+        Problem(str(path), f"row {first[media].line} ({first[media].id})", "media that decode", str(outcome))
+        for media, outcome in map_sandboxed(decoder, first, workers, timeout_s)
+        if isinstance(outcome, MediaError)
+    ]
+
+
+def main(argv: list[str]) -> int:
+    """List every problem of a row file: fields, answers, missing and undecodable media."""
+    parser = argparse.ArgumentParser(prog="affectgpt data check", description=main.__doc__)
+    parser.add_argument("rows", type=Path, metavar="ROWS", help="a row file (JSONL)")
+    parser.add_argument("--media-root", type=Path, help="folder that media paths are relative to (default: the file's)")
+    parser.add_argument("--no-decode", action="store_true", help="look at the rows only, not into their media")
+    parser.add_argument("--timeout", type=float, default=20.0, metavar="S", help="seconds to decode one clip (20)")
+    parser.add_argument("--workers", type=int, default=2, help="processes that decode (2)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(argv)
+    clips, problems = scan_rows(options.rows, options.media_root)
+    if not options.no_decode:
+        problems += undecodable(options.rows, clips, options.timeout, options.workers)
+    if options.json:
+        listed = [
+            {"file": item.file, "where": item.where, "expected": item.expected, "got": item.got, "fix": item.fix}
+            for item in problems
+        ]
+        print(json.dumps({"rows": len(clips), "problems": listed}))
+        return 2 if problems else 0
+    if problems:
+        raise InputError(problems)
+    print(f"{options.rows}: {len(clips)} rows, all right.", file=sys.stderr)
+    return 0
+
+
+def _line_of(problem: Problem) -> int:
+    digits = problem.where.removeprefix("row ").split(",")[0]
+    return int(digits) if digits.isdigit() else 0

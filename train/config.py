@@ -1,0 +1,290 @@
+"""Recipes: one YAML file says what a run does. Every problem of a recipe is reported at once, before anything loads."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from affectgpt.clip import TASKS
+from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
+
+RECIPES = Path(__file__).parent / "recipes"
+Modality = Literal["video", "audio", "text"]
+Reward = Literal["tree", "format", "label"]
+PARTS = ("train", "rl", "dev", "test", "text")
+
+
+class Section(BaseModel):
+    """A part of a recipe: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(Section):
+    """Where the rows come from: `synthetic` settings, or one row file each."""
+
+    synthetic: dict[str, int | float] | None = None
+    """Settings of `data_recipes.synthetic.generate.Settings`; the clips are made where `folder` says."""
+    folder: Path | None = None
+    """Where synthetic data is kept; by default beside the run, under a name of its settings."""
+    train: Path | None = None
+    rl: Path | None = None
+    dev: Path | None = None
+    test: Path | None = None
+    text: Path | None = None
+    media_root: Path | None = None
+    bad_sample_budget: float = Field(0.02, ge=0, le=1)
+    """Share of clips that may be undecodable; beyond it the run stops."""
+    decode_timeout_s: float = Field(20.0, gt=0)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataConfig:
+        files = [name for name in PARTS if getattr(self, name) is not None]
+        if self.synthetic is not None and files:
+            raise ValueError(f"give either 'synthetic' or row files, not both (found {', '.join(files)})")
+        if self.synthetic is None and self.train is None:
+            raise ValueError("give 'synthetic', or 'train': a row file")
+        return self
+
+
+class LoraSettings(Section):
+    """A LoRA adapter on the language model; one adapter goes through all stages."""
+
+    r: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: float = Field(0.05, ge=0, lt=1)
+
+
+class TinyConfig(Section):
+    """The language model of the embedded default: a small Qwen3 that starts from nothing."""
+
+    hidden_size: int = Field(192, ge=16)
+    num_layers: int = Field(4, ge=1)
+    num_heads: int = Field(6, ge=1)
+    intermediate_size: int = Field(576, ge=16)
+    vocab_size: int = Field(1024, ge=300)
+
+
+class ModelConfig(Section):
+    """What is trained: a model folder, or the `tiny` default made here."""
+
+    path: str | None = None
+    """Folder or Hub id of a model that AutoModelForImageTextToText and AutoProcessor load."""
+    tiny: TinyConfig | None = None
+    inputs: tuple[Modality, ...] = ("video", "audio", "text")
+    """Which modalities the model is given, in training and in evaluation."""
+    fusion: Literal["none", "attention", "attention_paper"] = "attention"
+    pooling: Literal["mean", "attention", "attention_paper"] = "attention"
+    num_tokens: dict[Literal["video", "audio", "multi"], int] = Field(default_factory=dict)
+    """Soft tokens per clip; 1 each unless given."""
+    lora: LoraSettings | None = None
+    """None trains the language model in full."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModelConfig:
+        if (self.path is None) == (self.tiny is None):
+            raise ValueError("give either 'path' or 'tiny'")
+        if not self.inputs:
+            raise ValueError("'inputs' must name at least one modality")
+        return self
+
+
+class StageConfig(Section):
+    """One stage. `mixture` weighs tasks: replay of earlier levels and the draw of targets are weights in it."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    kind: Literal["sft", "grpo"]
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    """Rows per optimiser step, all processes and accumulation together; prompts times generations for grpo."""
+    learning_rate: float = Field(gt=0)
+    mixture: dict[str, float]
+    freeze: tuple[Literal["language_model", "soft_tokens"], ...] = ()
+    warmup_ratio: float = Field(0.03, ge=0, le=1)
+    schedule: Literal["cosine", "constant", "linear"] = "cosine"
+    weight_decay: float = Field(0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Of AdamW. A model that starts from nothing wants a shorter memory of squared gradients than a pretrained one."""
+    max_grad_norm: float = Field(1.0, gt=0)
+    accumulation: int = Field(1, ge=1)
+    save_steps: int = Field(100, ge=1)
+    log_steps: int = Field(10, ge=1)
+    generations: int = Field(8, ge=2)
+    """Completions per prompt (G); grpo only."""
+    temperature: float = Field(1.0, gt=0)
+    max_new_tokens: int = Field(128, ge=1)
+    beta: float = Field(0.0, ge=0)
+    """Weight of the KL penalty to the model that the stage starts from; grpo only."""
+    loss_type: Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo"] = "dapo"
+    rewards: dict[Reward, float] = Field(default_factory=lambda: {"tree": 1.0, "format": 0.2, "label": 0.5})
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StageConfig:
+        unknown = [task for task in self.mixture if task not in TASKS]
+        if unknown:
+            raise ValueError(f"mixture: unknown task '{unknown[0]}'. {nearest(unknown[0], TASKS)}")
+        if not self.mixture or min(self.mixture.values()) < 0 or sum(self.mixture.values()) <= 0:
+            raise ValueError("mixture: weights must be 0 or more, and one of them more")
+        if self.kind == "grpo" and self.batch_size % self.generations:
+            raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of generations ({self.generations})")
+        if self.batch_size % self.accumulation:
+            raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of accumulation ({self.accumulation})")
+        return self
+
+
+class EvaluationConfig(Section):
+    """How the model is scored after each stage."""
+
+    batch_size: int = Field(64, ge=1)
+    max_new_tokens: int = Field(128, ge=1)
+    resamples: int = Field(1000, ge=10)
+    closed_per_clip: int = Field(4, ge=1)
+    """Attribute questions asked of each clip, drawn once per data set."""
+    examples: int = Field(8, ge=0)
+    """Clips shown in the report."""
+
+
+class Recipe(Section):
+    """A whole run."""
+
+    title: str = "AffectGPT"
+    output: Path
+    seed: int = Field(0, ge=0)
+    data: DataConfig
+    model: ModelConfig
+    stages: tuple[StageConfig, ...] = Field(min_length=1)
+    curriculum: bool = True
+    """False reads the rows of all supervised stages shuffled, as one stage."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    deepspeed: Path | None = None
+    """A DeepSpeed configuration, for runs under its launcher."""
+    wandb: bool = False
+    threads: int | None = Field(None, ge=1)
+    """CPU threads of torch per process; all cores by default."""
+
+    @model_validator(mode="after")
+    def _distinct_names(self) -> Recipe:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError("stages: every stage needs a name of its own")
+        return self
+
+
+def find_recipe(name: str | Path) -> Path:
+    """A recipe's file: a path, or the name of one in `train/recipes`."""
+    path = Path(name)
+    shipped = RECIPES / f"{path.name}.yaml"
+    if not path.suffix and shipped.is_file():
+        return shipped
+    known = [item.stem for item in sorted(RECIPES.glob("*.yaml"))]
+    return require_file(path, "a recipe", nearest(path.stem, known))
+
+
+def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and apply `key=value` overrides; stages are addressed by name or by number.
+
+    Raises:
+        InputError: with every problem: keys that do not exist (and the nearest that do), values of the wrong type or
+            out of range, each with its line.
+    """
+    path = find_recipe(name)
+    text = path.read_text(encoding="utf-8")
+    try:
+        values = yaml.safe_load(text)
+        lines = _line_numbers(yaml.compose(text, Loader=yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        raise InputError(Problem(str(path), "the file", "YAML", str(error).replace("\n", " "))) from None
+    if not isinstance(values, dict):
+        raise InputError(Problem(str(path), "the file", "a mapping", shorten(values)))
+    for override in overrides:
+        values = _override(values, override)
+    try:
+        return Recipe(**values)
+    except ValidationError as errors:
+        raise InputError([_problem(str(path), error, lines) for error in errors.errors()]) from None
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """Write a recipe with every default spelt out."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+
+
+def _override(values: dict[str, Any], text: str) -> dict[str, Any]:
+    key, equals, raw = text.partition("=")
+    if not equals:
+        raise InputError(f"override '{text}': expected key=value, for example seed=1 or stages.grpo.steps=10")
+    place: Any = values
+    names = key.split(".")
+    for position, name in enumerate(names):
+        last = position == len(names) - 1
+        if isinstance(place, list):
+            stages = {str(item.get("name", index)): index for index, item in enumerate(place)}
+            stages |= {str(index): index for index in range(len(place))}
+            if name not in stages:
+                raise InputError(f"override '{text}': no stage '{name}'. {nearest(name, stages)}")
+            name = stages[name]  # type: ignore[assignment]
+        elif not isinstance(place, dict):
+            raise InputError(f"override '{text}': '{'.'.join(names[:position])}' has no parts")
+        if last:
+            try:
+                place[name] = yaml.safe_load(raw)
+            except yaml.YAMLError:
+                raise InputError(f"override '{text}': the value is not YAML") from None
+        else:
+            if isinstance(place, dict) and place.get(name) is None:
+                place[name] = {}
+            place = place[name]
+    return values
+
+
+def _line_numbers(node: yaml.Node | None, place: tuple[str | int, ...] = ()) -> dict[tuple[str | int, ...], int]:
+    """Line of every key of a YAML document, by its path."""
+    lines: dict[tuple[str | int, ...], int] = {}
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            lines[(*place, key.value)] = key.start_mark.line + 1
+            lines |= _line_numbers(value, (*place, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            lines[(*place, index)] = value.start_mark.line + 1
+            lines |= _line_numbers(value, (*place, index))
+    return lines
+
+
+def _problem(file: str, error: Any, lines: dict[tuple[str | int, ...], int]) -> Problem:
+    place = tuple(error["loc"])
+    known = next((lines[place[:size]] for size in range(len(place), 0, -1) if place[:size] in lines), 1)
+    where = f"line {known}, '{'.'.join(map(str, place)) or 'the recipe'}'"
+    if error["type"] == "extra_forbidden":
+        fields = _fields_at(Recipe, place[:-1])
+        return Problem(file, where, "a known key", "an unknown one", nearest(place[-1], fields))
+    if error["type"] == "missing":
+        return Problem(file, where, "a value", "nothing")
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    got = "something else" if isinstance(error["input"], dict) else shorten(error["input"])
+    return Problem(file, where, message, got)
+
+
+def _fields_at(section: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:
+    """Names of the keys that a recipe may have at a place."""
+    for name in place:
+        if isinstance(name, int):
+            continue
+        section = _section_in(section.model_fields[name].annotation)
+    return list(section.model_fields)
+
+
+def _section_in(annotation: Any) -> type[BaseModel]:
+    """The section inside an annotation such as `tuple[StageConfig, ...]` or `TinyConfig | None`."""
+    if typing.get_origin(annotation) in (tuple, typing.Union, types.UnionType):
+        found = [item for item in typing.get_args(annotation) if isinstance(item, type) and item is not type(None)]
+        return _section_in(found[0])
+    assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return annotation

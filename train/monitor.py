@@ -1,0 +1,194 @@
+"""What a run says while it runs: a plan with the time left, a line per step of the plan, JSONL logs, memory used."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import psutil
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+LOGGED = {
+    "loss": "loss",
+    "learning_rate": "learning_rate",
+    "grad_norm": "grad_norm",
+    "reward": "reward",
+    "reward_std": "reward_std",
+    "frac_reward_zero_std": "zero_variance_share",
+    "kl": "kl",
+    "entropy": "entropy",
+    "completions/mean_length": "completion_length",
+    "completions/clipped_ratio": "truncated_share",
+}
+"""What a trainer logs -> its name in `log.jsonl`; rewards by component are added as `rewards/<name>`."""
+
+
+class Console:
+    """The plan of a run on standard error: one line per step, rewritten in a terminal, printed once elsewhere.
+
+    Args:
+        steps: title -> rough seconds, in order; what has been measured corrects what is left.
+        quiet: say nothing (ranks other than the first).
+    """
+
+    def __init__(self, steps: dict[str, float], quiet: bool = False, out: TextIO = sys.stderr) -> None:
+        self.guess, self.quiet, self.out = dict(steps), quiet, out
+        self.started = time.monotonic()
+        self.measured: dict[str, float] = {}
+        self.title = ""
+        self.step_started = 0.0
+        self.shown_at = 0.0
+        self.live = out.isatty()
+
+    def begin(self, title: str) -> None:
+        """Start a step of the plan."""
+        self.title, self.step_started, self.shown_at = title, time.monotonic(), 0.0
+        self.show("", 0.0, force=self.live)
+
+    def show(self, detail: str, share: float, force: bool = False) -> None:
+        """Rewrite the live line: `share` of the step is done. Outside a terminal, a line every 20 s."""
+        now = time.monotonic()
+        if self.quiet or (not force and now - self.shown_at < (0.2 if self.live else 20)):
+            return
+        if not self.live and self.shown_at == 0.0 and not force:
+            self.shown_at = now
+            return
+        self.shown_at = now
+        spent = now - self.step_started
+        left = spent / share - spent if share > 0.02 else self.guess.get(self.title, 0.0)
+        self._write(f"{self._head()} {detail:<46} {_clock(left)} left, all {_clock(left + self._rest())}", end="")
+
+    def done(self, detail: str) -> None:
+        """Finish the step with a line that stays."""
+        spent = time.monotonic() - self.step_started
+        self.measured[self.title] = spent
+        if not self.quiet:
+            self._write(f"{self._head()} {detail:<58} {_clock(spent)}", end="\n")
+
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        if not self.quiet:
+            self._write(text, end="\n")
+
+    def _head(self) -> str:
+        names = list(self.guess)
+        number = names.index(self.title) + 1 if self.title in names else len(names)
+        return f"[{number:>2}/{len(names)}] {self.title:<22}"
+
+    def _rest(self) -> float:
+        """Seconds for the steps to come: the guesses, corrected by how far off they were so far."""
+        done = [title for title in self.measured if self.guess.get(title)]
+        ratio = sum(self.measured[t] for t in done) / sum(self.guess[t] for t in done) if done else 1.0
+        names = list(self.guess)
+        coming = names[names.index(self.title) + 1 :] if self.title in names else []
+        return ratio * sum(self.guess[title] for title in coming)
+
+    def _write(self, line: str, end: str) -> None:
+        if self.live:
+            self.out.write("\r\x1b[2K" + line + end)
+        else:
+            self.out.write(line + "\n")
+        self.out.flush()
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+class StageLog(TrainerCallback):
+    """Writes what a trainer logs to `log.jsonl`, shows it on the console, and stops on Ctrl-C with a checkpoint."""
+
+    def __init__(self, stage: str, console: Console, path: Path, rewards: Sequence[str] = ()) -> None:
+        self.stage, self.console, self.path, self.rewards = stage, console, path, rewards
+        self.started = time.monotonic()
+        self.interrupted = False
+        self.last: dict[str, float] = {}
+
+    def interrupt(self, *_: Any) -> None:
+        """Signal handler: save at the end of this step, then stop. A second Ctrl-C stops at once."""
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+        self.console.say("Stopping after this step; the checkpoint is kept. Ctrl-C again stops at once.")
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        """Move the live line; save and stop if interrupted."""
+        loss = f"loss {self.last['loss']:.3f}" if "loss" in self.last else ""
+        reward = f"reward {self.last['reward']:.3f}" if "reward" in self.last else ""
+        detail = f"step {state.global_step}/{state.max_steps}  {reward or loss}"
+        self.console.show(detail, state.global_step / state.max_steps)
+        if self.interrupted:
+            control.should_save = control.should_training_stop = True
+        return control
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Append one line to the log."""
+        logs = logs or {}
+        values = {name: logs[key] for key, name in LOGGED.items() if key in logs}
+        for name in self.rewards:
+            if f"rewards/{name}/mean" in logs:
+                values[f"rewards/{name}"] = logs[f"rewards/{name}/mean"]
+        if "loss" not in values or not state.is_world_process_zero:
+            return
+        self.last = values
+        seconds = round(time.monotonic() - self.started, 3)
+        with self.path.open("a", encoding="utf-8") as file:
+            line = {"stage": self.stage, "step": state.global_step, **values, "seconds": seconds}
+            file.write(json.dumps(line) + "\n")
+
+
+def forget_stage(path: Path, stage: str, after_step: int = 0) -> None:
+    """Drop the log lines of a stage beyond a step: it is about to run again from there."""
+    if path.is_file():
+        lines = [line for line in path.read_text().splitlines() if line]
+        rows = [json.loads(line) for line in lines]
+        kept = [
+            line for line, row in zip(lines, rows, strict=True) if row["stage"] != stage or row["step"] <= after_step
+        ]
+        path.write_text("".join(f"{line}\n" for line in kept))
+
+
+class MemoryMeter:
+    """Peak resident memory of this process and its children, in MB, sampled while it is open."""
+
+    def __init__(self, period_s: float = 0.5) -> None:
+        self.peak_mb = 0.0
+        self.period_s = period_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> MemoryMeter:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        me = psutil.Process()
+        while True:
+            total = 0
+            for process in [me, *me.children(recursive=True)]:
+                try:
+                    total += process.memory_info().rss
+                except psutil.Error:
+                    continue
+            self.peak_mb = max(self.peak_mb, total / 1e6)
+            if self._stop.wait(self.period_s):
+                return

@@ -1,0 +1,92 @@
+"""A whole run: prepare, stages, scores after each of them, report."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+import warnings
+from typing import Any
+
+import torch
+import transformers
+
+from train.config import Recipe, save_recipe
+from train.monitor import Console, MemoryMeter
+from train.prepare import prepare
+from train.results import finish, score_stage
+from train.stages import Interrupted, planned_stages, run_stages, world
+
+GUESS_S = {"sft": 0.25, "grpo": 2.5}
+"""Seconds a step may take on a laptop, for the first estimate of the time left."""
+
+
+def plan_of(recipe: Recipe) -> dict[str, float]:
+    """The steps of a run, with a guess of their seconds."""
+    plan = {"data": 60.0, "features": 25.0}
+    for stage in planned_stages(recipe):
+        plan[f"{stage.kind} {stage.name}"] = GUESS_S[stage.kind] * stage.steps
+        plan[f"score {stage.name}"] = 10.0
+    return {**plan, "report": 5.0}
+
+
+def run_recipe(recipe: Recipe) -> dict[str, Any] | None:
+    """Run a recipe from wherever an earlier run of it stopped; returns the report, None on ranks other than the first.
+
+    Raises:
+        InputError: bad data, before any training.
+        KeyboardInterrupt: stopped by the user; the message how to go on has been printed.
+    """
+    quiet_libraries()
+    rank, _ = world()
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+    console = Console(plan_of(recipe), quiet=rank != 0)
+    started = time.monotonic()
+    with MemoryMeter() as memory:
+        prepared = prepare(recipe, console)
+        if rank == 0:
+            save_recipe(recipe, recipe.output / "recipe.yaml")
+        entries, results = [], []
+        try:
+            for result in run_stages(recipe, prepared, console):
+                results.append(result)
+                if rank == 0:
+                    console.begin(f"score {result.stage.name}")
+                    entries.append(score_stage(recipe, prepared, result, console))
+                    console.done(_headline(entries[-1]))
+        except Interrupted:
+            console.say(f"Stopped. Go on with: affectgpt train {recipe.output / 'recipe.yaml'}")
+            raise
+        if rank != 0:
+            return None
+        console.begin("report")
+        page = finish(recipe, prepared, results, entries, time.monotonic() - started, memory)
+        console.done(str(page))
+    report: dict[str, Any] = json.loads((recipe.output / "report.json").read_text())
+    return report
+
+
+def _headline(entry: dict[str, Any]) -> str:
+    metrics = entry["metrics"]
+    shown = [
+        f"{short} {metrics[name]['value']:.2f}"
+        for name, short in (
+            ("attribute_accuracy", "attributes"),
+            ("expression_accuracy", "expressions"),
+            ("emotion_uar", "emotion UAR"),
+            ("tree_similarity", "tree"),
+        )
+        if metrics.get(name) and metrics[name]["value"] is not None
+    ]
+    return ", ".join(shown)
+
+
+def quiet_libraries() -> None:
+    """Keep the libraries' progress bars and notices off the console; what matters is said by ours."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")

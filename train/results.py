@@ -1,0 +1,179 @@
+"""Scores a run's checkpoints and writes its report: `report.json`, `predictions/`, `examples.jsonl`, `report.html`."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from affectgpt.clip import Clip
+from eval.predict import Prediction, answer_rows
+from eval.report import write_report
+from eval.scores import constant_baseline, score
+from train.config import Recipe
+from train.monitor import Console, MemoryMeter
+from train.prepare import Prepared, synthetic_settings
+from train.stages import StageResult, load_model, stream_of
+
+VERSIONS = ("torch", "transformers", "trl", "peft", "accelerate", "av", "numpy")
+
+
+def rows_to_score(clips: Sequence[Clip], recipe: Recipe) -> list[Clip]:
+    """The rows of a split that are answered: every tree and expression question, some attribute questions per clip."""
+    chosen: list[Clip] = []
+    attributes: dict[Any, list[Clip]] = {}
+    for clip in clips:
+        if clip.task in ("tree", "expression_single"):
+            chosen.append(clip)
+        elif clip.task == "attribute_closed":
+            attributes.setdefault(clip.video or clip.id, []).append(clip)
+    rng = stream_of(recipe.seed, "scored rows")
+    for rows in attributes.values():
+        count = min(recipe.evaluation.closed_per_clip, len(rows))
+        chosen += [rows[index] for index in sorted(rng.choice(len(rows), count, replace=False))]
+    return chosen
+
+
+def score_stage(recipe: Recipe, prepared: Prepared, result: StageResult, console: Console) -> dict[str, Any]:
+    """One stage's entry in the report: scores on dev, test, and the conflict clips of test."""
+    splits = {part: rows_to_score(prepared.clips.get(part, []), recipe) for part in ("dev", "test")}
+    predictions = {
+        part: _predictions(recipe, prepared, result, part, rows, console) for part, rows in splits.items() if rows
+    }
+    resamples = recipe.evaluation.resamples
+    entry: dict[str, Any] = {
+        "name": result.stage.name,
+        "kind": result.stage.kind,
+        "seconds": result.seconds,
+        "steps": result.stage.steps,
+        "reused": result.reused,
+        "metrics": {},
+    }
+    if "dev" in predictions:
+        entry["dev_metrics"] = score(splits["dev"], predictions["dev"], resamples).metrics
+    if "test" in predictions:
+        scores = score(splits["test"], predictions["test"], resamples)
+        entry["metrics"] = scores.metrics
+        entry["confusion"] = {"labels": scores.labels, "counts": scores.confusion}
+        pairs = zip(splits["test"], predictions["test"], strict=True)
+        conflict = [(clip, said) for clip, said in pairs if clip.extra.get("conflict")]
+        if conflict:
+            hard, said = zip(*conflict, strict=True)
+            entry["conflict_metrics"] = score(hard, said, resamples).metrics
+    return entry
+
+
+def _predictions(
+    recipe: Recipe, prepared: Prepared, result: StageResult, part: str, rows: list[Clip], console: Console
+) -> list[Prediction]:
+    """Answers of a stage's checkpoint; kept in the run folder, read from there while checkpoint and rows are the same."""
+    path = recipe.output / "predictions" / f"{result.stage.name}-{part}.jsonl"
+    mark = {"fingerprint": result.fingerprint, "rows": [clip.id for clip in rows]}
+    if path.is_file():
+        first, *lines = path.read_text(encoding="utf-8").splitlines()
+        if json.loads(first) == mark:
+            return [json.loads(line) for line in lines]
+    answers = answer_rows(
+        load_model(result.folder, recipe),
+        prepared.reader,
+        rows,
+        recipe.evaluation.batch_size,
+        recipe.evaluation.max_new_tokens,
+        progress=lambda done, count: console.show(f"{part} {done}/{count} answers", done / count),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(line) + "\n" for line in [mark, *answers]), encoding="utf-8")
+    return answers
+
+
+def finish(
+    recipe: Recipe,
+    prepared: Prepared,
+    results: Sequence[StageResult],
+    entries: list[dict[str, Any]],
+    wall_s: float,
+    memory: MemoryMeter,
+) -> Path:
+    """Write the report of a run; returns the HTML file."""
+    out = recipe.output
+    test = rows_to_score(prepared.clips.get("test", []), recipe)
+    baselines = {}
+    if test:
+        baselines["constant answer"] = constant_baseline(prepared.clips["train"], test, recipe.evaluation.resamples)
+    report = {
+        "title": recipe.title,
+        "seed": recipe.seed,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
+        "resources": _resources(out, results, wall_s, memory),
+        "data": _data_summary(recipe, prepared),
+        "stages": entries,
+        "baselines": baselines,
+        "ablations": _kept_ablations(out),
+    }
+    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    _write_examples(recipe, prepared, results, out / "examples.jsonl")
+    return write_report(out)
+
+
+def _resources(out: Path, results: Sequence[StageResult], wall_s: float, memory: MemoryMeter) -> dict[str, float]:
+    """Time and memory of a run in which nothing was reused; a run that reuses stages keeps the figures of the first."""
+    path = out / "resources.json"
+    if path.is_file() and any(result.reused for result in results):
+        return dict(json.loads(path.read_text()))
+    values = {"wall_s": round(wall_s, 1), "peak_rss_mb": round(memory.peak_mb, 1)}
+    path.write_text(json.dumps(values))
+    return values
+
+
+def _data_summary(recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
+    summary: dict[str, Any] = {
+        part: {
+            "clips": len({clip.video for clip in rows if clip.has_media}),
+            "rows": len(rows),
+            "actors": len({clip.group for clip in rows if clip.group}),
+        }
+        for part, rows in prepared.clips.items()
+    }
+    if recipe.data.synthetic is not None:
+        summary["label_noise"] = synthetic_settings(recipe).label_noise
+    summary["unusable_clips"] = prepared.bad
+    return summary
+
+
+def _kept_ablations(out: Path) -> dict[str, Any]:
+    path = out / "ablations.json"
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+
+def _write_examples(recipe: Recipe, prepared: Prepared, results: Sequence[StageResult], path: Path) -> None:
+    """The clips of the report's gallery: of different emotions, conflicts first, drawn without a look at the answers."""
+    trees = [clip for clip in rows_to_score(prepared.clips.get("test", []), recipe) if clip.task == "tree"]
+    rng = stream_of(recipe.seed, "examples")
+    shuffled = [trees[index] for index in rng.permutation(len(trees))]
+    by_emotion: dict[str, list[Clip]] = {}
+    for clip in sorted(shuffled, key=lambda clip: not clip.extra.get("conflict")):
+        by_emotion.setdefault(clip.answer.rsplit("m1 ", 1)[-1].split(" <-")[0], []).append(clip)
+    chosen = [clips[0] for clips in by_emotion.values()][: recipe.evaluation.examples]
+    answers: dict[str, dict[str, str]] = {}
+    for result in results:
+        source = recipe.output / "predictions" / f"{result.stage.name}-test.jsonl"
+        if source.is_file():
+            for line in source.read_text(encoding="utf-8").splitlines()[1:]:
+                said = json.loads(line)
+                answers.setdefault(said["id"], {})[result.stage.name] = said["response"]
+    with path.open("w", encoding="utf-8") as file:
+        for clip in chosen:
+            example = {
+                "id": clip.extra.get("clip", clip.id),
+                "video": str(clip.video),
+                "face": str(clip.face) if clip.face else None,
+                "subtitle": clip.subtitle,
+                "group": clip.group,
+                "conflict": bool(clip.extra.get("conflict")),
+                "truth": clip.answer,
+                "predictions": answers.get(clip.id, {}),
+            }
+            file.write(json.dumps(example) + "\n")

@@ -1,0 +1,42 @@
+"""Runs a recipe: what `affectgpt train` and the launcher start.
+
+affectgpt train demo seed=1
+deepspeed --num_accelerators 2 --module train.run RECIPE deepspeed=deepspeed_configs/zero2.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from affectgpt.__main__ import run
+
+
+def main(argv: list[str]) -> int:
+    """Train a recipe, stage by stage, score it and write its report."""
+    parser = argparse.ArgumentParser(prog="affectgpt train", description=main.__doc__)
+    parser.add_argument("recipe", metavar="RECIPE", help="a recipe file, or the name of one in train/recipes")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example seed=1 stages.grpo.steps=10")
+    parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
+    # The launcher of DeepSpeed adds this; the rank is read from the environment.
+    parser.add_argument("--local_rank", type=int, default=None, help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    # Decoding workers import this module when it is the main one, so that what is heavy is imported here.
+    from train.config import load_recipe
+    from train.pipeline import run_recipe
+
+    report = run_recipe(load_recipe(options.recipe, options.overrides))
+    if options.json and report is not None:
+        print(json.dumps(report))
+    return 0
+
+
+def entry(argv: Sequence[str] | None = None) -> int:
+    """`main` with bad input and Ctrl-C turned into messages and exit codes."""
+    return run(main, list(sys.argv[1:] if argv is None else argv))
+
+
+if __name__ == "__main__":
+    sys.exit(entry())
