@@ -143,7 +143,7 @@ def build_features(
 ) -> FeatureTable:
     """The features of every clip: read from the store, or decoded in sandboxed workers, encoded and kept.
 
-    A clip that cannot be decoded is listed in the table's `bad` and has no features; the caller decides what that means.
+    A clip that cannot be decoded has no features and is listed in the table's `bad`; the caller decides what then.
     """
     rows: dict[Media, list[str]] = {}
     for clip in clips:

@@ -6,7 +6,7 @@ Shapes: B rows, L tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel
@@ -53,7 +53,8 @@ def answer_rows(
         batch = processor.pad([tokens[index] for index in part], side="left")
         batch |= stack_features([reader.features(clips[index]) for index in part])
         batch = {name: value.to(model.device) for name, value in batch.items()}
-        output = model.generate(**batch, generation_config=settings)[:, batch["input_ids"].shape[1] :]
+        generate: Any = model.generate
+        output = generate(**batch, generation_config=settings)[:, batch["input_ids"].shape[1] :]
         ended = (output == processor.tokenizer.eos_token_id).any(dim=1).tolist()
         texts = processor.tokenizer.batch_decode(output, skip_special_tokens=True)
         for index, text, whole in zip(part, texts, ended, strict=True):

@@ -10,7 +10,8 @@ import numpy as np
 def encode_labels(truth: Sequence[str], said: Sequence[str], labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Labels to codes 0 to len(labels) - 1; what was said and is no label gets len(labels)."""
     codes = {label: index for index, label in enumerate(labels)}
-    return np.array([codes[label] for label in truth]), np.array([codes.get(label, len(labels)) for label in said])
+    right, answered = [codes[label] for label in truth], [codes.get(label, len(labels)) for label in said]
+    return np.array(right, int), np.array(answered, int)
 
 
 def war(truth: np.ndarray, said: np.ndarray) -> float:

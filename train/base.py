@@ -23,7 +23,7 @@ CHATML = (
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer with ChatML turns; placeholders come after the vocabulary, outside of the embedding."""
+    """A byte-level BPE tokenizer with ChatML turns; placeholders come after the vocabulary, outside the embedding."""
     tokenizer = Tokenizer(models.BPE())
     words = pre_tokenizers.Split(Regex(r'\n| ?[^\s.,?!"]+|[.,?!"]| +'), "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -54,9 +54,11 @@ def build_tiny(settings: ModelConfig, clips: Iterable[Clip], towers: Path, seed:
     assert settings.tiny is not None
     texts = (text for clip in clips for text in (clip.subtitle or "", *(turn["content"] for turn in clip.messages)))
     tokenizer = train_tokenizer(texts, settings.tiny.vocab_size)
-    ids = {name: tokenizer.convert_tokens_to_ids(mark) for name, mark in PLACEHOLDERS.items()}
-    vision, audio = (load_tower(str(towers / kind), dtype=torch.float32) for kind in ("vision", "audio"))
-    num_tokens = {"video": 1, "audio": 1, "multi": 1, **settings.num_tokens}
+    ids = {name: tokenizer.get_vocab()[mark] for name, mark in PLACEHOLDERS.items()}
+    vision, audio = (load_tower(str(towers / kind)) for kind in ("vision", "audio"))
+    num_tokens = {"video": 1, "audio": 1, "multi": 1} | {
+        str(name): count for name, count in settings.num_tokens.items()
+    }
     config = AffectGPTConfig(
         text_config=Qwen3Config(
             vocab_size=min(ids.values()),

@@ -18,7 +18,7 @@ from videmo.tree import explain_syntax_errors
 
 
 def scan_rows(path: Path, media_root: Path | None = None) -> tuple[list[Clip], list[Problem]]:
-    """The right rows of a file, and the problems of the others: fields, files, answers, and the syntax of gold trees."""
+    """The right rows of a file, and the problems of the others: fields, files, answers, syntax of gold trees."""
     clips, problems = scan_clips(path, media_root)
     right = []
     for clip in clips:

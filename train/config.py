@@ -39,9 +39,9 @@ class DataConfig(Section):
     test: Path | None = None
     text: Path | None = None
     media_root: Path | None = None
-    bad_sample_budget: float = Field(0.02, ge=0, le=1)
+    bad_sample_budget: float = Field(default=0.02, ge=0, le=1)
     """Share of clips that may be undecodable; beyond it the run stops."""
-    decode_timeout_s: float = Field(20.0, gt=0)
+    decode_timeout_s: float = Field(default=20.0, gt=0)
 
     @model_validator(mode="after")
     def _one_source(self) -> DataConfig:
@@ -56,19 +56,19 @@ class DataConfig(Section):
 class LoraSettings(Section):
     """A LoRA adapter on the language model; one adapter goes through all stages."""
 
-    r: int = Field(16, ge=1)
-    alpha: int = Field(32, ge=1)
-    dropout: float = Field(0.05, ge=0, lt=1)
+    r: int = Field(default=16, ge=1)
+    alpha: int = Field(default=32, ge=1)
+    dropout: float = Field(default=0.05, ge=0, lt=1)
 
 
 class TinyConfig(Section):
     """The language model of the embedded default: a small Qwen3 that starts from nothing."""
 
-    hidden_size: int = Field(192, ge=16)
-    num_layers: int = Field(4, ge=1)
-    num_heads: int = Field(6, ge=1)
-    intermediate_size: int = Field(576, ge=16)
-    vocab_size: int = Field(1024, ge=300)
+    hidden_size: int = Field(default=192, ge=16)
+    num_layers: int = Field(default=4, ge=1)
+    num_heads: int = Field(default=6, ge=1)
+    intermediate_size: int = Field(default=576, ge=16)
+    vocab_size: int = Field(default=1024, ge=300)
 
 
 class ModelConfig(Section):
@@ -106,23 +106,24 @@ class StageConfig(Section):
     learning_rate: float = Field(gt=0)
     mixture: dict[str, float]
     freeze: tuple[Literal["language_model", "soft_tokens"], ...] = ()
-    warmup_ratio: float = Field(0.03, ge=0, le=1)
+    warmup_ratio: float = Field(default=0.03, ge=0, le=1)
     schedule: Literal["cosine", "constant", "linear"] = "cosine"
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
     """Of AdamW. A model that starts from nothing wants a shorter memory of squared gradients than a pretrained one."""
-    max_grad_norm: float = Field(1.0, gt=0)
-    accumulation: int = Field(1, ge=1)
-    save_steps: int = Field(100, ge=1)
-    log_steps: int = Field(10, ge=1)
-    generations: int = Field(8, ge=2)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    accumulation: int = Field(default=1, ge=1)
+    save_steps: int = Field(default=100, ge=1)
+    log_steps: int = Field(default=10, ge=1)
+    generations: int = Field(default=8, ge=2)
     """Completions per prompt (G); grpo only."""
-    temperature: float = Field(1.0, gt=0)
-    max_new_tokens: int = Field(128, ge=1)
-    beta: float = Field(0.0, ge=0)
+    temperature: float = Field(default=1.0, gt=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_new_tokens: int = Field(default=128, ge=1)
+    beta: float = Field(default=0.0, ge=0)
     """Weight of the KL penalty to the model that the stage starts from; grpo only."""
     loss_type: Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo"] = "dapo"
-    rewards: dict[Reward, float] = Field(default_factory=lambda: {"tree": 1.0, "format": 0.2, "label": 0.5})
+    rewards: dict[Reward, float] = {"tree": 1.0, "format": 0.2, "label": 0.25}  # noqa: RUF012
 
     @model_validator(mode="after")
     def _consistent(self) -> StageConfig:
@@ -141,12 +142,12 @@ class StageConfig(Section):
 class EvaluationConfig(Section):
     """How the model is scored after each stage."""
 
-    batch_size: int = Field(64, ge=1)
-    max_new_tokens: int = Field(128, ge=1)
-    resamples: int = Field(1000, ge=10)
-    closed_per_clip: int = Field(4, ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    max_new_tokens: int = Field(default=128, ge=1)
+    resamples: int = Field(default=1000, ge=10)
+    closed_per_clip: int = Field(default=4, ge=1)
     """Attribute questions asked of each clip, drawn once per data set."""
-    examples: int = Field(8, ge=0)
+    examples: int = Field(default=8, ge=0)
     """Clips shown in the report."""
 
 
@@ -155,17 +156,17 @@ class Recipe(Section):
 
     title: str = "AffectGPT"
     output: Path
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     data: DataConfig
     model: ModelConfig
     stages: tuple[StageConfig, ...] = Field(min_length=1)
     curriculum: bool = True
     """False reads the rows of all supervised stages shuffled, as one stage."""
-    evaluation: EvaluationConfig = EvaluationConfig()
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     deepspeed: Path | None = None
     """A DeepSpeed configuration, for runs under its launcher."""
     wandb: bool = False
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(default=None, ge=1)
     """CPU threads of torch per process; all cores by default."""
 
     @model_validator(mode="after")

@@ -36,6 +36,8 @@ class MediaGRPOTrainer(GRPOTrainer):
         reader: turns a row into prompt ids and features.
     """
 
+    args: GRPOConfig
+
     def __init__(self, *args: Any, clips: Sequence[Clip], reader: ClipReader, **kwargs: Any) -> None:
         self.clips, self.reader = clips, reader
         self.media: dict[str, Tensor] = {}
@@ -148,10 +150,11 @@ def run_grpo(
         num_generations=stage.generations,
         max_completion_length=stage.max_new_tokens,
         temperature=stage.temperature,
+        top_p=stage.top_p,
         beta=stage.beta,
         loss_type=stage.loss_type,
         shuffle_dataset=False,
-        reward_weights=[weight for weight in stage.rewards.values()],
+        reward_weights=list(stage.rewards.values()),
         ddp_find_unused_parameters=False,
         gradient_checkpointing=False,  # TRL's default is on, which switches the cache off
     )

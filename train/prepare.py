@@ -99,7 +99,7 @@ def prepare(recipe: Recipe, console: Console) -> Prepared:
     usable = {part: table.usable(rows) for part, rows in clips.items()}
     contents = {part: hashlib.sha256(path.read_bytes()).hexdigest() for part, path in paths.items()}
     bad = sorted(name for sample in table.bad for name in sample.rows)
-    fingerprint = digest(contents, base.name, bad, recipe.model.model_dump(mode="json"), recipe.seed)
+    fingerprint = digest(contents, _weights_hash(base), bad, recipe.model.inputs, str(recipe.model.lora), recipe.seed)
     return Prepared(usable, ClipReader(processor, table, recipe.model.inputs), base, fingerprint, len(table.bad))
 
 
@@ -131,6 +131,12 @@ def _base_model(recipe: Recipe, cache: Path, clips: dict[str, list[Clip]]) -> Pa
     return folder
 
 
+def _weights_hash(folder: Path) -> str:
+    """Hash of a model folder's weights; of its name for a model of the Hub."""
+    files = sorted(folder.glob("*.safetensors"))
+    return digest([hashlib.sha256(file.read_bytes()).hexdigest() for file in files] or str(folder))
+
+
 def _report_bad(recipe: Recipe, table: FeatureTable, console: Console) -> None:
     """Name every unusable clip; stop beyond the budget."""
     path = recipe.output / "bad_samples.jsonl"
@@ -140,8 +146,8 @@ def _report_bad(recipe: Recipe, table: FeatureTable, console: Console) -> None:
     if len(table.bad) > recipe.data.bad_sample_budget * total:
         raise InputError(
             [f"unusable: {text}" for text in named],
-            advice=f"{len(table.bad)} of {total} clips cannot be used, more than data.bad_sample_budget "
-            f"({recipe.data.bad_sample_budget:.0%}) allows. Listed in {path}. Mend or remove them, or raise the budget.",
+            advice=f"{len(table.bad)} of {total} clips cannot be used, more than data.bad_sample_budget allows "
+            f"({recipe.data.bad_sample_budget:.0%}). Listed in {path}. Mend or remove them, or raise the budget.",
         )
     for text in named:
         console.say(f"      unusable: {text}")

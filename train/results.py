@@ -69,13 +69,11 @@ def score_stage(recipe: Recipe, prepared: Prepared, result: StageResult, console
 def _predictions(
     recipe: Recipe, prepared: Prepared, result: StageResult, part: str, rows: list[Clip], console: Console
 ) -> list[Prediction]:
-    """Answers of a stage's checkpoint; kept in the run folder, read from there while checkpoint and rows are the same."""
-    path = recipe.output / "predictions" / f"{result.stage.name}-{part}.jsonl"
+    """Answers of a checkpoint; kept in the run folder, and read from there while checkpoint and rows are the same."""
+    path = predictions_file(recipe, result.stage.name, part)
     mark = {"fingerprint": result.fingerprint, "rows": [clip.id for clip in rows]}
-    if path.is_file():
-        first, *lines = path.read_text(encoding="utf-8").splitlines()
-        if json.loads(first) == mark:
-            return [json.loads(line) for line in lines]
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8").split("\n", 1)[0]) == mark:
+        return read_predictions(recipe, result.stage.name, part)
     answers = answer_rows(
         load_model(result.folder, recipe),
         prepared.reader,
@@ -87,6 +85,17 @@ def _predictions(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(line) + "\n" for line in [mark, *answers]), encoding="utf-8")
     return answers
+
+
+def predictions_file(recipe: Recipe, stage: str, part: str) -> Path:
+    """Where the answers of a stage to a split lie: a line saying of what they are, then one line each."""
+    return recipe.output / "predictions" / f"{stage}-{part}.jsonl"
+
+
+def read_predictions(recipe: Recipe, stage: str, part: str) -> list[Prediction]:
+    """The answers of a stage to the rows of a split."""
+    lines = predictions_file(recipe, stage, part).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines[1:]]
 
 
 def finish(
@@ -149,7 +158,7 @@ def _kept_ablations(out: Path) -> dict[str, Any]:
 
 
 def _write_examples(recipe: Recipe, prepared: Prepared, results: Sequence[StageResult], path: Path) -> None:
-    """The clips of the report's gallery: of different emotions, conflicts first, drawn without a look at the answers."""
+    """The clips of the gallery: of different emotions, conflicts first, drawn without a look at the answers."""
     trees = [clip for clip in rows_to_score(prepared.clips.get("test", []), recipe) if clip.task == "tree"]
     rng = stream_of(recipe.seed, "examples")
     shuffled = [trees[index] for index in rng.permutation(len(trees))]
@@ -159,10 +168,8 @@ def _write_examples(recipe: Recipe, prepared: Prepared, results: Sequence[StageR
     chosen = [clips[0] for clips in by_emotion.values()][: recipe.evaluation.examples]
     answers: dict[str, dict[str, str]] = {}
     for result in results:
-        source = recipe.output / "predictions" / f"{result.stage.name}-test.jsonl"
-        if source.is_file():
-            for line in source.read_text(encoding="utf-8").splitlines()[1:]:
-                said = json.loads(line)
+        if trees:
+            for said in read_predictions(recipe, result.stage.name, "test"):
                 answers.setdefault(said["id"], {})[result.stage.name] = said["response"]
     with path.open("w", encoding="utf-8") as file:
         for clip in chosen:

@@ -19,7 +19,8 @@ class OrderedTrainer(Trainer):
     """Reads rows in the order of the data set: it was shuffled once, and a resumed run must find its place in it."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
+        rows: Any = train_dataset if train_dataset is not None else self.train_dataset
+        return SequentialSampler(rows)
 
 
 def common_arguments(recipe: Recipe, stage: StageConfig, folder: Path, world_size: int) -> dict[str, Any]:

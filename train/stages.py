@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -86,7 +86,8 @@ def load_model(folder: Path, recipe: Recipe, trainable: bool = False) -> PreTrai
 
         settings = json.loads((folder / "adapter_config.json").read_text())
         base = AutoModelForImageTextToText.from_pretrained(settings["base_model_name_or_path"])
-        return PeftModel.from_pretrained(base, str(folder), is_trainable=trainable)
+        adapted: Any = PeftModel.from_pretrained(base, str(folder), is_trainable=trainable)
+        return cast(PreTrainedModel, adapted)
     model = AutoModelForImageTextToText.from_pretrained(folder)
     if trainable and recipe.model.lora is not None:
         return add_adapter(model, recipe)
@@ -106,7 +107,7 @@ def add_adapter(model: PreTrainedModel, recipe: Recipe) -> PreTrainedModel:
         modules_to_save=["soft_tokens"],
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config)
+    return cast(PreTrainedModel, get_peft_model(model, config))
 
 
 def freeze(model: PreTrainedModel, parts: Sequence[str]) -> None:

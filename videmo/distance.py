@@ -27,42 +27,49 @@ ROOT, UNLINKED = "", "unlinked"
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A node of the unfolded tree: label, weight (1/k for a copy under k parents), branches below, total weight."""
+    """A node of the unfolded tree: level ('a', 'e', 'm' or '' for root and holder), label, weight, branches below.
 
+    The weight is 1/k for a copy under k parents; `size` is the weight of the whole branch.
+    """
+
+    level: str
     label: str
     weight: float
     below: tuple[Branch, ...]
     size: float
 
     @staticmethod
-    def of(label: str, weight: float, below: list[Branch]) -> Branch:
+    def of(level: str, label: str, weight: float, below: list[Branch]) -> Branch:
         """A branch whose size is counted and whose branches stand in canonical order."""
         ordered = tuple(sorted(below, key=lambda branch: (branch.label, -branch.size)))
-        return Branch(label, weight, ordered, weight + sum(branch.size for branch in ordered))
+        return Branch(level, label, weight, ordered, weight + sum(branch.size for branch in ordered))
 
 
 @lru_cache(maxsize=16384)
 def unfold(tree: AffectiveTree) -> Branch:
     """The tree as `Branch`es under a weightless root. Every node of the DAG counts 1 in total, whatever it supports."""
+    tree = tree.canonical()  # branches of one label and size keep an order that does not depend on how it was written
     parents = {
         "a": _num_parents(tree.expressions, len(tree.attributes)),
         "e": _num_parents(tree.emotions, len(tree.expressions)),
     }
 
     def attribute(index: int) -> Branch:
-        return Branch.of(tree.attributes[index].label, 1 / max(parents["a"][index], 1), [])
+        return Branch.of("a", tree.attributes[index].label, 1 / max(parents["a"][index], 1), [])
 
     def expression(index: int) -> Branch:
         # A copied expression takes its attributes along; they share the copy's weight.
         node, share = tree.expressions[index], 1 / max(parents["e"][index], 1)
-        return Branch.of(node.label, share, [_scaled(attribute(below), share) for below in node.supports])
+        return Branch.of("e", node.label, share, [_scaled(attribute(below), share) for below in node.supports])
 
-    branches = [Branch.of(node.label, 1.0, [expression(below) for below in node.supports]) for node in tree.emotions]
+    branches = [
+        Branch.of("m", node.label, 1.0, [expression(below) for below in node.supports]) for node in tree.emotions
+    ]
     unlinked = [expression(index) for index, count in enumerate(parents["e"]) if count == 0]
     unlinked += [attribute(index) for index, count in enumerate(parents["a"]) if count == 0]
     if unlinked:
-        branches.append(Branch.of(UNLINKED, 0.0, unlinked))
-    return Branch.of(ROOT, 0.0, branches)
+        branches.append(Branch.of("", UNLINKED, 0.0, unlinked))
+    return Branch.of("", ROOT, 0.0, branches)
 
 
 def _num_parents(above: tuple[Node, ...], count: int) -> list[int]:
@@ -74,7 +81,7 @@ def _num_parents(above: tuple[Node, ...], count: int) -> list[int]:
 
 
 def _scaled(branch: Branch, factor: float) -> Branch:
-    return Branch(branch.label, branch.weight * factor, branch.below, branch.size * factor)
+    return Branch(branch.level, branch.label, branch.weight * factor, branch.below, branch.size * factor)
 
 
 def edit_distance(reference: AffectiveTree, prediction: AffectiveTree, distance: Distance = "matched") -> float:
@@ -121,9 +128,9 @@ def _match_lists(first: tuple[Branch, ...], second: tuple[Branch, ...]) -> float
     for i, left in enumerate(first):
         cost[i, columns + i] = left.size
         for j, right in enumerate(second):
-            # Named nodes never pair with the `unlinked` holder: what is linked and what is not differ in kind.
-            apart = (left.label == UNLINKED) != (right.label == UNLINKED)
-            cost[i, j] = left.size + right.size if apart else _matched(left, right)
+            # Nodes pair within their level, and never with the `unlinked` holder, whatever a model calls them.
+            alike = left.level == right.level
+            cost[i, j] = _matched(left, right) if alike else left.size + right.size
     for j, right in enumerate(second):
         cost[rows + j, j] = right.size
     pairs = linear_sum_assignment(np.where(np.isinf(cost), 1e9, cost))
@@ -141,10 +148,10 @@ def _ordered(first: Branch, second: Branch) -> float:
 
 
 class _Postorder:
-    """A tree as arrays in postorder: labels, weights, leftmost leaf of each node, and the keyroots."""
+    """A tree as arrays in postorder: (level, label), weights, leftmost leaf of each node, and the keyroots."""
 
     def __init__(self, root: Branch) -> None:
-        self.labels: list[str] = []
+        self.labels: list[tuple[str, str]] = []
         self.weights: list[float] = []
         self.leftmost: list[int] = []
         self._visit(root)
@@ -154,7 +161,7 @@ class _Postorder:
 
     def _visit(self, branch: Branch) -> int:
         leaves = [self._visit(below) for below in branch.below]
-        self.labels.append(branch.label)
+        self.labels.append((branch.level, branch.label))
         self.weights.append(branch.weight)
         self.leftmost.append(leaves[0] if leaves else len(self.labels) - 1)
         return self.leftmost[-1]

@@ -21,8 +21,8 @@ _parse = lru_cache(maxsize=4096)(parse_tree)
 def tree_reward(completions: Sequence[str], task: Sequence[str], answer: Sequence[Any], **_: Any) -> list[float | None]:
     """Affective-tree reward: 1 - matched edit distance / nodes of both trees, for tree rows.
 
-    The published form is exp(-lambda * distance) (VidEmo, section 3.2), see `distance.published_reward`; its signal dies
-    with the size of the tree, which this one's does not.
+    The published form is exp(-lambda * distance) (VidEmo, section 3.2), see `distance.published_reward`; its signal
+    dies with the size of the tree, which this one's does not.
     """
     return [
         tree_similarity(_parse(gold), parse_tree(text)) if kind == "tree" else None

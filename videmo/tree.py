@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 LEVELS = ("a", "e", "m")
 LEVEL_NAMES = {"a": "attribute", "e": "expression", "m": "emotion"}
-_LINE = re.compile(r"^([aem])(\d{1,3}) ([^<>]*?[^<>\s])(?: <-((?: [aem]\d{1,3})+))?$")
+_LINE = re.compile(r"([aem])([1-9][0-9]{0,2}) ([^<>\s](?:[^<>]*[^<>\s])?)(?: <-((?: [aem][1-9][0-9]{0,2})+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class AffectiveTree:
             place = {old: new for new, old in enumerate(order)}
             below = tuple(nodes[index] for index in order)
             levels.append(below)
-        return AffectiveTree(*levels, unparsed=self.unparsed)
+        return AffectiveTree(levels[0], levels[1], levels[2], self.unparsed)
 
 
 def write_tree(tree: AffectiveTree) -> str:
@@ -115,7 +115,7 @@ def parse_tree(text: str) -> AffectiveTree:
 
 
 def _parse_line(line: str, nodes: dict[str, list[Node]], highest: int) -> Node | None:
-    match = _LINE.match(line)
+    match = _LINE.fullmatch(line)
     if match is None:
         return None
     level, number, label, support = match.groups()
@@ -130,8 +130,9 @@ def _parse_line(line: str, nodes: dict[str, list[Node]], highest: int) -> Node |
         if not 0 <= index < len(nodes[name[0]]) or index in supports:
             return None
         supports.append(index)
-    node = Node(level, label, tuple(supports))
-    return None if node in nodes[level] else node
+    if any(other.label == label and set(other.supports) == set(supports) for other in nodes[level]):
+        return None
+    return Node(level, label, tuple(supports))
 
 
 def explain_syntax_errors(text: str) -> list[str]:

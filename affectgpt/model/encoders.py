@@ -8,25 +8,26 @@ Shapes: F frames, D feature width, M mel bands, T spectrogram frames, W windows 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 
 def build_tower(config: PreTrainedConfig) -> PreTrainedModel:
     """An untrained tower of that configuration; of Whisper only the encoder."""
-    return WhisperEncoder(config) if config.model_type == "whisper" else AutoModel.from_config(config)
+    return WhisperEncoder(config) if isinstance(config, WhisperConfig) else AutoModel.from_config(config)
 
 
-def load_tower(folder: str, **kwargs: object) -> PreTrainedModel:
-    """A trained tower from a folder or Hub id; of Whisper only the encoder."""
-    from transformers import AutoConfig
-
+def load_tower(folder: str) -> PreTrainedModel:
+    """A trained tower in float32 from a folder or Hub id; of Whisper only the encoder."""
     config = AutoConfig.from_pretrained(folder)
-    family = WhisperEncoder if config.model_type == "whisper" else AutoModel
-    return family.from_pretrained(folder, **kwargs)
+    family: Any = WhisperEncoder if isinstance(config, WhisperConfig) else AutoModel
+    tower: PreTrainedModel = family.from_pretrained(folder, dtype=torch.float32)
+    return tower
 
 
 def feature_width(config: PreTrainedConfig) -> int:

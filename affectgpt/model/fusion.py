@@ -114,39 +114,29 @@ class SoftTokens(nn.Module):
 
     Args:
         pooling, fusion: names in `POOLING` and `FUSION`; fusion may be 'none'.
-        video_width, audio_width: D of the towers, None without that tower.
+        widths: D of the 'video' and 'audio' towers; without a tower its modality is left out.
         num_tokens: K of 'video', 'audio' and 'multi'.
         out_width: E.
     """
 
     def __init__(
-        self,
-        pooling: str,
-        fusion: str,
-        video_width: int | None,
-        audio_width: int | None,
-        num_tokens: dict[str, int],
-        out_width: int,
+        self, pooling: str, fusion: str, widths: dict[str, int], num_tokens: dict[str, int], out_width: int
     ) -> None:
         super().__init__()
-        widths = {"video": video_width, "audio": audio_width}
-        self.widths = {name: width for name, width in widths.items() if width is not None}
-        self.pool = nn.ModuleDict(
-            {name: POOLING[pooling](width, num_tokens[name]) for name, width in self.widths.items()}
-        )
-        self.project = nn.ModuleDict({name: nn.Linear(width, out_width) for name, width in self.widths.items()})
+        self.pool = nn.ModuleDict({name: POOLING[pooling](width, num_tokens[name]) for name, width in widths.items()})
+        self.project = nn.ModuleDict({name: nn.Linear(width, out_width) for name, width in widths.items()})
         self.fuse: nn.Module | None = None
         if fusion != "none":
-            assert video_width and audio_width, "the configuration drops fusion without two towers"
-            self.fuse = FUSION[fusion](video_width, audio_width, num_tokens["multi"])
-            self.project["multi"] = nn.Linear(max(video_width, audio_width), out_width)
+            # The configuration drops fusion without two towers.
+            self.fuse = FUSION[fusion](widths["video"], widths["audio"], num_tokens["multi"])
+            self.project["multi"] = nn.Linear(max(widths.values()), out_width)
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """{'video': (B, Tv, Dv), 'audio': (B, Ta, Da)} to {name: (B, K, E)} for video, audio and, fused, multi.
 
         Every modality must be given; rows that lack one carry zeros, and nobody reads their tokens.
         """
-        tokens = {name: self.project[name](self.pool[name](features[name])) for name in self.widths}
+        tokens = {name: self.project[name](pool(features[name])) for name, pool in self.pool.items()}
         if self.fuse is not None:
             tokens["multi"] = self.project["multi"](self.fuse(features["video"], features["audio"]))
         return tokens

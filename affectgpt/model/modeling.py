@@ -22,13 +22,13 @@ class AffectGPTPreTrainedModel(PreTrainedModel):
 
     config_class = AffectGPTConfig
     base_model_prefix = "model"
-    input_modalities = ("video", "audio", "text")
+    input_modalities = ["video", "audio", "text"]  # noqa: RUF012
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    _skip_keys_device_placement = ("past_key_values",)
+    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
 
 
 class AffectGPTModel(AffectGPTPreTrainedModel):
@@ -42,11 +42,12 @@ class AffectGPTModel(AffectGPTPreTrainedModel):
         super().__init__(config)
         self.vision_tower = build_tower(config.vision_config) if config.vision_config else None
         self.audio_tower = build_tower(config.audio_config) if config.audio_config else None
+        parts = {"video": config.vision_config, "audio": config.audio_config}
+        self.feature_widths = {name: feature_width(part) for name, part in parts.items() if part is not None}
         self.soft_tokens = SoftTokens(
             config.pooling,
             config.fusion,
-            feature_width(config.vision_config) if config.vision_config else None,
-            feature_width(config.audio_config) if config.audio_config else None,
+            self.feature_widths,
             {"video": config.num_video_tokens, "audio": config.num_audio_tokens, "multi": config.num_multi_tokens},
             config.text_config.hidden_size,
         )
@@ -93,14 +94,13 @@ class AffectGPTModel(AffectGPTPreTrainedModel):
         """
         features: dict[str, Tensor] = {}
         if pixel_values is not None:
-            features["video_features"] = encode_frames(self.vision_tower, pixel_values.to(_dtype(self.vision_tower)))
+            assert self.vision_tower is not None
+            features["video_features"] = encode_frames(self.vision_tower, pixel_values.to(self.vision_tower.dtype))
         if input_features is not None:
-            features["audio_features"] = encode_voice(
-                self.audio_tower,
-                input_features.to(_dtype(self.audio_tower)),
-                num_audio_frames,
-                self.config.num_audio_windows,
-            )
+            assert self.audio_tower is not None
+            mel = input_features.to(self.audio_tower.dtype)
+            windows = self.config.num_audio_windows
+            features["audio_features"] = encode_voice(self.audio_tower, mel, num_audio_frames, windows)
         return {name: value.float() for name, value in features.items()}
 
     def splice(
@@ -108,7 +108,7 @@ class AffectGPTModel(AffectGPTPreTrainedModel):
     ) -> Tensor:
         """Embed (B, L) ids, soft tokens in the places of their placeholders; returns (B, L, E).
 
-        Rows without a modality have no placeholder of it, whatever stands in their rows of `*_features`. A modality that
+        Rows without a modality have no placeholder of it, whatever stands in their rows of `*_features`. One that
         is absent from the whole batch passes zeros through the same modules with weight zero, so that every rank
         runs the same collectives.
 
@@ -121,18 +121,13 @@ class AffectGPTModel(AffectGPTPreTrainedModel):
                 is_text &= input_ids != token_id
         embeds = self.get_input_embeddings()(input_ids.masked_fill(~is_text, 0))
         given = {"video": video_features, "audio": audio_features}
-        weight = self.soft_tokens.project  # any parameter of the joint
-        reference = next(weight.parameters(), None)
-        if reference is None:
-            return embeds
         features = {
-            name: value.to(embeds.device, reference.dtype)
-            if (value := given[name]) is not None
-            else embeds.new_zeros(input_ids.shape[0], 1, width, dtype=reference.dtype)
-            for name, width in self.soft_tokens.widths.items()
+            name: embeds.new_zeros(input_ids.shape[0], 1, width)
+            if (value := given[name]) is None
+            else value.to(embeds.device, embeds.dtype)
+            for name, width in self.feature_widths.items()
         }
         for name, tokens in self.soft_tokens(features).items():
-            tokens = tokens.to(embeds.dtype)
             mask = input_ids == self.placeholders[name]
             counts = mask.sum(dim=1)
             used = counts > 0
@@ -244,15 +239,10 @@ class AffectGPTForConditionalGeneration(AffectGPTPreTrainedModel, GenerationMixi
             attentions=outputs.attentions,
         )
 
-    def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
+    def prepare_inputs_for_generation(self, input_ids: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Media enter at prefill only."""
-        inputs = super().prepare_inputs_for_generation(input_ids, **kwargs)
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(input_ids, *args, **kwargs)  # type: ignore[misc]
         cache = inputs.get("past_key_values")
         if cache is not None and cache.get_seq_length() > 0:
             inputs["video_features"] = inputs["audio_features"] = None
         return inputs
-
-
-def _dtype(module: nn.Module | None) -> torch.dtype:
-    assert module is not None, "the clip has a modality for which the model has no tower"
-    return next(module.parameters()).dtype

@@ -199,7 +199,7 @@ def _draw_eyes(pen: _Pen, actor: Actor, pose: Pose, drop: float) -> None:
 
 def _draw_nose(pen: _Pen, actor: Actor, drop: float) -> None:
     shape = np.array([[-0.03, 0.08], [-0.1, 0.36], [0.02, 0.39]]) * [actor.nose, 1.0]
-    pen.line(shape + [0, drop], _shade(actor.skin, 0.68), 0.03)
+    pen.line(shape + np.array([0, drop]), _shade(actor.skin, 0.68), 0.03)
 
 
 def _draw_mouth(pen: _Pen, actor: Actor, pose: Pose, drop: float) -> None:

@@ -18,6 +18,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -178,20 +179,23 @@ def generate(settings: Settings, out: Path, workers: int | None = None, progress
         `out`.
 
     Raises:
-        InputError: `out` holds something else.
+        InputError: `out` holds something else or cannot be replaced, or there are no workers.
     """
-    manifest = out / "manifest.json"
+    if workers is not None and workers < 1:
+        raise InputError(f"workers must be 1 or more, got {workers}")
     wanted = {"format": FORMAT, "settings": asdict(settings)}
-    if manifest.is_file():
-        found = json.loads(manifest.read_text())
+    found = _read_manifest(out / "manifest.json")
+    if found:
         if {key: found.get(key) for key in wanted} == wanted:
             return out
         raise InputError(
             f"{out} holds synthetic data of other settings: {found.get('settings')}. "
             f"Wanted: {wanted['settings']}. Take another --out, or delete that folder."
         )
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is not empty and holds no synthetic data set. Take another --out.")
+    if out.resolve() == Path.cwd():
+        raise InputError(f"{out} is the folder you are in, which cannot be replaced. Take another --out.")
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
@@ -212,14 +216,27 @@ def generate(settings: Settings, out: Path, workers: int | None = None, progress
     return out
 
 
+def _read_manifest(path: Path) -> dict[str, Any] | None:
+    """What a manifest of ours says; None where there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and "settings" in found else None
+
+
 def _film_all(shots: list[Shot], seed: int, folder: Path, workers: int, progress: Progress | None) -> None:
     batches = [shots[start : start + 8] for start in range(0, len(shots), 8)]
     done = 0
     with ProcessPoolExecutor(workers) as pool:
-        for future in as_completed([pool.submit(_film_many, batch, seed, folder) for batch in batches]):
-            done += future.result()
-            if progress:
-                progress(done, len(shots))
+        try:
+            for future in as_completed([pool.submit(_film_many, batch, seed, folder) for batch in batches]):
+                done += future.result()
+                if progress:
+                    progress(done, len(shots))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # else leaving the pool renders all the rest first
+            raise
 
 
 def _rows(shots: list[Shot], part: str, folder: Path) -> Iterator[Clip]:

@@ -1,7 +1,7 @@
 """What the actors say. A line is a frame with something to fill in; the filling carries the tone.
 
-Frames are split between train, dev and test, so that no sentence of one split is built like one of another. Fillings are
-shared: a language model that starts from nothing cannot know words that it never read.
+Frames are split between train, dev and test, so that no sentence of one split is built like one of another. Fillings
+are shared: a language model that starts from nothing cannot know words that it never read.
 """
 
 from __future__ import annotations

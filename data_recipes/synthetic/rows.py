@@ -1,4 +1,4 @@
-"""The rows that a synthetic clip yields: questions at all three levels, and the plain-text rows of the replay mixture."""
+"""The rows that a synthetic clip yields, questions at all three levels, and the plain-text rows of the replay."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CLOSED_QUESTIONS = {
 ATTRIBUTES_QUESTION = "What can you see and hear?"
 EXPRESSION_QUESTIONS = {"face": "What does the face show?", "voice": "What does the voice show?"}
 EXPRESSIONS_QUESTION = "What do face, voice and words show, and why?"
-"""The open answers of the lower levels are written as the lower levels of the tree, so that each stage builds on the last."""
+"""Open answers of the lower levels are the lower levels of the tree, so that each stage builds on the last."""
 
 
 def rows_of_clip(name: str, scene: Scene, written: Annotation, video: Path, face: Path) -> Iterator[Clip]:
@@ -105,7 +105,7 @@ def caption(written: Annotation) -> str:
 
 
 def text_rows(seed: int, count: int) -> Iterator[Clip]:
-    """Plain-text rows without media: the tone of a line. They keep the language model reading (VidEmo mixes MAGPIE in)."""
+    """Plain-text rows, the tone of a line: they keep the language model reading (VidEmo mixes MAGPIE in)."""
     rng: np.random.Generator = stream(seed, "text")
     lines = [(tone, line) for tone, all_lines in lines_for("train").items() for line in all_lines]
     for index in range(count):

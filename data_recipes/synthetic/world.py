@@ -12,7 +12,7 @@ other, and the contradiction is the point (a smile with a trembling voice is mas
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -136,7 +136,7 @@ EMOTIONS: dict[str, Emotion] = {
 }
 """The stated rules. A triple (face, voice, words) stands under one emotion only; `tests` check it."""
 
-RULES = {
+RULES: dict[tuple[str, ...], str] = {
     (face, voice, words): name
     for name, emotion in EMOTIONS.items()
     for face in emotion.faces
@@ -269,7 +269,7 @@ def read_expressions(attributes: dict[str, str]) -> tuple[str, str, str]:
     return first(FACES), first(VOICES), first(WORDS)
 
 
-def draw_scene(rng: np.random.Generator, actor: Actor, emotion: str, line_of: dict[str, Sequence[str]]) -> Scene:
+def draw_scene(rng: np.random.Generator, actor: Actor, emotion: str, line_of: Mapping[str, Sequence[str]]) -> Scene:
     """A scene of that emotion; `line_of` maps a tone to the lines that may be said in it."""
     row = EMOTIONS[emotion]
     face, voice, words = pick(rng, row.faces), pick(rng, row.voices), pick(rng, row.words)

@@ -1,0 +1,61 @@
+"""`affectgpt data synthetic`: the generator on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+from data_recipes.synthetic.generate import Settings, generate
+
+HELP = {
+    "clips": "training clips",
+    "rl_clips": "clips of training actors whose labels are always right",
+    "dev_clips": "clips of the dev actors",
+    "test_clips": "clips of the test actors",
+    "text_rows": "rows of plain text",
+    "train_actors": "actors in training",
+    "dev_actors": "actors for dev",
+    "test_actors": "actors for test",
+    "label_noise": "share of training clips whose labels are wrong, as automatic annotation gets them wrong",
+    "seed": "same seed, same labels and same pixels",
+    "first_actor": "number of the first actor; other numbers, other people",
+}
+
+
+def main(argv: list[str]) -> int:
+    """Make emotion clips with sound, and rows about them: drawn faces, synthesised voices, known truth."""
+    parser = argparse.ArgumentParser(prog="affectgpt data synthetic", description=main.__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="a new folder")
+    parser.add_argument("--workers", type=int, help="processes that render (default: one per CPU)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    for item in fields(Settings):
+        kind = float if item.name == "label_noise" else int
+        parser.add_argument(
+            f"--{item.name.replace('_', '-')}",
+            type=kind,
+            default=item.default,
+            metavar="N",
+            help=f"{HELP[item.name]} ({item.default})",
+        )
+    options = parser.parse_args(argv)
+    settings = Settings(**{item.name: getattr(options, item.name) for item in fields(Settings)})
+    end = "\r" if sys.stderr.isatty() else "\n"
+
+    def progress(done: int, count: int) -> None:
+        if sys.stderr.isatty() or done == count:
+            print(f"{done}/{count} clips", end="\n" if done == count else end, file=sys.stderr, flush=True)
+
+    generate(settings, options.out, options.workers, progress)
+    manifest = json.loads((options.out / "manifest.json").read_text())
+    if options.json:
+        print(json.dumps({"out": str(options.out), "rows": manifest["rows"]}))
+    else:
+        rows = ", ".join(f"{part} {count}" for part, count in manifest["rows"].items())
+        print(
+            f"{options.out}: rows {rows}. Look at them with: affectgpt data check {options.out}/train.jsonl",
+            file=sys.stderr,
+        )
+    return 0

@@ -1,0 +1,122 @@
+"""The ablations of the papers on a recipe: each a run of its own, over several seeds, pooled into one table.
+
+Ablations stop after the supervised stages and are compared with `supervised`, the full recipe up to there; only
+`no_tree_reward` goes on to GRPO, from the same checkpoints as `full`. A modality that is taken away is taken away in
+training too; rows named `masked_...` merely hide one from the full model.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from affectgpt.clip import Clip
+from affectgpt.reader import ClipReader
+from eval.predict import Prediction, answer_rows
+from eval.scores import score
+from train.config import Recipe, save_recipe
+from train.monitor import Console
+from train.prepare import prepare
+from train.results import read_predictions, rows_to_score
+from train.stages import load_model, planned_stages
+
+MODALITIES = ("video", "audio", "text")
+
+
+def variants(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """Name -> what an ablation changes in the recipe, stages left out."""
+    inputs = {f"{name}_only": {"model": recipe.model.model_copy(update={"inputs": (name,)})} for name in MODALITIES}
+    return {
+        **inputs,
+        "no_prefusion": {"model": recipe.model.model_copy(update={"fusion": "none"})},
+        "no_curriculum": {"curriculum": False},
+    }
+
+
+def derive(recipe: Recipe, name: str, seed: int) -> Recipe:
+    """The recipe of one run: `name` is 'full', 'no_tree_reward' or one of `variants`."""
+    output = recipe.output.with_name(f"{recipe.output.name}-{name}-{seed}")
+    common: dict[str, Any] = {"output": output, "seed": seed, "threads": 1}
+    supervised = tuple(stage for stage in recipe.stages if stage.kind == "sft")
+    if name == "full":
+        return recipe.model_copy(update=common)
+    if name == "no_tree_reward":
+        parent = derive(recipe, "full", seed).output / "checkpoints" / supervised[-1].name
+        stages = [
+            stage.model_copy(update={"rewards": {key: value for key, value in stage.rewards.items() if key != "tree"}})
+            for stage in recipe.stages
+            if stage.kind == "grpo"
+        ]
+        model = recipe.model.model_copy(update={"path": str(parent), "tiny": None})
+        return recipe.model_copy(update={**common, "model": model, "stages": tuple(stages)})
+    return recipe.model_copy(update={**common, "stages": supervised, **variants(recipe)[name]})
+
+
+def run_ablations(recipe: Recipe, seeds: Sequence[int], workers: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Run every ablation with every seed, `workers` at a time; writes and returns `ablations.json` of the recipe's run.
+
+    Runs that are done are found again, so an interrupted call goes on where it was.
+    """
+    say(f"ablations: {len(variants(recipe)) + 2} x {len(seeds)} runs, {workers} at a time")
+    for names in (["full", *variants(recipe)], ["no_tree_reward"]):
+        jobs = [derive(recipe, name, seed) for seed in seeds for name in names]
+        with ThreadPoolExecutor(workers) as pool:
+            for done in pool.map(_run, jobs):
+                say(f"ablations: {done.name} done")
+    table = {
+        name: score(*_pooled([derive(recipe, source, seed) for seed in seeds], stage), resamples=1000).metrics
+        for name, source, stage in _rows_of_table(recipe)
+    }
+    for hidden in MODALITIES:
+        table[f"masked_{hidden}"] = _masked([derive(recipe, "full", seed) for seed in seeds], hidden)
+    (recipe.output / "ablations.json").write_text(json.dumps(table, indent=2) + "\n")
+    return table
+
+
+def _rows_of_table(recipe: Recipe) -> list[tuple[str, str, int]]:
+    """Name in the table, the runs it comes from, and which stage of them: the last, or the last supervised one."""
+    last = len([stage for stage in recipe.stages if stage.kind == "sft"]) - 1
+    rows = [("full", "full", -1), ("no_tree_reward", "no_tree_reward", -1), ("supervised", "full", last)]
+    return [*rows, *((name, name, -1) for name in variants(recipe))]
+
+
+def _run(recipe: Recipe) -> Path:
+    """One run in a process of its own."""
+    path = recipe.output / "ablation.yaml"
+    save_recipe(recipe, path)
+    with (recipe.output / "console.log").open("w") as log:
+        done = subprocess.run([sys.executable, "-m", "train.run", str(path)], stdout=log, stderr=log, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the run in {recipe.output} failed; its console.log says why")
+    return recipe.output
+
+
+def _pooled(recipes: Sequence[Recipe], stage: int) -> tuple[list[Clip], list[Prediction]]:
+    """Test rows and answers of several runs together; clips of one actor stay one cluster."""
+    clips: list[Clip] = []
+    predictions: list[Prediction] = []
+    for recipe in recipes:
+        prepared = prepare(recipe, Console({}, quiet=True))
+        clips += rows_to_score(prepared.clips["test"], recipe)
+        predictions += read_predictions(recipe, planned_stages(recipe)[stage].name, "test")
+    return clips, predictions
+
+
+def _masked(recipes: Sequence[Recipe], hidden: str) -> dict[str, Any]:
+    """The full model's scores when it is not given one modality."""
+    clips: list[Clip] = []
+    predictions: list[Prediction] = []
+    inputs = [name for name in MODALITIES if name != hidden]
+    for recipe in recipes:
+        prepared = prepare(recipe, Console({}, quiet=True))
+        reader = ClipReader(prepared.reader.processor, prepared.reader.table, inputs)
+        rows = [clip for clip in rows_to_score(prepared.clips["test"], recipe) if clip.task == "tree"]
+        model = load_model(recipe.output / "checkpoints" / recipe.stages[-1].name, recipe)
+        clips += rows
+        predictions += answer_rows(model, reader, rows, recipe.evaluation.batch_size, recipe.evaluation.max_new_tokens)
+    return dict(score(clips, predictions, resamples=1000).metrics)
