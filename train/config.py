@@ -123,7 +123,7 @@ class StageConfig(Section):
     beta: float = Field(default=0.0, ge=0)
     """Weight of the KL penalty to the model that the stage starts from; grpo only."""
     loss_type: Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo"] = "dapo"
-    rewards: dict[Reward, float] = {"tree": 1.0, "format": 0.2, "label": 0.25}  # noqa: RUF012
+    rewards: dict[Reward, float] = {"tree": 1.0, "format": 0.2, "label": 0.25}
 
     @model_validator(mode="after")
     def _consistent(self) -> StageConfig:

@@ -169,5 +169,6 @@ def run_grpo(
         reader=reader,
     )
     trainer.remove_callback(PrinterCallback)
+    trainer.accelerator.wait_for_everyone()  # the first rank clears what is stale
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
     return trainer

@@ -11,6 +11,7 @@ from torch.utils.data import Sampler, SequentialSampler
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
+from affectgpt.problems import InputError
 from train.config import Recipe, StageConfig
 from train.data import StageDataset, SupervisedCollator
 
@@ -27,11 +28,11 @@ def common_arguments(recipe: Recipe, stage: StageConfig, folder: Path, world_siz
     """Trainer arguments that supervised and GRPO stages share.
 
     Raises:
-        ValueError: the batch cannot be split over the processes.
+        InputError: the batch cannot be split over the processes.
     """
     share, rest = divmod(stage.batch_size, stage.accumulation * world_size)
     if rest or not share:
-        raise ValueError(
+        raise InputError(
             f"stage '{stage.name}': batch_size {stage.batch_size} does not split over {world_size} processes x "
             f"{stage.accumulation} accumulation steps; set stages.{stage.name}.batch_size to a multiple of "
             f"{stage.accumulation * world_size}"
@@ -84,5 +85,6 @@ def run_sft(
         callbacks=list(callbacks),
     )
     trainer.remove_callback(PrinterCallback)
+    trainer.accelerator.wait_for_everyone()  # the first rank clears what is stale
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
     return trainer

@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from transformers import AutoModelForImageTextToText, PreTrainedModel, set_seed
+from transformers.integrations import unset_hf_deepspeed_config
 from transformers.trainer_utils import get_last_checkpoint
 
 from affectgpt.clip import Clip
@@ -200,4 +201,6 @@ def _run_stage(
         note = {"fingerprint": fingerprint, "seconds": seconds, "steps": stage.steps, "torch": torch.__version__}
         (folder / "stage.json").write_text(json.dumps(note))
         shutil.rmtree(steps, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()  # the next stage of every rank starts from this checkpoint
+    unset_hf_deepspeed_config()  # under ZeRO-3, whatever is loaded from here on would be split over the ranks
     return seconds
