@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from affectgpt.clip import TASKS
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
+from data_recipes.synthetic.generate import Settings
 
 RECIPES = Path(__file__).parent / "recipes"
 Modality = Literal["video", "audio", "text"]
@@ -42,6 +43,21 @@ class DataConfig(Section):
     bad_sample_budget: float = Field(default=0.02, ge=0, le=1)
     """Share of clips that may be undecodable; beyond it the run stops."""
     decode_timeout_s: float = Field(default=20.0, gt=0)
+
+    @field_validator("synthetic")
+    @classmethod
+    def _settings(cls, given: dict[str, int | float] | None) -> dict[str, int | float] | None:
+        known = Settings.__dataclass_fields__
+        wrong = [f"unknown key '{name}'. {nearest(name, known)}" for name in given or {} if name not in known]
+        wrong += [
+            f"{name} must be a whole number, got {value}"
+            for name, value in (given or {}).items()
+            if name in known and known[name].type == "int" and value != int(value)
+        ]
+        if wrong:
+            raise ValueError(" ".join(wrong))
+        Settings(**(given or {}))  # type: ignore[arg-type]
+        return given
 
     @model_validator(mode="after")
     def _one_source(self) -> DataConfig:
@@ -125,13 +141,18 @@ class StageConfig(Section):
     loss_type: Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo"] = "dapo"
     rewards: dict[Reward, float] = {"tree": 1.0, "format": 0.2, "label": 0.25}
 
+    @field_validator("mixture")
+    @classmethod
+    def _tasks(cls, mixture: dict[str, float]) -> dict[str, float]:
+        unknown = [f"unknown task '{task}'. {nearest(task, TASKS)}" for task in mixture if task not in TASKS]
+        if unknown:
+            raise ValueError(" ".join(unknown))
+        if not mixture or min(mixture.values()) < 0 or sum(mixture.values()) <= 0:
+            raise ValueError("weights must be 0 or more, and one of them more")
+        return mixture
+
     @model_validator(mode="after")
     def _consistent(self) -> StageConfig:
-        unknown = [task for task in self.mixture if task not in TASKS]
-        if unknown:
-            raise ValueError(f"mixture: unknown task '{unknown[0]}'. {nearest(unknown[0], TASKS)}")
-        if not self.mixture or min(self.mixture.values()) < 0 or sum(self.mixture.values()) <= 0:
-            raise ValueError("mixture: weights must be 0 or more, and one of them more")
         if self.kind == "grpo" and self.batch_size % self.generations:
             raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of generations ({self.generations})")
         if self.batch_size % self.accumulation:
@@ -159,7 +180,7 @@ class Recipe(Section):
     seed: int = Field(default=0, ge=0)
     data: DataConfig
     model: ModelConfig
-    stages: tuple[StageConfig, ...] = Field(min_length=1)
+    stages: tuple[StageConfig, ...]
     curriculum: bool = True
     """False reads the rows of all supervised stages shuffled, as one stage."""
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
@@ -172,6 +193,8 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _distinct_names(self) -> Recipe:
         names = [stage.name for stage in self.stages]
+        if not names:
+            raise ValueError("stages: a recipe needs at least one")
         if len(set(names)) < len(names):
             raise ValueError("stages: every stage needs a name of its own")
         return self
@@ -259,7 +282,7 @@ def _line_numbers(node: yaml.Node | None, place: tuple[str | int, ...] = ()) -> 
     return lines
 
 
-def _problem(file: str, error: Any, lines: dict[tuple[str | int, ...], int]) -> Problem:
+def _problem(file: str, error: Any, lines: dict[tuple[str | int, ...], int]) -> Problem | str:
     place = tuple(error["loc"])
     known = next((lines[place[:size]] for size in range(len(place), 0, -1) if place[:size] in lines), 1)
     where = f"line {known}, '{'.'.join(map(str, place)) or 'the recipe'}'"
@@ -268,7 +291,9 @@ def _problem(file: str, error: Any, lines: dict[tuple[str | int, ...], int]) -> 
         return Problem(file, where, "a known key", "an unknown one", nearest(place[-1], fields))
     if error["type"] == "missing":
         return Problem(file, where, "a value", "nothing")
-    message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if error["type"] == "value_error":  # one of ours, a sentence by itself
+        return f"{file}: {where}: {error['ctx']['error']}"
+    message = error["msg"].removeprefix("Input should be ")
     got = "something else" if isinstance(error["input"], dict) else shorten(error["input"])
     return Problem(file, where, message, got)
 

@@ -17,14 +17,13 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
 from trl import GRPOConfig, GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
 from affectgpt.clip import FIELDS, Clip
 from affectgpt.reader import FEATURE_NAMES, ClipReader, stack_features
 from train.config import Recipe, StageConfig
-from train.sft import common_arguments
+from train.sft import common_arguments, newest_checkpoint
 from videmo.rewards import REWARDS, RewardFunction
 
 
@@ -170,5 +169,5 @@ def run_grpo(
     )
     trainer.remove_callback(PrinterCallback)
     trainer.accelerator.wait_for_everyone()  # the first rank clears what is stale
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
+    trainer.train(resume_from_checkpoint=newest_checkpoint(folder))
     return trainer

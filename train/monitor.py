@@ -155,11 +155,14 @@ class StageLog(TrainerCallback):
 def forget_stage(path: Path, stage: str, after_step: int = 0) -> None:
     """Drop the log lines of a stage beyond a step: it is about to run again from there."""
     if path.is_file():
-        lines = [line for line in path.read_text().splitlines() if line]
-        rows = [json.loads(line) for line in lines]
-        kept = [
-            line for line, row in zip(lines, rows, strict=True) if row["stage"] != stage or row["step"] <= after_step
-        ]
+        kept = []
+        for line in path.read_text().splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:  # cut short by a kill
+                continue
+            if row["stage"] != stage or row["step"] <= after_step:
+                kept.append(line)
         path.write_text("".join(f"{line}\n" for line in kept))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
+import netrc
 import os
 import time
 import warnings
@@ -12,6 +14,7 @@ from typing import Any
 import torch
 import transformers
 
+from affectgpt.problems import InputError
 from train.config import Recipe, save_recipe
 from train.monitor import Console, MemoryMeter
 from train.prepare import prepare
@@ -40,6 +43,8 @@ def run_recipe(recipe: Recipe) -> dict[str, Any] | None:
     """
     quiet_libraries()
     rank, _ = world()
+    if recipe.wandb:
+        set_up_wandb(recipe)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     console = Console(plan_of(recipe), quiet=rank != 0)
@@ -83,9 +88,26 @@ def _headline(entry: dict[str, Any]) -> str:
     return ", ".join(shown)
 
 
+def set_up_wandb(recipe: Recipe) -> None:
+    """Keep wandb's files in the run folder; log offline unless the user is logged in."""
+    if importlib.util.find_spec("wandb") is None:
+        raise InputError("wandb: true needs the package. Install it with: pip install -c constraints.txt -e '.[wandb]'")
+    recipe.output.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("WANDB_DIR", str(recipe.output))
+    os.environ.setdefault("WANDB_PROJECT", "affectgpt")
+    try:
+        logged_in = netrc.netrc().authenticators("api.wandb.ai") is not None
+    except (OSError, netrc.NetrcParseError):
+        logged_in = False
+    if not logged_in and not os.environ.get("WANDB_API_KEY"):
+        os.environ.setdefault("WANDB_MODE", "offline")
+
+
 def quiet_libraries() -> None:
     """Keep the libraries' progress bars and notices off the console; what matters is said by ours."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not torch.accelerator.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns that it found nothing better
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -83,7 +84,9 @@ def _predictions(
         progress=lambda done, count: console.show(f"{part} {done}/{count} answers", done / count),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(line) + "\n" for line in [mark, *answers]), encoding="utf-8")
+    draft = path.with_suffix(".part")
+    draft.write_text("".join(json.dumps(line) + "\n" for line in [mark, *answers]), encoding="utf-8")
+    os.replace(draft, path)
     return answers
 
 

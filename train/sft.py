@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 import torch
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from affectgpt.problems import InputError
 from train.config import Recipe, StageConfig
@@ -22,6 +22,18 @@ class OrderedTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         rows: Any = train_dataset if train_dataset is not None else self.train_dataset
         return SequentialSampler(rows)
+
+
+def newest_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint of a trainer that is whole; one whose writer was killed lacks its state, written last."""
+    found = {int(path.name.rsplit("-", 1)[1]): path for path in folder.glob("checkpoint-*")}
+    for _, path in sorted(found.items(), reverse=True):
+        try:
+            json.loads((path / "trainer_state.json").read_text())
+        except (OSError, ValueError):
+            continue
+        return str(path)
+    return None
 
 
 def common_arguments(recipe: Recipe, stage: StageConfig, folder: Path, world_size: int) -> dict[str, Any]:
@@ -86,5 +98,5 @@ def run_sft(
     )
     trainer.remove_callback(PrinterCallback)
     trainer.accelerator.wait_for_everyone()  # the first rank clears what is stale
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
+    trainer.train(resume_from_checkpoint=newest_checkpoint(folder))
     return trainer

@@ -14,16 +14,16 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from filelock import FileLock
 from transformers import AutoModelForImageTextToText, PreTrainedModel, set_seed
 from transformers.integrations import unset_hf_deepspeed_config
-from transformers.trainer_utils import get_last_checkpoint
 
 from affectgpt.clip import Clip
 from train.config import Recipe, StageConfig
 from train.data import StageDataset
 from train.monitor import Console, StageLog, forget_stage
 from train.prepare import Prepared, digest
-from train.sft import run_sft
+from train.sft import newest_checkpoint, run_sft
 from videmo.curriculum import batch_by_length, draw_rows
 
 
@@ -161,18 +161,9 @@ def _run_stage(
     fingerprint: str,
     console: Console,
 ) -> float:
-    rank, world_size = world()
+    _, world_size = world()
     started = time.monotonic()
-    steps = folder.with_name(f"{stage.name}.steps")
-    mark = steps / "fingerprint"
-    if rank == 0:
-        shutil.rmtree(folder, ignore_errors=True)
-        if not (mark.is_file() and mark.read_text() == fingerprint):
-            shutil.rmtree(steps, ignore_errors=True)
-            steps.mkdir(parents=True)
-            mark.write_text(fingerprint)
-        last = get_last_checkpoint(str(steps))
-        forget_stage(recipe.output / "log.jsonl", stage.name, int(last.rsplit("-", 1)[1]) if last else 0)
+    steps = _open_steps(recipe, stage, folder, fingerprint)
     clips = rows_for(stage, prepared)
     order = stage_order(recipe, stage, clips)
     set_seed(recipe.seed)
@@ -199,8 +190,28 @@ def _run_stage(
     if trainer.is_world_process_zero():
         prepared.reader.processor.save_pretrained(folder)
         note = {"fingerprint": fingerprint, "seconds": seconds, "steps": stage.steps, "torch": torch.__version__}
-        (folder / "stage.json").write_text(json.dumps(note))
+        draft = folder / "stage.json.part"
+        draft.write_text(json.dumps(note))
+        os.replace(draft, folder / "stage.json")
         shutil.rmtree(steps, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()  # the next stage of every rank starts from this checkpoint
     unset_hf_deepspeed_config()  # under ZeRO-3, whatever is loaded from here on would be split over the ranks
     return seconds
+
+
+def _open_steps(recipe: Recipe, stage: StageConfig, folder: Path, fingerprint: str) -> Path:
+    """The folder of a stage's trainer checkpoints, without those of other settings and without later log lines.
+
+    Every process calls this; the first one to come does it.
+    """
+    steps = folder.with_name(f"{stage.name}.steps")
+    mark = steps / "fingerprint"
+    with FileLock(recipe.output / ".lock"):
+        if not (mark.is_file() and mark.read_text() == fingerprint):
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(steps, ignore_errors=True)
+            steps.mkdir(parents=True)
+            mark.write_text(fingerprint)
+        last = newest_checkpoint(steps)
+        forget_stage(recipe.output / "log.jsonl", stage.name, int(last.rsplit("-", 1)[1]) if last else 0)
+    return steps

@@ -31,7 +31,7 @@ def draw_rows(clips: Sequence[Clip], mixture: Mapping[str, float], count: int, s
     weights = np.array([mixture[task] for task in tasks], float)
     # Exact shares, spread at random: a small run gets its mixture, not a sample of it.
     exact = weights / weights.sum() * count
-    shares = np.floor(exact + 1e-9).astype(int)
+    shares = np.floor(exact).astype(int)
     shares[np.argsort(shares - exact, kind="stable")[: count - shares.sum()]] += 1
     order = rng.permutation(np.repeat(np.arange(len(tasks)), shares))
     queues = [_cycle(by_task[task], rng, int(share)) for task, share in zip(tasks, shares, strict=True)]

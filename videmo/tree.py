@@ -15,11 +15,9 @@ level below that support a node, the paper's rationale edges. A node may support
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass, field
 
 LEVELS = ("a", "e", "m")
-LEVEL_NAMES = {"a": "attribute", "e": "expression", "m": "emotion"}
 _LINE = re.compile(r"([aem])([1-9][0-9]{0,2}) ([^<>\s](?:[^<>]*[^<>\s])?)(?: <-((?: [aem][1-9][0-9]{0,2})+))?")
 
 
@@ -142,8 +140,3 @@ def explain_syntax_errors(text: str) -> list[str]:
     if not tree.emotions:
         errors.append("there is no emotion (an 'm1 ...' line)")
     return errors
-
-
-def label_counts(tree: AffectiveTree, level: str) -> Counter[str]:
-    """How often each label stands on a level, 'a', 'e' or 'm'."""
-    return Counter(node.label for node in tree.level(level))

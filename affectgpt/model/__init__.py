@@ -1,6 +1,6 @@
 """The AffectGPT model as native transformers classes, registered with the Auto classes on import."""
 
-from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
 
 from affectgpt.model.configuration import AffectGPTConfig
 from affectgpt.model.modeling import AffectGPTForConditionalGeneration, AffectGPTModel
@@ -8,6 +8,7 @@ from affectgpt.model.processing import AffectGPTProcessor
 
 AutoConfig.register(AffectGPTConfig.model_type, AffectGPTConfig)
 AutoModel.register(AffectGPTConfig, AffectGPTModel)
+AutoModelForCausalLM.register(AffectGPTConfig, AffectGPTForConditionalGeneration)
 AutoModelForImageTextToText.register(AffectGPTConfig, AffectGPTForConditionalGeneration)
 AutoProcessor.register(AffectGPTConfig, AffectGPTProcessor)
 

@@ -29,6 +29,8 @@ class AffectGPTConfig(PreTrainedConfig):
     model_type = "affectgpt"
     # TRL keeps generation from sampling `image_token_id`, its only name for a placeholder.
     attribute_map: ClassVar[dict[str, str]] = {"image_token_id": "video_token_id"}
+    # TRL reads it of every class that is not in transformers itself, to find what loads GRPO's reference model.
+    auto_map: ClassVar[dict[str, str]] = {}
     sub_configs: ClassVar[dict[str, Any]] = {
         "text_config": AutoConfig,
         "vision_config": AutoConfig,

@@ -19,6 +19,8 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 def build_tower(config: PreTrainedConfig) -> PreTrainedModel:
     """An untrained tower of that configuration; of Whisper only the encoder."""
+    # What is asked of the whole model means its language model; a convolutional tower would refuse it.
+    config._attn_implementation = None
     return WhisperEncoder(config) if isinstance(config, WhisperConfig) else AutoModel.from_config(config)
 
 

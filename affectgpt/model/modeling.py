@@ -69,6 +69,7 @@ class AffectGPTModel(AffectGPTPreTrainedModel):
         super().train(mode)
         for tower in self.towers():
             tower.eval()
+            tower.requires_grad_(False)  # from_pretrained makes new parameters, and calls this afterwards
         return self
 
     def get_input_embeddings(self) -> nn.Module:

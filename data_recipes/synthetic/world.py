@@ -1,9 +1,9 @@
 """The rules of the synthetic world: what faces, voices and words can show, what that expresses, what is felt.
 
 A clip is drawn from the emotion down. The emotion picks one *face*, one *voice* and one *tone of words* from its row of
-`EMOTIONS`; each of those expressions picks the attributes that make it. Every face, voice and tone occurs under
-several emotions, so that none of the three settles the emotion; in more than a third of the clips they contradict each
-other, and the contradiction is the point (a smile with a trembling voice is masked distress).
+`EMOTIONS`; each of those expressions picks the attributes that make it. Every face, voice and tone, grieving
+words aside, occurs under several emotions, so that none of the three settles the emotion; in more than a third of the
+clips they contradict each other, and that is the point (a smile with a trembling voice is masked distress).
 
     emotion -> (face, voice, words) -> attributes -> pixels and samples      the generator
     attributes -> expressions -> emotion                                     what a model must learn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def test_tasks_are_mixed_along_the_stage() -> None:
 def test_the_draw_depends_on_the_seed_only() -> None:
     mixture = {"tree": 1, "emotion_label": 2}
     first = draw_rows(CLIPS, mixture, 50, seed=1)
-    np.random.seed(5)
+    np.random.seed(5)  # what others do with the global state must not matter
     assert draw_rows(CLIPS, mixture, 50, seed=1) == first
     assert draw_rows(CLIPS, mixture, 50, seed=2) != first
 
@@ -124,7 +125,7 @@ def test_rows_of_a_batch_are_of_like_length() -> None:
     for start in range(0, 960, 8 * size):  # within a window, batches do not overlap in length
         window = [ordered[first : first + size] for first in range(start, start + 8 * size, size)]
         spans = sorted((min(LENGTHS[r] for r in batch), max(LENGTHS[r] for r in batch)) for batch in window)
-        assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))
+        assert all(before[1] <= after[0] for before, after in pairwise(spans))
 
 
 def test_batches_are_not_sorted_by_length_and_depend_on_the_seed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -232,7 +233,7 @@ def test_unparsed_lines_are_not_free(measure: Callable[[AffectiveTree, Affective
     tree = parse_tree(WHOLE)
     values = [measure(tree, parse_tree(WHOLE + "\nnoise" * count)) for count in range(5)]
     assert values[0] == 1
-    assert all(before > after for before, after in zip(values, values[1:], strict=False))
+    assert all(before > after for before, after in pairwise(values))
     assert measure(AffectiveTree(), parse_tree("noise")) < 1
 
 

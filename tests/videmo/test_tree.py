@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videmo.tree import LEVELS, AffectiveTree, Node, explain_syntax_errors, label_counts, parse_tree, write_tree
+from videmo.tree import LEVELS, AffectiveTree, Node, explain_syntax_errors, parse_tree, write_tree
 
 WHOLE = """a1 mouth: smiling
 a2 tremor: trembling
 e1 forced smile <- a1
 e2 shaky voice <- a2
 m1 masked distress <- e1 e2"""
+
+PATIENT = settings(deadline=None, max_examples=80)
 
 # What ends a line for `str.splitlines` cannot stand in a label, nor can the arrow's characters.
 LABELS = (
@@ -65,10 +67,10 @@ def test_the_example_is_read_as_it_is_meant() -> None:
     assert len(tree) == 5
     assert tree.attribute_values() == {"mouth": "smiling", "tremor": "trembling"}
     assert write_tree(tree) == WHOLE
-    assert label_counts(tree, "e") == {"forced smile": 1, "shaky voice": 1}
     assert explain_syntax_errors(WHOLE) == []
 
 
+@PATIENT
 @given(trees())
 def test_what_is_written_is_read_back(tree: AffectiveTree) -> None:
     again = parse_tree(write_tree(tree))
@@ -76,6 +78,7 @@ def test_what_is_written_is_read_back(tree: AffectiveTree) -> None:
     assert again.unparsed == ()
 
 
+@PATIENT
 @given(trees())
 def test_reading_then_writing_changes_no_letter(tree: AffectiveTree) -> None:
     text = write_tree(tree)
@@ -98,7 +101,7 @@ TREE_LIKE = st.lists(
 ).map("\n".join)
 
 
-@settings(max_examples=300)
+@settings(PATIENT, max_examples=300)
 @given(st.one_of(st.text(), TREE_LIKE))
 def test_reading_never_raises_and_loses_no_line(text: str) -> None:
     tree = parse_tree(text)
@@ -190,16 +193,13 @@ def test_the_first_of_a_repeated_aspect_counts() -> None:
     assert parse_tree("a1 mouth: open\na2 mouth: shut\na3 gaze\nm1 joy").attribute_values() == {"mouth": "open"}
 
 
-def without_twins(tree: AffectiveTree) -> bool:
-    """Whether attributes have labels of their own, as read trees have; else which is which is not told by labels."""
-    return len({node.label for node in tree.attributes}) == len(tree.attributes)
-
-
-@given(trees().filter(without_twins), st.randoms(use_true_random=False))
+@PATIENT
+@given(trees(), st.randoms(use_true_random=False))
 def test_canonical_form_does_not_depend_on_the_order(tree: AffectiveTree, rng: random.Random) -> None:
     assert shuffled(tree, rng).canonical() == tree.canonical()
 
 
+@PATIENT
 @given(trees())
 def test_canonical_form_says_the_same(tree: AffectiveTree) -> None:
     def said(of: AffectiveTree) -> list[list[tuple[str, list[str]]]]:

@@ -1,0 +1,39 @@
+"""Prints the ablation table of a run as Markdown, for docs/results.md.
+
+python scripts/results_table.py runs/demo
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+COLUMNS = {
+    "emotion_uar": "emotion UAR",
+    "tree_similarity": "tree similarity",
+    "expression_accuracy": "expressions",
+    "attribute_accuracy": "attributes",
+    "parse_rate": "well-formed",
+}
+
+
+def main(run: Path) -> None:
+    """One row per ablation: value and 95 % interval, pooled over seeds, clustered by actor."""
+    table = json.loads((run / "ablations.json").read_text())
+    print(f"| | {' | '.join(COLUMNS.values())} |")
+    print(f"|---|{'---|' * len(COLUMNS)}")
+    for name, metrics in table.items():
+        print(f"| `{name}` | {' | '.join(_cell(metrics.get(column)) for column in COLUMNS)} |")
+
+
+def _cell(metric: dict[str, float] | None) -> str:
+    if not metric or metric["value"] is None:
+        return "–"
+    return f"{metric['value']:.3f} ({metric['low']:.3f} to {metric['high']:.3f})"
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or not (Path(sys.argv[1]) / "ablations.json").is_file():
+        sys.exit("usage: python scripts/results_table.py RUN   (a run folder of 'affectgpt demo --ablate')")
+    main(Path(sys.argv[1]))

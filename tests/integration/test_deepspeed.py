@@ -1,0 +1,70 @@
+"""Two processes under DeepSpeed's launcher give what one process gives, with weights split and without."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForImageTextToText
+
+import affectgpt.model  # noqa: F401  (registers the Auto classes)
+
+pytest.importorskip("deepspeed")
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_zero_2_and_zero_3_train_as_one_process_does(launch, train, write_recipe, make_stage, tmp_path):
+    stages = [
+        make_stage("attribute", steps=4, accumulation=2, weight_decay=0.1, mixture={"attribute_closed": 1.0}),
+        make_stage("grpo", "grpo", steps=2, beta=0.1),
+    ]
+    recipe = write_recipe(tmp_path, stages)
+    alone = train(recipe, f"output={tmp_path / 'alone'}")
+    assert alone.code == 0, alone.err
+    launcher = Path(sys.executable).with_name("deepspeed")
+    for kind in ("zero2", "zero3"):
+        done = launch(
+            *(launcher, "--num_accelerators", 2, "--master_port", free_port(), "--module", "train.run", recipe),
+            *(f"output={tmp_path / kind}", f"deepspeed=deepspeed_configs/{kind}.json"),
+        )
+        assert done.code == 0, done.err[-4000:]
+        assert "Traceback" not in done.err
+
+    def log(kind: str, stage: str) -> list[dict[str, float]]:
+        lines = [json.loads(line) for line in (tmp_path / kind / "log.jsonl").read_text().splitlines()]
+        return [line for line in lines if line["stage"] == stage]
+
+    def weights(kind: str) -> dict[str, torch.Tensor]:
+        return load_file(tmp_path / kind / "checkpoints/attribute/model.safetensors")
+
+    expected = [row["loss"] for row in log("alone", "attribute")]
+    assert expected[-1] < expected[0] < 8
+    for kind in ("zero2", "zero3"):
+        # One process writes the log, and it tells the loss of the whole batch.
+        assert [row["step"] for row in log(kind, "attribute")] == [1, 2, 3, 4]
+        assert [row["loss"] for row in log(kind, "attribute")] == pytest.approx(expected, abs=1e-4)
+        assert [row["step"] for row in log(kind, "grpo")] == [1, 2]
+        assert log(kind, "grpo")[0]["kl"] == pytest.approx(0, abs=1e-6)
+        found = weights(kind)
+        assert weights("alone").keys() <= found.keys()
+        for name, value in weights("alone").items():
+            assert value.shape == found[name].shape, name
+            torch.testing.assert_close(found[name], value, rtol=0, atol=1e-4, msg=name)
+        for stage in ("attribute", "grpo"):
+            folder = tmp_path / kind / "checkpoints" / stage
+            _, info = AutoModelForImageTextToText.from_pretrained(folder, output_loading_info=True)
+            assert not any(info[problem] for problem in ("missing_keys", "unexpected_keys", "mismatched_keys")), info
+        report = json.loads((tmp_path / kind / "report.json").read_text())
+        assert [entry["name"] for entry in report["stages"]] == ["attribute", "grpo"]
+        assert list((tmp_path / kind / "checkpoints").glob("*.steps")) == []

@@ -1,0 +1,225 @@
+"""GRPO with media: scored and weighed as a plain model would, on the parts of TRL that are its own affair."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText
+from trl import GRPOTrainer
+
+from affectgpt.clip import Clip
+from affectgpt.features import FeatureTable, media_of
+from affectgpt.reader import ClipReader
+from train import grpo
+from train.config import LoraSettings, Recipe, StageConfig
+from train.grpo import bind_reward, run_grpo
+from train.stages import add_adapter, load_model
+
+INTERNALS = {
+    "_generate_and_score_completions": ["inputs"],
+    "_tokenize_prompts": ["prompts"],
+    "_generate_single_turn": ["prompt_ids", "images", "multimodal_fields", "num_generations"],
+    "_get_per_token_logps_and_entropies": ["model", "input_ids", "attention_mask", "logits_to_keep", "batch_size"],
+    "_compute_loss": ["model", "inputs"],
+}
+
+
+@pytest.mark.parametrize("name", INTERNALS)
+def test_trl_still_has_what_is_overridden(name):
+    method = getattr(GRPOTrainer, name, None)
+    assert method is not None, f"TRL's GRPOTrainer has no {name} any more: MediaGRPOTrainer must find another place"
+    found = [parameter for parameter in inspect.signature(method).parameters if parameter != "self"]
+    assert found[: len(INTERNALS[name])] == INTERNALS[name], f"{name} of TRL's GRPOTrainer takes {found} now"
+    assert name in vars(grpo.MediaGRPOTrainer)
+
+
+def test_trl_uses_what_the_overrides_rely_on():
+    source = inspect.getsource(GRPOTrainer)
+    for word in ("self.eos_token_ids", "self.generation_config", "shuffle_sequence_dict(", "fused_lm_head=True"):
+        assert word in source, f"TRL's GRPOTrainer does not use {word} any more"
+
+
+@pytest.fixture
+def rows(tiny) -> tuple[list[Clip], ClipReader]:
+    """Four prompts of unequal length: both modalities, one, none."""
+    clips = []
+    table = FeatureTable()
+    for index, question in enumerate(["joy?", "What does this person feel?", "fear?", "Explain step by step."]):
+        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": "a1 mouth: smiling"}]
+        video = Path(f"/clips/{index}.mp4") if index < 3 else None
+        clip = Clip(id=f"row{index}", messages=turns, task="tree", answer="m1 joy", video=video, subtitle="Oh.")
+        clips.append(clip)
+        if media := media_of(clip):
+            table.features[media] = tiny.features(index, audio=index != 1)
+    return clips, ClipReader(tiny.processor, table, ("video", "audio", "text"))
+
+
+@pytest.fixture
+def train(tiny, rows, tmp_path, monkeypatch) -> Callable[..., grpo.MediaGRPOTrainer]:
+    """`train(reward, model=None, order=None, **stage settings)` runs a stage and returns its trainer."""
+    clips, reader = rows
+
+    def run(reward: Any, model: Any = None, order: list[int] | None = None, **settings: Any) -> grpo.MediaGRPOTrainer:
+        monkeypatch.setitem(grpo.REWARDS, "label", reward)
+        defaults = {"steps": 1, "batch_size": 8, "generations": 4, "learning_rate": 1e-3, "max_new_tokens": 6}
+        fixed = {"name": "rl", "kind": "grpo", "mixture": {"tree": 1.0}, "rewards": {"label": 1.0}}
+        stage = StageConfig(**(fixed | defaults | {"log_steps": 1, "warmup_ratio": 0.0} | settings))
+        recipe = Recipe(output=tmp_path, data={"train": "x"}, model={"path": str(tiny.folder)}, stages=(stage,))
+        model = model or AutoModelForImageTextToText.from_pretrained(tiny.folder)
+        prompts = stage.steps * stage.batch_size // stage.generations
+        order = order or [index % len(clips) for index in range(prompts)]
+        torch.manual_seed(0)
+        return run_grpo(recipe, stage, model, clips, order, reader, tmp_path / "steps", [])
+
+    return run
+
+
+def letters(completions: list[str], **_: Any) -> list[float]:
+    """Share of small letters: easy to learn, different between samples."""
+    return [sum("a" <= letter <= "z" for letter in text) / max(1, len(text)) for text in completions]
+
+
+def logged(trainer: grpo.MediaGRPOTrainer, name: str) -> list[float]:
+    return [entry[name] for entry in trainer.state.log_history if name in entry]
+
+
+def rollouts(trainer: grpo.MediaGRPOTrainer, rows: list[int]) -> dict[str, Any]:
+    inputs = [{"prompt": trainer.clips[row].prompt, "row": row} for row in rows for _ in range(4)]
+    return trainer._generate_and_score_completions(inputs)
+
+
+def plain_scores(trainer: grpo.MediaGRPOTrainer, model: Any, tiny: Any, rows: list[int], output: dict) -> list:
+    """Log-probabilities of each completion, one prompt at a time, without padding, TRL or a cache."""
+    scores = []
+    for index, row in enumerate(row for row in rows for _ in range(4)):
+        clip = trainer.clips[row]
+        said = output["completion_ids"][index][output["completion_mask"][index].bool()]
+        prompt = torch.tensor(trainer.reader.tokenise(clip).prompt_ids)
+        features = {name: value[None] for name, value in trainer.reader.features(clip).items()}
+        ids = torch.cat([prompt, said])[None]
+        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), **features).logits[0]
+        scores.append(logits[len(prompt) - 1 : -1].log_softmax(-1).gather(-1, said[:, None])[:, 0])
+    return scores
+
+
+def test_scores_loss_and_gradient_are_those_of_a_plain_model(tiny, rows, train):
+    trainer = train(letters, loss_type="grpo")
+    model = trainer.model
+    output = rollouts(trainer, [0, 1, 2, 3])
+    assert output["completion_mask"].any(dim=1).all()
+    keep = output["completion_ids"].shape[1]
+    ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
+    mask = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
+    assert (output["video_features"].shape, output["audio_features"].shape) == ((16, 3, 24), (16, 4, 16))
+    expected = plain_scores(trainer, model, tiny, [0, 1, 2, 3], output)
+
+    for size in (None, 3):  # in one piece, and in chunks that do not divide
+        trainer.media = {name: output[name] for name in ("video_features", "audio_features")}
+        found, entropy, _ = trainer._get_per_token_logps_and_entropies(
+            model, ids, mask, keep, batch_size=size, compute_entropy=True
+        )
+        assert found.shape == entropy.shape == output["completion_ids"].shape
+        for index, alone in enumerate(expected):
+            seen = output["completion_mask"][index].bool()
+            torch.testing.assert_close(found[index][seen], alone, rtol=0, atol=1e-5)
+
+    # At the first step the ratio is 1: the loss is minus the advantages, its gradient that of REINFORCE.
+    advantages = output["advantages"]
+    assert advantages.abs().max() > 0.1
+    model.train()
+    loss = trainer._compute_loss(model, dict(output))
+    torch.testing.assert_close(loss, -advantages.mean(), rtol=0, atol=1e-5)
+    weights = [model.model.soft_tokens.project["multi"].weight, model.get_input_embeddings().weight]
+    found_gradients = torch.autograd.grad(loss, weights)
+    reinforce = -sum(a * alone.mean() for a, alone in zip(advantages, expected, strict=True)) / len(advantages)
+    for one, two in zip(found_gradients, torch.autograd.grad(reinforce, weights), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-5)
+
+
+def test_features_stay_with_their_rows_when_trl_shuffles_and_accumulates(tiny, rows, train, monkeypatch):
+    seen = []
+    original = grpo.MediaGRPOTrainer._compute_loss
+
+    def watch(self: Any, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        for prompt, video in zip(inputs["prompt_ids"], inputs["video_features"], strict=True):
+            text = tiny.processor.tokenizer.decode(prompt)
+            row = next(index for index, clip in enumerate(self.clips) if clip.prompt[0]["content"] in text)
+            wanted = self.reader.features(self.clips[row]).get("video_features", torch.zeros(3, 24))
+            seen.append(torch.equal(video, wanted))
+        return original(self, model, inputs)
+
+    monkeypatch.setattr(grpo.MediaGRPOTrainer, "_compute_loss", watch)
+    train(letters, batch_size=16, accumulation=2)
+    assert seen == [True] * 16
+
+
+def test_the_reference_is_the_model_that_the_stage_starts_from(train):
+    trainer = train(letters, beta=0.1, steps=3, learning_rate=1e-2)
+    kl = logged(trainer, "kl")
+    assert abs(kl[0]) < 1e-6
+    assert kl[-1] > 1e-4
+
+
+def test_the_reference_of_an_adapter_is_the_adapter_that_the_stage_starts_from(tiny, rows, train, tmp_path):
+    recipe = Recipe(
+        output=tmp_path,
+        data={"train": "x"},
+        model={"path": str(tiny.folder), "lora": LoraSettings(r=2, dropout=0.0)},
+        stages=(StageConfig(name="a", kind="sft", steps=1, batch_size=1, learning_rate=1, mixture={"tree": 1}),),
+    )
+    start = add_adapter(AutoModelForImageTextToText.from_pretrained(tiny.folder), recipe)
+    with torch.no_grad():  # a stage before this one has moved adapter and fusion
+        for parameter in start.parameters():
+            if parameter.requires_grad:
+                parameter += 0.05 * torch.randn_like(parameter)
+    start.save_pretrained(tmp_path / "stage")
+    model = load_model(tmp_path / "stage", recipe, trainable=True)
+    trainer = train(letters, model=model, beta=0.1, steps=3, learning_rate=1e-2)
+    kl = logged(trainer, "kl")
+    assert abs(kl[0]) < 1e-6
+    assert kl[-1] > 1e-5
+
+
+def test_a_reward_that_can_be_learnt_rises(train):
+    trainer = train(letters, steps=10, batch_size=16, generations=8, learning_rate=3e-2, schedule="constant")
+    rewards = logged(trainer, "reward")
+    assert len(rewards) == 10
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.2
+    for tower in trainer.model.model.towers():
+        assert not tower.training
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([1.0], "reward 'mine' returned 1 values for 2 completions"),
+        ([1.0, float("nan")], "reward 'mine' gave nan to row row1, completion 'two'"),
+        ([float("inf"), 1.0], "reward 'mine' gave inf to row row0, completion 'one'"),
+        ([-1e9, 1.0], "reward 'mine' gave -1000000000.0 to row row0"),
+    ],
+)
+def test_rewards_that_return_nonsense_are_named(rows, values, words):
+    reward = bind_reward("mine", lambda **_: values, rows[0])
+    said = [[{"role": "assistant", "content": text}] for text in ("one", "two")]
+    with pytest.raises(ValueError, match=words):
+        reward([None, None], said, row=[0, 1])
+
+
+def test_rewards_get_texts_and_columns(rows):
+    got: dict[str, Any] = {}
+
+    def reward(**columns: Any) -> list[float | None]:
+        got.update(columns)
+        return [None, 0.5]
+
+    bound = bind_reward("mine", reward, rows[0])
+    said = [[{"role": "assistant", "content": text}] for text in ("one", "two")]
+    assert bound(["p", "q"], said, row=[2, 0], trainer_state=None) == [None, 0.5]
+    assert bound.__name__ == "mine"
+    assert (got["completions"], got["id"], got["answer"]) == (["one", "two"], ["row2", "row0"], ["m1 joy"] * 2)
+    assert got["subtitle"] == ["Oh.", "Oh."]

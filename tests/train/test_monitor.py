@@ -1,0 +1,159 @@
+"""Log lines and the console, without a trainer."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from train.monitor import Console, MemoryMeter, StageLog, forget_stage
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def out() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def console(out) -> Console:
+    return Console({"data": 60.0, "sft one": 30.0, "report": 5.0}, out=out)
+
+
+def state(step: int, first: bool = True) -> SimpleNamespace:
+    return SimpleNamespace(global_step=step, max_steps=10, is_world_process_zero=first)
+
+
+def control() -> SimpleNamespace:
+    return SimpleNamespace(should_save=False, should_training_stop=False)
+
+
+def test_log_lines(console, tmp_path):
+    path = tmp_path / "log.jsonl"
+    log = StageLog("one", console, path, ["tree", "label"])
+    logs = {
+        "loss": 2.5,
+        "learning_rate": 1e-3,
+        "epoch": 0.1,
+        "completions/mean_length": 7.0,
+        "frac_reward_zero_std": 0.5,
+    }
+    log.on_log(None, state(1), control(), logs | {"rewards/tree/mean": 0.25, "rewards/other/mean": 1.0})
+    log.on_log(None, state(2), control(), {"train_runtime": 3.0})  # the summary at the end is no step
+    log.on_log(None, state(3, first=False), control(), {"loss": 1.0})  # other ranks say nothing
+    log.on_log(None, state(4), control(), {"loss": 1.0})
+    first, second = [json.loads(line) for line in path.read_text().splitlines()]
+    seconds = first.pop("seconds")
+    assert 0 <= seconds < 60
+    assert first == {
+        "stage": "one",
+        "step": 1,
+        "loss": 2.5,
+        "learning_rate": 1e-3,
+        "completion_length": 7.0,
+        "zero_variance_share": 0.5,
+        "rewards/tree": 0.25,
+    }
+    assert (second["step"], second["loss"]) == (4, 1.0)
+
+
+def test_forget_stage(tmp_path):
+    path = tmp_path / "log.jsonl"
+    forget_stage(path, "one")
+    assert not path.exists()
+    rows = [{"stage": name, "step": step} for name in ("one", "two") for step in (1, 2, 3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    forget_stage(path, "two", after_step=2)
+    assert [json.loads(line) for line in path.read_text().splitlines()] == rows[:-1]
+    forget_stage(path, "one")
+    assert [json.loads(line) for line in path.read_text().splitlines()] == rows[3:-1]
+
+
+def test_a_line_cut_short_by_a_kill_is_forgotten(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"stage": "one", "step": 1}\n{"stage": "one", "st')
+    forget_stage(path, "two")
+    assert path.read_text() == '{"stage": "one", "step": 1}\n'
+
+
+def test_ctrl_c_saves_and_stops_after_the_step(console, out, tmp_path):
+    log = StageLog("one", console, tmp_path / "log.jsonl")
+    assert not log.on_step_end(None, state(1), control()).should_training_stop
+    log.interrupt()
+    after = log.on_step_end(None, state(2), control())
+    assert (after.should_save, after.should_training_stop) == (True, True)
+    assert "Stopping after this step" in out.getvalue()
+    with pytest.raises(KeyboardInterrupt):
+        log.interrupt()
+
+
+def test_plain_output_has_a_line_for_each_step_of_the_plan(console, out):
+    for title in ("data", "sft one", "report"):
+        console.begin(title)
+        for share in (0.1, 0.5, 1.0):
+            console.show("working", share)
+        console.done(f"{title} is done")
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 3
+    for number, (line, title) in enumerate(zip(lines, ("data", "sft one", "report"), strict=True), start=1):
+        assert re.fullmatch(rf"\[ {number}/3\] {title} +{title} is done +0:00", line)
+    assert "\x1b" not in out.getvalue()
+    assert "\r" not in out.getvalue()
+
+
+def test_plain_output_shows_a_sign_of_life_now_and_then(console, out, monkeypatch):
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    console.begin("data")
+    for step in range(60):
+        now += 1.0
+        console.show(f"{step} of 60", (step + 1) / 60)
+    lines = out.getvalue().splitlines()
+    assert 2 <= len(lines) <= 3
+    assert "left, all" in lines[0]
+
+
+def test_a_terminal_sees_one_line_that_is_rewritten():
+    out = Terminal()
+    console = Console({"data": 60.0, "report": 5.0}, out=out)
+    console.begin("data")
+    console.show("half", 0.5, force=True)
+    console.done("all")
+    console.say("a word")
+    assert out.getvalue().count("\n") == 2
+    assert out.getvalue().count("\r\x1b[2K") == 4
+
+
+def test_time_left_learns_from_what_was_measured(console, out, monkeypatch):
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    console.begin("data")
+    now += 120.0  # twice the guess
+    console.done("")
+    console.begin("sft one")
+    now += 10.0
+    console.show("", 0.5, force=True)
+    assert "0:10 left, all 0:20" in out.getvalue().splitlines()[-1]
+
+
+def test_quiet(out):
+    console = Console({"data": 1.0}, quiet=True, out=out)
+    console.begin("data")
+    console.show("x", 0.5, force=True)
+    console.say("x")
+    console.done("x")
+    assert out.getvalue() == ""
+
+
+def test_memory_meter():
+    with MemoryMeter(period_s=0.01) as memory:
+        time.sleep(0.1)
+    assert 10 < memory.peak_mb < 100_000
