@@ -12,6 +12,7 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tensors are tiny, and tests run side by side
 
 TEXTS = [
     "What does this person feel? joy, anger, sadness, fear, surprise",

@@ -19,7 +19,7 @@ from train.config import Recipe, save_recipe
 from train.monitor import Console, MemoryMeter
 from train.prepare import prepare
 from train.results import finish, score_stage
-from train.stages import Interrupted, planned_stages, run_stages, world
+from train.stages import planned_stages, run_stages, world
 
 GUESS_S = {"sft": 0.25, "grpo": 2.5}
 """Seconds a step may take on a laptop, for the first estimate of the time left."""
@@ -61,7 +61,7 @@ def run_recipe(recipe: Recipe) -> dict[str, Any] | None:
                     console.begin(f"score {result.stage.name}")
                     entries.append(score_stage(recipe, prepared, result, console))
                     console.done(_headline(entries[-1]))
-        except Interrupted:
+        except KeyboardInterrupt:
             console.say(f"Stopped. Go on with: affectgpt train {recipe.output / 'recipe.yaml'}")
             raise
         if rank != 0:

@@ -27,20 +27,19 @@ METRICS = {"attribute_accuracy", "expression_accuracy", "emotion_war", "emotion_
 @pytest.fixture(scope="module")
 def stages(make_stage) -> list[dict[str, Any]]:
     """Supervised steps in plenty, so that there is time to interrupt them; a few steps of the others."""
+    closed = {"attribute_closed": 1.0}
     return [
         make_stage(
-            "attribute", steps=160, save_steps=20, learning_rate=5e-3, mixture={"attribute_closed": 0.9, "text": 0.1}
+            "attribute",
+            steps=160,
+            save_steps=20,
+            learning_rate=5e-3,
+            schedule="constant",
+            mixture={"attribute_closed": 0.95, "text": 0.05},
         ),
-        make_stage("emotion", steps=3, learning_rate=1e-4),
+        make_stage("emotion", learning_rate=1e-4),
         # Closed questions, which this model can answer at times: rewards that differ, gradients that are not 0.
-        make_stage(
-            "grpo",
-            "grpo",
-            batch_size=16,
-            generations=8,
-            mixture={"attribute_closed": 1.0},
-            rewards={"tree": 1.0, "format": 0.2, "label": 0.5},
-        ),
+        make_stage("grpo", "grpo", batch_size=32, generations=8, temperature=0.5, mixture=closed),
     ]
 
 

@@ -1,0 +1,30 @@
+"""The frame of a run, with nothing in it."""
+
+from __future__ import annotations
+
+import io
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+
+from train import pipeline
+from train.config import Recipe, StageConfig
+
+
+def test_ctrl_c_while_a_stage_is_scored_says_how_to_go_on(monkeypatch, tmp_path):
+    stage = StageConfig(name="one", kind="sft", steps=1, batch_size=1, learning_rate=1, mixture={"tree": 1})
+    recipe = Recipe(output=tmp_path, data={"train": "x"}, model={"tiny": {}}, stages=(stage,))
+    out = io.StringIO()
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "Console", partial(pipeline.Console, out=out))
+    monkeypatch.setattr(pipeline, "prepare", lambda *_: None)
+    monkeypatch.setattr(pipeline, "run_stages", lambda *_: iter([SimpleNamespace(stage=stage)]))
+    monkeypatch.setattr(pipeline, "score_stage", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run_recipe(recipe)
+    assert f"Go on with: affectgpt train {tmp_path}/recipe.yaml" in out.getvalue()
+    assert (tmp_path / "recipe.yaml").is_file()
