@@ -1,16 +1,20 @@
-"""Maps a function over media files in worker processes that can be killed: one bad file costs one item, not the run."""
+"""Runs a function over media files in worker processes that can be killed: one bad file costs one item, not the run."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from itertools import islice
 from multiprocessing.connection import wait
-from threading import Thread
-from typing import TypeVar
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.process import BaseProcess
+from threading import Lock, Thread
+from types import ModuleType
+from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -20,44 +24,82 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def map_sandboxed(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int, timeout_s: float
-) -> Iterator[tuple[Item, Result | MediaError]]:
-    """Yield (item, function(item)) in the order of `items`, computed in `workers` processes.
-
-    Items are drawn lazily, at most two per worker ahead of what was consumed. Closing the generator, or leaving it
-    by an exception or Ctrl-C, kills the workers.
+class Sandbox:
+    """Worker processes that decode. They start with the first item and are killed by `close` or with their parent.
 
     Args:
-        function: picklable, as is each item and each result.
-        items: may be endless.
         workers: processes, 1 or more.
         timeout_s: seconds after which the process that works on an item is killed.
-
-    Yields:
-        The item and its result; a MediaError as the result where the function raised one, ran longer than
-        `timeout_s`, or took its process down.
-
-    Raises:
-        Exception: whatever else the function raises; the remaining items are not computed.
     """
-    # Not fork: the parent may hold threads of torch and CUDA, whose locks a forked child would inherit locked.
-    context = multiprocessing.get_context("forkserver")
-    pool = ProcessPool(max_workers=workers, context=context, initializer=_die_with_parent)
-    try:
+
+    def __init__(self, workers: int, timeout_s: float) -> None:
+        self.workers, self.timeout_s = workers, timeout_s
+        # Not fork: the parent may hold threads of torch and CUDA, whose locks a forked child would inherit locked.
+        self._pool = ProcessPool(max_workers=workers, context=_Context(), initializer=_die_with_parent)
+
+    def map(
+        self, function: Callable[[Item], Result], items: Iterable[Item]
+    ) -> Iterator[tuple[Item, Result | MediaError]]:
+        """Yield (item, function(item)) in the order of `items`, which are drawn lazily, two per worker ahead.
+
+        Args:
+            function: picklable, as is each item and each result; of a module, not of the script that runs.
+            items: may be endless.
+
+        Yields:
+            The item and its result; a MediaError as the result where the function raised one, ran longer than
+            `timeout_s`, or took its process down.
+
+        Raises:
+            Exception: whatever else the function raises; the remaining items are not computed.
+        """
         source = iter(items)
         ahead: deque[tuple[Item, Future[Result]]] = deque()
         while True:
-            for item in islice(source, 2 * workers - len(ahead)):
-                ahead.append((item, pool.schedule(function, args=[item], timeout=timeout_s)))
+            for item in islice(source, 2 * self.workers - len(ahead)):
+                ahead.append((item, self._pool.schedule(function, args=[item], timeout=self.timeout_s)))
             if not ahead:
                 return
             item, future = ahead.popleft()
-            outcome = _outcome(future, item, timeout_s)
+            outcome: Result | MediaError = _outcome(future, item, self.timeout_s)
             yield item, outcome
+
+    def close(self) -> None:
+        """Kill the workers."""
+        self._pool.stop()
+        self._pool.join()
+
+
+def map_sandboxed(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int, timeout_s: float
+) -> Iterator[tuple[Item, Result | MediaError]]:
+    """`Sandbox.map` in a sandbox of its own, which closes when the generator does, by an exception or Ctrl-C too."""
+    sandbox = Sandbox(workers, timeout_s)
+    try:
+        yield from sandbox.map(function, items)
     finally:
-        pool.stop()
-        pool.join()
+        sandbox.close()
+
+
+_launching = Lock()
+
+
+class _Worker(ForkServerProcess):
+    """A worker that does not first run the user's script, which Python would and which may have no guard for it."""
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:
+        with _launching:
+            script = sys.modules["__main__"]
+            sys.modules["__main__"] = ModuleType("__main__")
+            try:
+                return ForkServerProcess._Popen(process_obj)
+            finally:
+                sys.modules["__main__"] = script
+
+
+class _Context(ForkServerContext):
+    Process = _Worker
 
 
 def _die_with_parent() -> None:

@@ -208,6 +208,27 @@ def test_sound_of_a_part(tmp_path: Path) -> None:
     assert read_audio(path, 16000, None, 0.25).shape == (4000,)
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "rate"),
+    [
+        ("a.m4a", "aac", 44100),
+        ("a.mp3", "libmp3lame", 44100),
+        ("a.ogg", "libopus", 48000),
+        ("a.flac", "flac", 8000),
+        ("a.mka", "pcm_s16le", 8000),
+        ("a.webm", "libopus", 48000),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_sound_of_other_formats(tmp_path: Path, name: str, codec: str, rate: int, channels: int) -> None:
+    path = write_sound(tmp_path / name, np.repeat(sine(2.0, rate)[None], channels, axis=0), rate, codec)
+    samples = read_audio(path, 16000)
+    assert abs(len(samples) - 32000) < 1700  # coders add silence before and after
+    assert abs(float(np.sqrt((samples[2000:-2000] ** 2).mean())) - 0.5 / np.sqrt(2)) < 0.02
+    with pytest.raises(MediaError, match="no video stream"):
+        read_frames(path, 4)
+
+
 def test_a_wav_written_to_a_pipe_is_whole(tmp_path: Path) -> None:
     data = bytearray(write_sound(tmp_path / "a.wav", sine(1.0, 8000)[None], 8000, "pcm_s16le").read_bytes())
     size = data.find(b"data") + 4
@@ -226,6 +247,35 @@ def test_samples_that_are_not_finite(tmp_path: Path, value: float) -> None:
 
 
 # Files that cannot be used
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.wav", "pcm_s16le"), ("a.m4a", "aac"), ("a.flac", "flac")])
+def test_sound_without_a_sample(tmp_path: Path, name: str, codec: str) -> None:
+    with av.open(str(tmp_path / name), "w") as container:
+        container.add_stream(codec, rate=16000, layout="mono")
+        container.start_encoding()
+    with pytest.raises(MediaError, match=rf"{name}: (no audio sample decodes|no video or audio file|no audio stream)"):
+        read_audio(tmp_path / name, 16000)
+
+
+@pytest.mark.parametrize("rate", [1, 2**31])
+def test_sound_at_an_absurd_rate(tmp_path: Path, rate: int) -> None:
+    data = bytearray(write_sound(tmp_path / "a.wav", sine(1.0, 8000)[None], 8000).read_bytes())
+    struct.pack_into("<I", data, data.find(b"fmt ") + 12, rate)
+    (tmp_path / "a.wav").write_bytes(data)
+    with pytest.raises(MediaError, match=r"a\.wav"):
+        read_audio(tmp_path / "a.wav", 16000)
+
+
+def test_bytes_as_of_an_encrypted_file(clip: Path, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).bytes(clip.stat().st_size)
+    (tmp_path / "noise.mp4").write_bytes(noise)
+    (tmp_path / "body.mp4").write_bytes(clip.read_bytes()[:64] + noise[64:])
+    for name in ("noise.mp4", "body.mp4"):
+        with pytest.raises(MediaError, match=name):
+            read_frames(tmp_path / name, 4)
+        with pytest.raises(MediaError, match=name):
+            read_audio(tmp_path / name, 16000)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
@@ -358,6 +408,8 @@ def test_face_files_that_cannot_be_used(tmp_path: Path) -> None:
     np.save(tmp_path / "grey.npy", np.zeros((2, 4, 4), np.uint8))
     np.save(tmp_path / "none.npy", np.zeros((0, 4, 4, 3), np.uint8))
     np.save(tmp_path / "pickle.npy", np.array([{"a": 1}], dtype=object))
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (4294967296, 4294967296, 1, 3)}".ljust(117) + b"\n"
+    (tmp_path / "absurd.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(99))
     np.savez(tmp_path / "archive.npz", crops=np.zeros((2, 4, 4, 3), np.uint8))
     np.save(tmp_path / "whole.npy", np.zeros((2, 4, 4, 3), np.uint8))
     whole = (tmp_path / "whole.npy").read_bytes()
@@ -371,6 +423,7 @@ def test_face_files_that_cannot_be_used(tmp_path: Path) -> None:
         "pickle.npy": "not a whole .npy",
         "archive.npz": "not a whole .npy",
         "cut.npy": "not a whole .npy",
+        "absurd.npy": "not a whole .npy",
         "header.npy": "not a whole .npy",
         "empty.npy": "is empty",
         "missing.npy": "nothing there",
