@@ -10,26 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-
-import numpy as np
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from typing import Any, Protocol
 
 from affectgpt.clip import Clip
-from affectgpt.media.bundle import Media, decode
+from affectgpt.contents import ContentIndex
+from affectgpt.media.bundle import Decoded, Media, Wanted, decode
 from affectgpt.media.decode import MediaError
-from affectgpt.media.sandbox import map_sandboxed
-from affectgpt.model.modeling import AffectGPTModel
+from affectgpt.media.readers import Reader
+from affectgpt.media.sandbox import Sandbox, map_sandboxed
+from affectgpt.model.clip_encoder import STORED, ClipEncoder, Features, encoding_settings, fingerprint
+from affectgpt.model.configuration import AffectGPTConfig
 from affectgpt.model.processing import AffectGPTProcessor
-
-Features = dict[str, Tensor]
-"""'video_features' (F, Dv) and 'audio_features' (Ta, Da) of a clip, float32; what it lacks is absent."""
+from affectgpt.problems import InputError, Problem, shorten
+from affectgpt.store import FeatureStore
 
 
 def media_of(clip: Clip) -> Media | None:
@@ -37,9 +34,23 @@ def media_of(clip: Clip) -> Media | None:
     return Media(clip.video, clip.audio, clip.face, clip.start, clip.end) if clip.has_media else None
 
 
+def wanted_by(config: AffectGPTConfig, processor: AffectGPTProcessor, reader: Reader = "auto") -> Wanted:
+    """What a model needs decoded of every clip."""
+    extractor = processor.feature_extractor
+    rate = extractor.sampling_rate if extractor is not None else 16_000
+    return Wanted(config.streams, config.num_frames, rate, reader=reader)
+
+
+class FeatureSource(Protocol):
+    """Where the features of rows come from."""
+
+    def of(self, clips: Sequence[Clip]) -> list[Features]:
+        """The features of rows in float32, in their order; none for text alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class BadSample:
-    """A clip that could not be used, why, and the first row that has it."""
+    """A clip that could not be used, why, and the rows that have it."""
 
     files: tuple[str, ...]
     reason: str
@@ -49,134 +60,239 @@ class BadSample:
         """As a line of `bad_samples.jsonl`."""
         return {"files": list(self.files), "reason": self.reason, "rows": list(self.rows)}
 
+    @classmethod
+    def of(cls, media: Media, reason: object, rows: Sequence[str]) -> BadSample:
+        """The clip with these media."""
+        return cls(tuple(map(str, media.files())), str(reason), tuple(rows))
+
 
 @dataclass(slots=True)
-class FeatureTable:
-    """The features of a data set, by media."""
+class StoredFeatures:
+    """Features that are read from a store when they are wanted."""
 
-    features: dict[Media, Features] = field(default_factory=dict)
-    bad: list[BadSample] = field(default_factory=list)
+    store: FeatureStore
+    keys: dict[Media, str] = field(default_factory=dict)
 
-    def of(self, clip: Clip) -> Features:
-        """The features of a row; none for text alone."""
-        media = media_of(clip)
-        return {} if media is None else self.features[media]
+    def of(self, clips: Sequence[Clip]) -> list[Features]:
+        """The features of rows in float32, in their order; none for text alone.
 
-    def usable(self, clips: Iterable[Clip]) -> list[Clip]:
-        """The rows whose media could be read."""
-        return [clip for clip in clips if (media := media_of(clip)) is None or media in self.features]
+        Raises:
+            InputError: the store has lost the features of a clip since the run began.
+        """
+        return [{} if (media := media_of(clip)) is None else self._read(media, clip) for clip in clips]
 
-
-class FeatureStore:
-    """A folder of features by key. Safe for several processes: an entry appears whole or not at all."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def _path(self, key: str) -> Path:
-        return self.folder / key[:2] / f"{key}.safetensors"
-
-    def get(self, key: str) -> Features | None:
-        """The features under a key in float32; None if they are not there or not whole."""
-        try:
-            return {name: value.float() for name, value in load_file(self._path(key)).items()}
-        except (FileNotFoundError, SafetensorError):
-            return None
-
-    def put(self, key: str, features: Features) -> None:
-        """Keep features under a key, in half precision."""
-        path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}.part")
-        save_file({name: value.half().contiguous() for name, value in features.items()}, draft)
-        os.replace(draft, path)
+    def _read(self, media: Media, clip: Clip) -> Features:
+        found = self.store.get(self.keys[media])
+        if found is None:
+            raise InputError(
+                f"{self.store.folder}: expected the features of row {clip.id}, found none or a damaged entry. Remove "
+                f"what is damaged with 'affectgpt features prune {self.store.folder}'; the next run computes it again."
+            )
+        return {name: value.float() for name, value in found.items()}
 
 
-def tower_fingerprint(model: AffectGPTModel, processor: AffectGPTProcessor) -> str:
-    """Hash of everything besides the media that features depend on: tower weights, their settings, preprocessing."""
-    digest = hashlib.sha256()
-    for tower in model.towers():
-        digest.update(json.dumps(tower.config.to_diff_dict(), sort_keys=True, default=str).encode())
-        for name, value in sorted(tower.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    settings = [processor.num_frames, model.config.num_audio_windows]
-    for part in (processor.image_processor, processor.feature_extractor):
-        settings.append(part.to_dict() if part is not None else None)
-    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-    return digest.hexdigest()
+class OnlineFeatures:
+    """Features that are computed when they are wanted, equal to stored ones to the bit."""
+
+    def __init__(self, encoder: ClipEncoder, workers: int, timeout_s: float, reader: Reader = "auto") -> None:
+        self.encoder = encoder
+        self.media = DecodedMedia(wanted_by(encoder.config, encoder.processor, reader), workers, timeout_s)
+
+    def of(self, clips: Sequence[Clip]) -> list[Features]:
+        """The features of rows in float32, in their order, each clip encoded once; none for text alone."""
+        media = [media_of(clip) for clip in clips]
+        decoded = dict(zip(media, self.media.of(clips), strict=True))
+        features = {item: self.encoder.encode(value) for item, value in decoded.items()}
+        return [features[item] for item in media]
 
 
-def media_key(media: Media, fingerprint: str) -> str:
-    """The key of a clip's features: hash of its files' bytes, its span and the towers' fingerprint."""
-    digest = hashlib.sha256(f"{fingerprint} {media.start} {media.end}".encode())
-    for name in ("video", "audio", "face"):
-        path = getattr(media, name)
-        digest.update(f"{name}:{path is not None}".encode())
-        if path is not None:
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+class DecodedMedia:
+    """Media that are decoded when they are wanted, in workers that can be killed."""
+
+    def __init__(self, wanted: Wanted, workers: int, timeout_s: float) -> None:
+        self.decoder = partial(decode, wanted=wanted)
+        self.sandbox = Sandbox(workers, timeout_s)
+
+    def of(self, clips: Sequence[Clip]) -> list[Decoded]:
+        """The decoded media of rows, in their order; nothing for text alone.
+
+        Raises:
+            InputError: a clip does not decode; clips that never did were left out before training.
+        """
+        media = [media_of(clip) for clip in clips]
+        outcomes = dict(self.sandbox.map(self.decoder, dict.fromkeys(item for item in media if item is not None)))
+        decoded: list[Decoded] = []
+        for clip, item in zip(clips, media, strict=True):
+            outcome = {} if item is None else outcomes[item]
+            if isinstance(outcome, MediaError):
+                raise InputError(f"row {clip.id}: {outcome}. Check with: affectgpt data check ROWS")
+            decoded.append(outcome)
+        return decoded
+
+    def close(self) -> None:
+        """Kill the workers."""
+        self.sandbox.close()
 
 
-def encode(model: AffectGPTModel, processor: AffectGPTProcessor, pictures: object, sound: object) -> Features:
-    """Features of one decoded clip, rounded as the store rounds them."""
-    inputs: dict[str, object] = {}
-    if pictures is not None and model.vision_tower is not None:
-        assert isinstance(pictures, np.ndarray)
-        inputs["pixel_values"] = processor.pictures(pictures).to(model.device)
-    if sound is not None and model.audio_tower is not None:
-        assert isinstance(sound, np.ndarray)
-        mel, inputs["num_audio_frames"] = processor.spectrogram(sound)
-        inputs["input_features"] = mel.to(model.device)
-    return {name: value.half().float().cpu() for name, value in model.encode(**inputs).items()}  # type: ignore[arg-type]
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What a store does not hold of the clips of a data set."""
+
+    keys: dict[Media, str]
+    """Of every clip that can be read, whether its features are there or not."""
+    rows: dict[Media, list[str]]
+    """Ids of the rows of every clip."""
+    media: list[Media]
+    """The clips whose features are not there."""
+    unreadable: list[BadSample]
+    """Clips with a file that is not there any more."""
 
 
-def build_features(
+def find_missing(
     clips: Iterable[Clip],
-    model: AffectGPTModel,
+    config: AffectGPTConfig,
     processor: AffectGPTProcessor,
+    store: FeatureStore,
+    share: tuple[int, int] = (0, 1),
+) -> Missing:
+    """Look up every clip; no tower is needed for it.
+
+    Args:
+        share: (k, n): only every n-th of the clips, from the k-th on, so that n processes look after all of them. What
+            each has to do does not depend on how far the others are.
+    """
+    grouped = rows_by_media(clips)
+    rows = {media: grouped[media] for media in list(grouped)[share[0] :: share[1]]}
+    index = ContentIndex(store.folder / "contents.jsonl")
+    hashes = index.hashes(file for media in rows for file in media.files())
+    mark = fingerprint(encoding_settings(config, processor))
+    keys, bad = {}, []
+    for media in rows:
+        gone = [file for file in media.files() if file not in hashes]
+        if gone:
+            bad.append(BadSample.of(media, f"{gone[0]}: cannot be read", rows[media]))
+        else:
+            keys[media] = media_key(media, hashes, mark)
+    return Missing(keys, rows, [media for media, key in keys.items() if key not in store], bad)
+
+
+def rows_by_media(clips: Iterable[Clip]) -> dict[Media, list[str]]:
+    """Ids of the rows about each clip, in the order in which clips first appear; rows of text alone left out."""
+    rows: dict[Media, list[str]] = {}
+    for clip in clips:
+        if (media := media_of(clip)) is not None:
+            rows.setdefault(media, []).append(clip.id)
+    return rows
+
+
+def media_key(media: Media, hashes: dict[Path, str], mark: str) -> str:
+    """The key of a clip's features: hash of its files' contents, its span and the fingerprint of the settings."""
+    files = {name: path and hashes[path] for name in ("video", "audio", "face") for path in [getattr(media, name)]}
+    return hashlib.sha256(json.dumps([mark, media.start, media.end, files]).encode()).hexdigest()
+
+
+def fill_store(
+    missing: Missing,
+    encoder: ClipEncoder,
     store: FeatureStore,
     timeout_s: float = 20.0,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
-) -> FeatureTable:
-    """The features of every clip: read from the store, or decoded in sandboxed workers, encoded and kept.
+    reader: Reader = "auto",
+) -> list[BadSample]:
+    """Compute what is missing, decoding in workers that can be killed; returns the clips that cannot be used.
 
-    A clip that cannot be decoded has no features and is listed in the table's `bad`; the caller decides what then.
+    Args:
+        progress: called with how many are done, of how many.
     """
-    rows: dict[Media, list[str]] = {}
-    for clip in clips:
-        media = media_of(clip)
-        if media is not None:
-            rows.setdefault(media, []).append(clip.id)
-    fingerprint = tower_fingerprint(model, processor)
-    keys = {media: media_key(media, fingerprint) for media in rows}
-    table = FeatureTable()
-    missing = []
-    for media, key in keys.items():
-        found = store.get(key)
-        if found is None:
-            missing.append(media)
-        else:
-            table.features[media] = found
-    for done, (media, outcome) in enumerate(_decode_all(missing, model, processor, workers, timeout_s), start=1):
+    settings = encoding_settings(encoder.config, encoder.processor)
+    mark = fingerprint(settings)
+    bad = []
+    if missing.media:
+        store.describe(mark, settings)
+    decoder = partial(decode, wanted=wanted_by(encoder.config, encoder.processor, reader))
+    for done, (media, outcome) in enumerate(map_sandboxed(decoder, missing.media, workers, timeout_s), start=1):
         if isinstance(outcome, MediaError):
-            files = tuple(map(str, media.files()))
-            table.bad.append(BadSample(files, str(outcome), tuple(rows[media])))
+            bad.append(BadSample.of(media, outcome, missing.rows[media]))
         else:
-            table.features[media] = encode(model, processor, *outcome)
-            store.put(keys[media], table.features[media])
+            features = encoder.encode(outcome)
+            store.put(missing.keys[media], {name: value.to(STORED) for name, value in features.items()}, mark)
         if progress:
-            progress(done, len(missing))
-    return table
+            progress(done, len(missing.media))
+    return bad
 
 
-def _decode_all(
-    missing: list[Media], model: AffectGPTModel, processor: AffectGPTProcessor, workers: int, timeout_s: float
-) -> Iterator[tuple[Media, tuple[np.ndarray | None, np.ndarray | None] | MediaError]]:
-    if not missing:
-        return iter(())
-    rate = processor.feature_extractor.sampling_rate if processor.feature_extractor is not None else 16_000
-    reader = partial(decode, num_frames=model.config.num_frames, sample_rate=rate)
-    return iter(map_sandboxed(reader, missing, workers, timeout_s))
+def build_features(
+    clips: Sequence[Clip],
+    config: AffectGPTConfig,
+    processor: AffectGPTProcessor,
+    store: FeatureStore,
+    encoder: Callable[[], ClipEncoder],
+    timeout_s: float = 20.0,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    reader: Reader = "auto",
+) -> tuple[StoredFeatures, list[BadSample]]:
+    """The features of every clip, read from the store from then on; towers are loaded only if some are missing.
+
+    A clip that cannot be decoded has no features and is listed; the caller decides what then.
+    """
+    missing = find_missing(clips, config, processor, store)
+    bad = list(missing.unreadable)
+    if missing.media:
+        workers = workers or os.cpu_count() or 1
+        bad += fill_store(missing, encoder(), store, timeout_s, workers, progress=progress, reader=reader)
+    unusable = {row for sample in bad for row in sample.rows}
+    keys = {media: key for media, key in missing.keys.items() if not unusable.intersection(missing.rows[media])}
+    return StoredFeatures(store, keys), bad
+
+
+def require_settings(store: FeatureStore, settings: dict[str, Any]) -> None:
+    """Refuse a store that holds features, but none that were made with these settings.
+
+    Raises:
+        InputError: names every setting in which the nearest features differ.
+    """
+    described = store.descriptions()
+    if not described or fingerprint(settings) in described:
+        return
+    wanted = _flat(settings)
+    held = min(map(_flat, described.values()), key=lambda other: len(_differences(wanted, other)))
+    nothing = "no such setting"
+    problems = [
+        Problem(str(store.folder), name, shorten(wanted.get(name, nothing)), shorten(held.get(name, nothing)))
+        for name in _differences(wanted, held)
+    ]
+    build = f"affectgpt features build ROWS --model DIR --store {store.folder}"
+    raise InputError(problems, advice=f"Name the model that these features are of, or add this one's: {build}")
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by their dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    return sorted(name for name in one | other if one.get(name) != other.get(name))
+
+
+def undecodable(
+    clips: Iterable[Clip],
+    wanted: Wanted,
+    workers: int,
+    timeout_s: float,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[BadSample]:
+    """Decode the media of every clip as training would; the clips that fail."""
+    rows = rows_by_media(clips)
+    bad = []
+    outcomes = map_sandboxed(partial(decode, wanted=wanted), rows, workers, timeout_s)
+    for done, (media, outcome) in enumerate(outcomes, start=1):
+        if isinstance(outcome, MediaError):
+            bad.append(BadSample.of(media, outcome, rows[media]))
+        if progress:
+            progress(done, len(rows))
+    return bad

@@ -1,0 +1,76 @@
+"""What is in media files, by hash of their bytes; a file that has not changed is hashed once, not at every start.
+
+A file is recognised by path, size and time of modification, as `make` and `rsync` do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+Stamp = tuple[str, int, int]
+"""Path, bytes, nanoseconds of the last modification."""
+
+
+class ContentIndex:
+    """Hashes of files, kept in a journal that several processes may append to.
+
+    Args:
+        path: the journal, one JSON array a line; a line cut short by a kill is passed over.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._known: dict[Stamp, str] = {}
+        if path.is_file():
+            for line in path.read_bytes().splitlines():
+                try:
+                    name, size, modified, digest = json.loads(line)
+                    self._known[name, size, modified] = digest
+                except (ValueError, TypeError):
+                    continue
+
+    def hashes(self, files: Iterable[Path]) -> dict[Path, str]:
+        """The SHA-256 of each file; one that cannot be read has none."""
+        stamps = {path: stamp for path in dict.fromkeys(files) if (stamp := _stamp(path)) is not None}
+        missing = [path for path, stamp in stamps.items() if stamp not in self._known]
+        if missing:
+            with ThreadPoolExecutor() as pool:
+                found = dict(zip(missing, pool.map(_hash, missing), strict=True))
+            fresh = {stamps[path]: digest for path, digest in found.items() if digest is not None}
+            self._known |= fresh
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lines = "".join(json.dumps([*stamp, digest]) + "\n" for stamp, digest in fresh.items())
+            with self.path.open("ab", buffering=0) as journal:  # one write, which no other process's can fall into
+                journal.write(("\n" * _is_torn(self.path) + lines).encode())
+        return {path: self._known[stamp] for path, stamp in stamps.items() if stamp in self._known}
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return str(path), status.st_size, status.st_mtime_ns
+
+
+def _hash(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether the last line of a file lacks its end."""
+    with path.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        if not file.tell():
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
