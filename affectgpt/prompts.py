@@ -12,9 +12,23 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
 """Task -> ways to ask. Recipes of data sets take the first unless they draw."""
 
 SUBTITLE = 'They say: "{subtitle}"'
-"""How a clip's words reach the model."""
+"""How a clip's words reach the model in a chat."""
+
+PAPER = {
+    "human": "###Human: ",
+    "multi": "Sound and picture of the clip, taken together: <Multi>{multi}</Multi>. ",
+    "audio": "Its sound alone: <Audio>{audio}</Audio>. ",
+    "face": "The speaker's face, at moments spread evenly over the clip: <Video>{face}</Video>. ",
+    "frame": "The whole picture, at moments spread evenly over the clip: <Video>{frame}</Video>. ",
+    "subtitle": "The words that are said: <Subtitle>{subtitle}</Subtitle>. ",
+    "request": "Use all that you are given. ",
+    "assistant": " ###Assistant: ",
+    "stop": "###",
+}
+"""AffectGPT's plain prompt, field by field in the order of the paper: its structure, in words of our own. Released
+weights expect the wording of their own code; `AffectGPTProcessor(wording=...)` takes it."""
 
 
 def with_subtitle(question: str, subtitle: str | None) -> str:
-    """The user's turn: the words said in the clip, if there are any, then the question."""
+    """The user's turn of a chat: the words said in the clip, if there are any, then the question."""
     return f"{SUBTITLE.format(subtitle=subtitle)}\n{question}" if subtitle else question

@@ -1,18 +1,15 @@
-"""Answers of a model to rows: batched, greedy, in the order of the rows.
-
-Shapes: B rows, L tokens.
-"""
+"""Answers of a model to rows: batched, greedy, in the order of the rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypedDict
+from typing import NotRequired, TypedDict
 
-import torch
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
+from affectgpt.answers import answer
 from affectgpt.clip import Clip
-from affectgpt.reader import ClipReader, stack_features
+from affectgpt.reader import Reader
 
 
 class Prediction(TypedDict):
@@ -22,48 +19,37 @@ class Prediction(TypedDict):
     task: str
     response: str
     status: str
+    """'ok'; 'truncated' where the answer did not end by itself; 'error' where the clip could not be used."""
     answer: object
+    reason: NotRequired[str]
+    """Why the clip could not be used."""
 
 
-@torch.no_grad()
 def answer_rows(
     model: PreTrainedModel,
-    reader: ClipReader,
+    reader: Reader,
     clips: Sequence[Clip],
     batch_size: int = 64,
     max_new_tokens: int = 128,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Prediction]:
     """Answer every row. `status` is 'ok', or 'truncated' where the answer did not end within `max_new_tokens`."""
-    was_training = model.training
-    model.eval()
-    processor = reader.processor
-    tokens = [reader.tokenise(clip).prompt_ids for clip in clips]
+    lengths = reader.lengths(clips)
     # Rows of like length and like task end together; longest first shows at once whether memory suffices.
-    order = sorted(range(len(clips)), key=lambda index: (clips[index].task, -len(tokens[index])))
-    settings = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        pad_token_id=processor.tokenizer.pad_token_id,
-        eos_token_id=processor.tokenizer.eos_token_id,
-    )
-    answers: dict[int, Prediction] = {}
+    order = sorted(range(len(clips)), key=lambda index: (clips[index].task, -lengths[index]))
+    predictions: dict[int, Prediction] = {}
     for start in range(0, len(order), batch_size):
         part = order[start : start + batch_size]
-        batch = processor.pad([tokens[index] for index in part], side="left")
-        batch |= stack_features([reader.features(clips[index]) for index in part])
-        batch = {name: value.to(model.device) for name, value in batch.items()}
-        generate: Any = model.generate
-        output = generate(**batch, generation_config=settings)[:, batch["input_ids"].shape[1] :]
-        ended = (output == processor.tokenizer.eos_token_id).any(dim=1).tolist()
-        texts = processor.tokenizer.batch_decode(output, skip_special_tokens=True)
-        for index, text, whole in zip(part, texts, ended, strict=True):
+        rows = reader.read([clips[index] for index in part])
+        for index, said in zip(part, answer(model, reader, rows, max_new_tokens), strict=True):
             clip = clips[index]
-            status = "ok" if whole else "truncated"
-            answers[index] = Prediction(
-                id=clip.id, task=clip.task, response=text.strip(), status=status, answer=clip.answer
+            predictions[index] = Prediction(
+                id=clip.id,
+                task=clip.task,
+                response=said.text,
+                status="ok" if said.complete else "truncated",
+                answer=clip.answer,
             )
         if progress:
-            progress(len(answers), len(order))
-    model.train(was_training)
-    return [answers[index] for index in range(len(clips))]
+            progress(len(predictions), len(order))
+    return [predictions[index] for index in range(len(clips))]

@@ -29,24 +29,27 @@ class TinyBuild:
         from transformers import ViTImageProcessor, WhisperFeatureExtractor
 
         from affectgpt.model import AffectGPTProcessor
-        from affectgpt.model.processing import PLACEHOLDERS
+        from affectgpt.model.assemble import add_placeholders
+        from affectgpt.model.clip_encoder import ClipEncoder
         from train.base import CHATML, train_tokenizer
 
         tokenizer = train_tokenizer(TEXTS, 300)
-        self.ids = {name: tokenizer.convert_tokens_to_ids(mark) for name, mark in PLACEHOLDERS.items()}
-        self.num_tokens = {"video": 2, "audio": 1, "multi": 3}
+        self.vocab_size = len(tokenizer)
+        self.num_tokens = {"face": 2, "frame": 2, "audio": 1, "multi": 3}
+        self.ids = add_placeholders(tokenizer, SimpleNamespace(num_tokens=self.num_tokens))
         self.processor = AffectGPTProcessor(
             image_processor=ViTImageProcessor(size={"height": 32, "width": 32}),
             feature_extractor=WhisperFeatureExtractor(feature_size=16, chunk_length=1),
             tokenizer=tokenizer,
             chat_template=CHATML,
-            num_tokens=self.num_tokens,
-            num_frames=3,
+            num_tokens={name: count for name, count in self.num_tokens.items() if name != "frame"},
         )
         self.template = self.build()
         self.folder = folder
         self.template.save_pretrained(folder)
         self.processor.save_pretrained(folder)
+        self.encoder = ClipEncoder(self.template.config, self.processor, self.towers())
+        self.encoder.save_pretrained(folder)
 
     def config(self, **changes: object):  # type: ignore[no-untyped-def]
         """The configuration: Qwen3, ResNet and the encoder of Whisper, 3 frames, 4 spans of sound."""
@@ -56,7 +59,7 @@ class TinyBuild:
 
         settings = {
             "text_config": Qwen3Config(
-                vocab_size=min(self.ids.values()),
+                vocab_size=self.vocab_size,
                 hidden_size=32,
                 num_hidden_layers=2,
                 num_attention_heads=2,
@@ -81,10 +84,25 @@ class TinyBuild:
             ),
             "num_frames": 3,
             "num_audio_windows": 4,
-            **{f"num_{name}_tokens": count for name, count in self.num_tokens.items()},
-            **{f"{name}_token_id": number for name, number in self.ids.items()},
+            "token_ids": self.ids,
         }
-        return AffectGPTConfig(**(settings | changes))
+        config = AffectGPTConfig(**(settings | changes | {"num_tokens": self.num_tokens}))
+        config.num_tokens = {name: self.num_tokens[name] for name in (*config.streams, *config.fused)}
+        config.token_ids = {name: self.ids[name] for name in config.num_tokens}
+        return config
+
+    def towers(self, seed: int = 0) -> dict:
+        """Untrained towers of the configuration."""
+        import torch
+        from transformers import ResNetModel
+        from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+        torch.manual_seed(seed)
+        config = self.config()
+        return {
+            "vision": ResNetModel(config.vision_config).eval(),
+            "audio": WhisperEncoder(config.audio_config).eval(),
+        }
 
     def build(self, seed: int = 0, **changes: object):  # type: ignore[no-untyped-def]
         """An untrained model in evaluation mode."""
@@ -102,34 +120,38 @@ class TinyBuild:
         """A copy of the saved model."""
         return copy.deepcopy(self.template)
 
-    def features(self, seed: int, video: bool = True, audio: bool = True) -> dict:
+    def features(self, seed: int, face: bool = True, audio: bool = True) -> dict:
         """Features as the towers give them, drawn at random."""
         import torch
 
         rng = torch.Generator().manual_seed(seed)
         frames, sound = torch.randn(3, 24, generator=rng), torch.randn(4, 16, generator=rng)
-        return ({"video_features": frames} if video else {}) | ({"audio_features": sound} if audio else {})
+        return ({"face_features": frames} if face else {}) | ({"audio_features": sound} if audio else {})
+
+    def row(self, question: str, answer: str, features: dict, name: str = "row"):  # type: ignore[no-untyped-def]
+        """A row (question, answer, features) for a batch."""
+        from affectgpt.reader import Row
+
+        streams = [name.removesuffix("_features") for name in features]
+        ids = self.processor.tokenise([{"role": "user", "content": question}], answer, streams)
+        inputs = {name: value[None] for name, value in features.items()}
+        return Row(name, ids.prompt_ids, ids.target_ids if answer else [], inputs)
 
     def batch(self, rows: Sequence[tuple[str, str, dict]], side: str = "right") -> SimpleNamespace:
         """Rows (question, answer, features) as model inputs; `labels` see the answers, `lengths` counts real tokens."""
-        import torch
+        from affectgpt.batch import IGNORED, join_inputs, pad
 
-        from affectgpt.reader import stack_features
-
-        ids, labels = [], []
-        for question, answer, features in rows:
-            has = {name: f"{name}_features" in features for name in ("video", "audio")}
-            turn = self.processor.tokenise([{"role": "user", "content": question}], answer, **has)
-            target = turn.target_ids if answer else []
-            ids.append([*turn.prompt_ids, *target])
-            labels.append([-100] * len(turn.prompt_ids) + target)
-        inputs = self.processor.pad(ids, side)
-        inputs |= stack_features([features for *_, features in rows])
-        seen = torch.full_like(inputs["input_ids"], -100)
-        for index, row in enumerate(labels):
-            place = slice(seen.shape[1] - len(row), None) if side == "left" else slice(len(row))
-            seen[index, place] = torch.tensor(row)
-        return SimpleNamespace(inputs=inputs, labels=seen, lengths=[len(row) for row in ids])
+        made = [self.row(*row) for row in rows]
+        ids = [[*row.prompt_ids, *row.target_ids] for row in made]
+        labels = [[IGNORED] * len(row.prompt_ids) + row.target_ids for row in made]
+        inputs = {
+            "input_ids": pad(ids, self.processor.tokenizer.pad_token_id, side),
+            "attention_mask": pad([[1] * len(row) for row in ids], 0, side),
+            **join_inputs(made),
+        }
+        return SimpleNamespace(
+            inputs=inputs, labels=pad(labels, IGNORED, side), lengths=[len(row) for row in ids], rows=made
+        )
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from train.config import Recipe, save_recipe
 from train.monitor import Console
 from train.prepare import prepare
 from train.results import read_predictions, rows_to_score
-from train.stages import load_model, planned_stages
+from train.stages import load_stage_model, planned_stages
 
 MODALITIES = ("video", "audio", "text")
 
@@ -114,9 +114,10 @@ def _masked(recipes: Sequence[Recipe], hidden: str) -> dict[str, Any]:
     inputs = [name for name in MODALITIES if name != hidden]
     for recipe in recipes:
         prepared = prepare(recipe, Console({}, quiet=True))
-        reader = ClipReader(prepared.reader.processor, prepared.reader.table, inputs)
+        assert isinstance(prepared.reader, ClipReader)
+        reader = ClipReader(prepared.reader.processor, prepared.reader.source, inputs)
         rows = [clip for clip in rows_to_score(prepared.clips["test"], recipe) if clip.task == "tree"]
-        model = load_model(recipe.output / "checkpoints" / recipe.stages[-1].name, recipe)
+        model = load_stage_model(recipe.output / "checkpoints" / recipe.stages[-1].name, recipe)
         clips += rows
         predictions += answer_rows(model, reader, rows, recipe.evaluation.batch_size, recipe.evaluation.max_new_tokens)
     return dict(score(clips, predictions, resamples=1000).metrics)

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoFeatureExtractor, AutoImageProcessor, PreTrainedTokenizerFast, Qwen3Config
 
 from affectgpt.clip import Clip
 from affectgpt.model import AffectGPTConfig, AffectGPTForConditionalGeneration, AffectGPTProcessor
+from affectgpt.model.assemble import add_placeholders
+from affectgpt.model.clip_encoder import PARTS, ClipEncoder, weights_hash
 from affectgpt.model.encoders import load_tower
-from affectgpt.model.processing import PLACEHOLDERS
 from train.config import ModelConfig
 
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
@@ -23,7 +24,7 @@ CHATML = (
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer with ChatML turns; placeholders come after the vocabulary, outside the embedding."""
+    """A byte-level BPE tokenizer with ChatML turns."""
     tokenizer = Tokenizer(models.BPE())
     words = pre_tokenizers.Split(Regex(r'\n| ?[^\s.,?!"]+|[.,?!"]| +'), "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -37,31 +38,26 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    marks = [AddedToken(mark, normalized=False, special=True) for mark in PLACEHOLDERS.values()]
-    tokenizer.add_special_tokens(marks)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, padding_side="left", chat_template=CHATML
     )
 
 
-def build_tiny(settings: ModelConfig, clips: Iterable[Clip], towers: Path, seed: int, folder: Path) -> None:
-    """Make the untrained default model and its processor and save them in `folder`.
+def build_tiny(settings: ModelConfig, clips: Iterable[Clip], towers: Path, seed: int, folder: Path, home: Path) -> None:
+    """Make the untrained default model, its processor and its towers, and save them in `folder`.
 
     Args:
         clips: rows whose text the tokenizer learns from.
         towers: folder with `vision` and `audio`.
+        home: where `folder` will be moved to; checkpoints find the towers there.
     """
     assert settings.tiny is not None
     texts = (text for clip in clips for text in (clip.subtitle or "", *(turn["content"] for turn in clip.messages)))
     tokenizer = train_tokenizer(texts, settings.tiny.vocab_size)
-    ids = {name: tokenizer.get_vocab()[mark] for name, mark in PLACEHOLDERS.items()}
-    vision, audio = (load_tower(str(towers / kind)) for kind in ("vision", "audio"))
-    num_tokens = {"video": 1, "audio": 1, "multi": 1} | {
-        str(name): count for name, count in settings.num_tokens.items()
-    }
+    loaded = {kind: load_tower(str(towers / kind)) for kind in PARTS}
     config = AffectGPTConfig(
         text_config=Qwen3Config(
-            vocab_size=min(ids.values()),
+            vocab_size=len(tokenizer),
             hidden_size=settings.tiny.hidden_size,
             num_hidden_layers=settings.tiny.num_layers,
             num_attention_heads=settings.tiny.num_heads,
@@ -75,32 +71,26 @@ def build_tiny(settings: ModelConfig, clips: Iterable[Clip], towers: Path, seed:
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         ),
-        vision_config=vision.config,
-        audio_config=audio.config,
-        pooling=settings.pooling,
-        fusion=settings.fusion,
-        num_video_tokens=num_tokens["video"],
-        num_audio_tokens=num_tokens["audio"],
-        num_multi_tokens=num_tokens["multi"],
-        video_token_id=ids["video"],
-        audio_token_id=ids["audio"],
-        multi_token_id=ids["multi"],
+        vision_config=loaded["vision"].config,
+        audio_config=loaded["audio"].config,
+        sources={
+            kind: {"id": str(home.absolute() / kind), "hash": weights_hash(tower)} for kind, tower in loaded.items()
+        },
+        **settings.fusion_settings(),
     )
+    config.token_ids = add_placeholders(tokenizer, config)
     torch.manual_seed(seed)
     model = AffectGPTForConditionalGeneration(config)
-    model.model.vision_tower.load_state_dict(vision.state_dict())
-    model.model.audio_tower.load_state_dict(audio.state_dict())
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    if config.fusion == "none":
-        num_tokens["multi"] = 0
     processor = AffectGPTProcessor(
         image_processor=AutoImageProcessor.from_pretrained(towers / "vision", backend="pil"),
         feature_extractor=AutoFeatureExtractor.from_pretrained(towers / "audio"),
         tokenizer=tokenizer,
         chat_template=CHATML,
-        num_tokens=num_tokens,
-        num_frames=config.num_frames,
+        num_tokens=config.num_tokens,
+        prompt_style=settings.prompt_style,
     )
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
+    ClipEncoder(config, processor, loaded).save_pretrained(folder)

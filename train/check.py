@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 from affectgpt.clip import Clip, scan_clips
-from affectgpt.media.bundle import Media, decode
-from affectgpt.media.decode import MediaError
-from affectgpt.media.sandbox import map_sandboxed
+from affectgpt.features import undecodable
+from affectgpt.media.bundle import Wanted
+from affectgpt.model.configuration import STREAMS
 from affectgpt.problems import InputError, Problem
 from videmo.tree import explain_syntax_errors
 
@@ -45,17 +44,12 @@ def load_rows(paths: Sequence[Path], media_root: Path | None = None) -> list[lis
     return [clips for clips, _ in scanned]
 
 
-def undecodable(path: Path, clips: Iterable[Clip], timeout_s: float, workers: int) -> list[Problem]:
+def media_problems(path: Path, clips: Sequence[Clip], timeout_s: float, workers: int) -> list[Problem]:
     """Decode the media of every row as training would; a problem for each clip that fails, at its first row."""
-    first: dict[Media, Clip] = {}
-    for clip in clips:
-        if clip.has_media:
-            first.setdefault(Media(clip.video, clip.audio, clip.face, clip.start, clip.end), clip)
-    decoder = partial(decode, num_frames=8, sample_rate=16_000)
+    line = {clip.id: clip.line for clip in clips}
     return [
-        Problem(str(path), f"row {first[media].line} ({first[media].id})", "media that decode", str(outcome))
-        for media, outcome in map_sandboxed(decoder, first, workers, timeout_s)
-        if isinstance(outcome, MediaError)
+        Problem(str(path), f"row {line[sample.rows[0]]} ({sample.rows[0]})", "media that decode", sample.reason)
+        for sample in undecodable(clips, Wanted(STREAMS), workers, timeout_s)
     ]
 
 
@@ -71,7 +65,7 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     clips, problems = scan_rows(options.rows, options.media_root)
     if not options.no_decode:
-        problems += undecodable(options.rows, clips, options.timeout, options.workers)
+        problems += media_problems(options.rows, clips, options.timeout, options.workers)
     if options.json:
         listed = [
             {"file": item.file, "where": item.where, "expected": item.expected, "got": item.got, "fix": item.fix}

@@ -12,6 +12,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from affectgpt.clip import TASKS
+from affectgpt.media.readers import Reader as VideoReader
+from affectgpt.model.configuration import Fusion, Pooling
+from affectgpt.model.loading import Attention, Precision
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
 from data_recipes.synthetic.generate import Settings
 
@@ -40,9 +43,16 @@ class DataConfig(Section):
     test: Path | None = None
     text: Path | None = None
     media_root: Path | None = None
+    features: Literal["stored", "online"] = "stored"
+    """Features of frozen towers from the store, where they are put once; or computed anew each time. Equal to the
+    bit, and never mixed."""
+    store: Path | None = None
+    """Folder of the feature store, which runs share; by default beside the run."""
     bad_sample_budget: float = Field(default=0.02, ge=0, le=1)
     """Share of clips that may be undecodable; beyond it the run stops."""
     decode_timeout_s: float = Field(default=20.0, gt=0)
+    reader: VideoReader = "auto"
+    """What fetches frames from a file that was found whole; `scripts/bench_decode.py` compares them."""
 
     @field_validator("synthetic")
     @classmethod
@@ -70,11 +80,15 @@ class DataConfig(Section):
 
 
 class LoraSettings(Section):
-    """A LoRA adapter on the language model; one adapter goes through all stages."""
+    """A LoRA adapter on every linear layer of the language model; one adapter goes through all stages."""
 
     r: int = Field(default=16, ge=1)
     alpha: int = Field(default=32, ge=1)
     dropout: float = Field(default=0.05, ge=0, lt=1)
+    dora: bool = False
+    """Weight-decomposed LoRA."""
+    bits: Literal[4, 8] | None = None
+    """Quantise the language model under the adapter (QLoRA); needs bitsandbytes and a GPU."""
 
 
 class TinyConfig(Section):
@@ -87,28 +101,82 @@ class TinyConfig(Section):
     vocab_size: int = Field(default=1024, ge=300)
 
 
-class ModelConfig(Section):
-    """What is trained: a model folder, or the `tiny` default made here."""
+class PartsConfig(Section):
+    """A model made of parts: folders or Hub ids of a language model and of frozen towers, joined by new soft tokens."""
+
+    llm: str
+    vision: str | None = None
+    audio: str | None = None
+    revisions: dict[Literal["llm", "vision", "audio"], str] = Field(default_factory=dict)
+    """Of those that are Hub ids."""
+    configs: dict[Literal["llm", "vision", "audio"], dict[str, Any]] = Field(default_factory=dict)
+    """Their real configurations, as facts: `affectgpt plan` works from these where the Hub cannot be reached."""
+
+
+class FusionSettings(Section):
+    """How pictures and sound become soft tokens; every field is one of `AffectGPTConfig`, which explains it."""
+
+    visual: Literal["face", "frame", "both"] = "face"
+    share_visual: bool = True
+    pooling: Pooling = "attention"
+    fusion: Fusion = "attention"
+    num_tokens: dict[Literal["face", "frame", "audio", "multi"], int] = Field(default_factory=dict)
+    """Soft tokens per clip; 1 each unless given."""
+    qformer_hidden_size: int = Field(default=768, ge=8)
+    num_frames: int = Field(default=8, ge=1)
+    vision_layers: tuple[int, ...] | None = None
+    vision_pooling: Literal["pooled", "cls", "mean"] = "pooled"
+    num_audio_windows: int = Field(default=8, ge=1)
+    audio_layers: tuple[int, ...] | None = None
+    audio_sampling: Literal["spans", "windows"] = "spans"
+    audio_window_s: float = Field(default=2.0, gt=0)
+
+
+class ModelConfig(FusionSettings):
+    """What is trained: a model folder or Hub id, a model made of `parts`, or the `tiny` default made here."""
 
     path: str | None = None
-    """Folder or Hub id of a model that AutoModelForImageTextToText and AutoProcessor load."""
+    """Folder or Hub id: a saved AffectGPT, or a video-language model (Qwen2.5-VL, Qwen3-VL, Qwen2.5-Omni, ...)."""
+    config: dict[str, Any] | None = None
+    """The real configuration of `path`, as facts: `affectgpt plan` works from it where the Hub cannot be reached."""
+    parts: PartsConfig | None = None
     tiny: TinyConfig | None = None
     inputs: tuple[Modality, ...] = ("video", "audio", "text")
     """Which modalities the model is given, in training and in evaluation."""
-    fusion: Literal["none", "attention", "attention_paper"] = "attention"
-    pooling: Literal["mean", "attention", "attention_paper"] = "attention"
-    num_tokens: dict[Literal["video", "audio", "multi"], int] = Field(default_factory=dict)
-    """Soft tokens per clip; 1 each unless given."""
+    prompt_style: Literal["chat", "paper"] = "chat"
+    """The tokenizer's own chat template, or AffectGPT's plain prompt."""
+    fps: float | None = Field(default=None, gt=0)
+    """Frames per second, at most `num_frames`; for a video-language model."""
+    max_pixels: int | None = Field(default=None, ge=784)
+    """Most pixels of a frame, for a video-language model; its own limit when not given."""
     lora: LoraSettings | None = None
     """None trains the language model in full."""
+    dtype: Precision = "auto"
+    """Of a language model that is not trained in full; 'auto' is bfloat16 on a GPU that has it, else float32."""
+    attention: Attention = "auto"
+    """'auto' is flash attention where it is installed and the GPU takes it, else PyTorch's own."""
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelConfig:
-        if (self.path is None) == (self.tiny is None):
-            raise ValueError("give either 'path' or 'tiny'")
+        given = [name for name in ("path", "parts", "tiny") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give one of 'path', 'parts' and 'tiny' (found {' and '.join(given) or 'none'})")
+        if self.config is not None and self.path is None:
+            raise ValueError("'config' describes what 'path' names, found without it")
         if not self.inputs:
             raise ValueError("'inputs' must name at least one modality")
+        set_in_vain = [
+            name
+            for name, field in FusionSettings.model_fields.items()
+            if name != "num_frames" and getattr(self, name) != field.get_default(call_default_factory=True)
+        ]
+        if self.path is not None and set_in_vain:
+            raise ValueError(f"{', '.join(set_in_vain)}: a saved model has its own; leave out what 'path' decides")
         return self
+
+    def fusion_settings(self) -> dict[str, Any]:
+        """The arguments of `AffectGPTConfig`."""
+        return self.model_dump(include=set(FusionSettings.model_fields))
 
 
 class StageConfig(Section):
@@ -129,6 +197,11 @@ class StageConfig(Section):
     """Of AdamW. A model that starts from nothing wants a shorter memory of squared gradients than a pretrained one."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     accumulation: int = Field(default=1, ge=1)
+    packing: int | None = Field(default=None, ge=16)
+    """Fill packs of that many tokens with rows, instead of padding each; `batch_size` then counts packs. sft only."""
+    modality_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of rows of which one modality, drawn anew each time, is kept from the model; sft only."""
+    gradient_checkpointing: bool = False
     save_steps: int = Field(default=100, ge=1)
     log_steps: int = Field(default=10, ge=1)
     generations: int = Field(default=8, ge=2)
@@ -155,6 +228,8 @@ class StageConfig(Section):
     def _consistent(self) -> StageConfig:
         if self.kind == "grpo" and self.batch_size % self.generations:
             raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of generations ({self.generations})")
+        if self.kind == "grpo" and (self.packing or self.modality_dropout):
+            raise ValueError("packing and modality_dropout belong to stages of kind sft")
         if self.batch_size % self.accumulation:
             raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of accumulation ({self.accumulation})")
         return self
@@ -197,6 +272,8 @@ class Recipe(Section):
             raise ValueError("stages: a recipe needs at least one")
         if len(set(names)) < len(names):
             raise ValueError("stages: every stage needs a name of its own")
+        if not self.curriculum and any(stage.packing for stage in self.stages):
+            raise ValueError("curriculum: false shuffles the rows of all stages, which packing cannot; leave one out")
         return self
 
 

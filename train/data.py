@@ -1,54 +1,82 @@
-"""Supervised batches: the rows of a stage in their order, tokenised once, padded batch by batch.
+"""Supervised batches: the rows of a stage in their order, alone or packed, read when they are wanted.
 
-Shapes: B rows, L tokens, T features over time, D their width.
+Shapes: B rows or packs, L tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
-import torch
-from torch import Tensor
+import numpy as np
 from torch.utils.data import Dataset
 
+from affectgpt.batch import Batch, packed_batch, supervised_batch
 from affectgpt.clip import Clip
-from affectgpt.model.processing import AffectGPTProcessor, Tokenised
-from affectgpt.reader import ClipReader, stack_features
+from affectgpt.reader import Reader, Row
+
+MODALITIES = ("video", "audio", "text")
 
 
-class StageDataset(Dataset[dict[str, Any]]):
-    """The rows of a supervised stage, in the order in which they are read."""
+class StageDataset(Dataset[list[Row]]):
+    """What a supervised stage reads, item by item; an item is a row, or the rows of a pack.
 
-    def __init__(self, clips: Sequence[Clip], order: Sequence[int], reader: ClipReader) -> None:
-        self.clips, self.order, self.reader = clips, order, reader
-        self.ids: dict[int, Tokenised] = {row: reader.tokenise(clips[row]) for row in dict.fromkeys(order)}
+    Args:
+        clips: the rows that the stage draws from.
+        items: indices into `clips`.
+        reader: of the model.
+        dropout: probability that one modality, drawn anew for every row of every item, is kept from the model.
+        seed: of those draws; they depend on the place of a row, not on who reads it.
+    """
 
-    @property
-    def lengths(self) -> Mapping[int, int]:
-        """Tokens of each row in use."""
-        return {row: len(ids.prompt_ids) + len(ids.target_ids) for row, ids in self.ids.items()}
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        items: Sequence[Sequence[int]],
+        reader: Reader,
+        dropout: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        self.clips, self.items, self.reader, self.dropout, self.seed = clips, items, reader, dropout, seed
 
     def __len__(self) -> int:
-        return len(self.order)
+        return len(self.items)
 
-    def __getitem__(self, position: int) -> dict[str, Any]:
-        row = self.order[position]
-        return {"ids": self.ids[row], "features": self.reader.features(self.clips[row])}
+    def __getitem__(self, place: int) -> list[Row]:
+        return self.__getitems__([place])[0]
+
+    def __getitems__(self, places: Sequence[int]) -> list[list[Row]]:
+        """Several items at once: their media are read together."""
+        clips = [self.clips[index] for place in places for index in self.items[place]]
+        hidden = [hide for place in places for hide in self._hidden(place)]
+        rows = iter(self.reader.read(clips, hidden))
+        return [[next(rows) for _ in self.items[place]] for place in places]
+
+    def _hidden(self, place: int) -> list[Collection[str]]:
+        count = len(self.items[place])
+        if not self.dropout:
+            return [()] * count
+        rng = np.random.default_rng([self.seed, place])
+        drops, chosen = rng.random(count) < self.dropout, rng.integers(len(MODALITIES), size=count)
+        return [(MODALITIES[index],) if drop else () for drop, index in zip(drops, chosen, strict=True)]
 
 
 class SupervisedCollator:
-    """Rows of a `StageDataset` to a batch, padded on the right; the loss sees targets only."""
+    """Items of a `StageDataset` to a batch; counts how many of its tokens are no padding."""
 
-    def __init__(self, processor: AffectGPTProcessor) -> None:
-        self.processor = processor
+    def __init__(self, reader: Reader, packing: bool = False) -> None:
+        self.pad_id, self.packing = int(reader.tokenizer.pad_token_id), packing
+        self.useful = self.total = 0
 
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """'input_ids', 'attention_mask' and 'labels' (B, L), and features (B, T, D)."""
-        ids: list[Tokenised] = [row["ids"] for row in rows]
-        batch = self.processor.pad([[*row.prompt_ids, *row.target_ids] for row in ids], side="right")
-        labels = torch.full_like(batch["input_ids"], -100)
-        for index, row in enumerate(ids):
-            start = len(row.prompt_ids)
-            labels[index, start : start + len(row.target_ids)] = torch.tensor(row.target_ids)
-        return {**batch, "labels": labels, **stack_features([row["features"] for row in rows])}
+    def __call__(self, items: Sequence[Sequence[Row]]) -> Batch:
+        """'input_ids' and 'labels' (B, L), 'attention_mask' or 'position_ids', and the model's other inputs."""
+        rows = [row for item in items for row in item]
+        batch = packed_batch(items, self.pad_id) if self.packing else supervised_batch(rows, self.pad_id)
+        self.useful += sum(len(row) for row in rows)
+        self.total += batch["input_ids"].numel()
+        return batch
+
+    def useful_share(self) -> float | None:
+        """Share of tokens that were no padding since this was asked last; None if there were none."""
+        share = self.useful / self.total if self.total else None
+        self.useful = self.total = 0
+        return share

@@ -1,9 +1,9 @@
 """A GRPO stage on TRL's `GRPOTrainer`, with audio and video in the prompt.
 
-TRL's trainer knows images only. `MediaGRPOTrainer` is where this project touches its private methods: prompts and their
-features come from a `ClipReader`, generation gets the features, and so does every forward that scores completions.
+TRL's trainer knows images only. `MediaGRPOTrainer` is where this project touches its private methods: prompts come from
+a `Reader`, and whatever it gives besides ids goes to generation and to every forward that scores completions.
 
-Shapes: B completions of a batch, P prompt tokens, C completion tokens, T features over time, D their width.
+Shapes: B completions of a batch, P prompt tokens, C completion tokens.
 """
 
 from __future__ import annotations
@@ -16,48 +16,59 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor
+from torch.nn import functional
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
+from affectgpt.batch import Batch, join_inputs, pad, prompt_batch
 from affectgpt.clip import FIELDS, Clip
-from affectgpt.reader import FEATURE_NAMES, ClipReader, stack_features
+from affectgpt.reader import Reader, Row
 from train.config import Recipe, StageConfig
 from train.sft import common_arguments, newest_checkpoint
 from videmo.rewards import REWARDS, RewardFunction
 
 
 class MediaGRPOTrainer(GRPOTrainer):
-    """`GRPOTrainer` whose prompts carry features of audio and video.
+    """`GRPOTrainer` whose prompts carry whatever the model takes besides ids.
+
+    A rollout keeps the number of its row; what the row's prompt carries is joined again from that wherever a batch of
+    rollouts is generated or scored, so that TRL's shuffling and splitting need to know nothing of it.
 
     Args:
         clips: the rows; the data set's `row` column indexes them.
-        reader: turns a row into prompt ids and features.
+        reader: turns rows into what the model takes.
     """
 
     args: GRPOConfig
 
-    def __init__(self, *args: Any, clips: Sequence[Clip], reader: ClipReader, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, clips: Sequence[Clip], reader: Reader, **kwargs: Any) -> None:
         self.clips, self.reader = clips, reader
-        self.media: dict[str, Tensor] = {}
-        """Features (B, T, D) of the rows that are being generated or scored."""
+        self.read: dict[int, Row] = {}
+        """Rows of the last rollouts, by number."""
+        self.rows: list[Row] = []
+        """The row of every rollout that is being generated or scored."""
         super().__init__(*args, **kwargs)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        self.rows = [self.clips[item["row"]] for item in inputs]
-        features = stack_features([self.reader.features(clip) for clip in self.rows])
-        self.media = {name: value.to(self.accelerator.device) for name, value in features.items()}
-        # TRL shuffles and splits every tensor of the result by row, the features with the rest.
-        return {**super()._generate_and_score_completions(inputs), **self.media}
+        numbers = [item["row"] for item in inputs]
+        self._take_rows(numbers)
+        row = torch.tensor(numbers, device=self.accelerator.device)
+        return {**super()._generate_and_score_completions(inputs), "row": row}
+
+    def _take_rows(self, numbers: Sequence[int]) -> None:
+        distinct = list(dict.fromkeys(numbers))
+        if not set(distinct) <= self.read.keys():
+            self.read = dict(zip(distinct, self.reader.read([self.clips[index] for index in distinct]), strict=True))
+        self.rows = [self.read[index] for index in numbers]
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
-        return [self.reader.tokenise(clip).prompt_ids for clip in self.rows], None, {}
+        return [row.prompt_ids for row in self.rows], None, {}
 
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], images: None, multimodal_fields: dict[str, Any], *_: Any, **__: Any
     ) -> tuple[list[list[int]], None]:
-        batch = self.reader.processor.pad(prompt_ids, side="left")
-        batch = {name: value.to(self.accelerator.device) for name, value in batch.items()}
+        batch = self._on_device(prompt_batch(self.rows, self.reader.tokenizer.pad_token_id))
         with (
             unwrap_model_for_generation(
                 self.model_wrapped, self.accelerator, gather_deepspeed3_params=self.args.ds3_gather_for_generation
@@ -66,7 +77,7 @@ class MediaGRPOTrainer(GRPOTrainer):
         ):
             was_training = model.training
             model.eval()
-            output = model.generate(**batch, **self.media, generation_config=self.generation_config)
+            output = model.generate(**batch, generation_config=self.generation_config, tokenizer=self.reader.tokenizer)
             model.train(was_training)
         completions = output[:, batch["input_ids"].shape[1] :].tolist()
         return [_cut_after(row, self.eos_token_ids) for row in completions], None
@@ -82,10 +93,11 @@ class MediaGRPOTrainer(GRPOTrainer):
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         score = super()._get_per_token_logps_and_entropies
         size = batch_size or len(input_ids)
+        width = input_ids.shape[1]
         chunks = [slice(start, start + size) for start in range(0, len(input_ids), size)]
         parts = [
             score(
-                partial(model, **{name: value[rows] for name, value in self.media.items()}),
+                partial(model, **self._on_device(scoring_inputs(self.rows[rows], width - logits_to_keep, width))),
                 input_ids[rows],
                 attention_mask[rows],
                 logits_to_keep,
@@ -99,8 +111,23 @@ class MediaGRPOTrainer(GRPOTrainer):
         )
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
-        self.media = {name: inputs[name] for name in FEATURE_NAMES.values() if name in inputs}
+        self._take_rows(inputs["row"].tolist())
         return super()._compute_loss(model, inputs)
+
+    def _on_device(self, batch: Batch) -> Batch:
+        return {name: value.to(self.accelerator.device) for name, value in batch.items()}
+
+
+def scoring_inputs(rows: Sequence[Row], prompt_width: int, width: int) -> Batch:
+    """What a model takes besides ids when prompts, padded on the left to `prompt_width`, and completions are scored.
+
+    What it takes of every token, such as its kind, is (B, width) and 0 for completions.
+    """
+    batch = join_inputs(rows)
+    for name in dict.fromkeys(name for row in rows for name in row.per_token):
+        prompts = pad([row.per_token.get(name, [0] * len(row.prompt_ids)) for row in rows], 0, "left", prompt_width)
+        batch[name] = functional.pad(prompts, (0, width - prompt_width))
+    return batch
 
 
 def _cut_after(ids: list[int], ends: Sequence[int]) -> list[int]:
@@ -138,13 +165,14 @@ def run_grpo(
     model: PreTrainedModel,
     clips: Sequence[Clip],
     order: Sequence[int],
-    reader: ClipReader,
+    reader: Reader,
     folder: Path,
     callbacks: Sequence[TrainerCallback],
     world_size: int = 1,
 ) -> GRPOTrainer:
     """Train `model` in place by GRPO on the prompts of `order`; goes on from the newest checkpoint in `folder`."""
     arguments = GRPOConfig(
+        # TRL's default for gradient checkpointing is on, which switches the cache off; ours is the stage's.
         **common_arguments(recipe, stage, folder, world_size),
         num_generations=stage.generations,
         max_completion_length=stage.max_new_tokens,
@@ -155,7 +183,6 @@ def run_grpo(
         shuffle_dataset=False,
         reward_weights=list(stage.rewards.values()),
         ddp_find_unused_parameters=False,
-        gradient_checkpointing=False,  # TRL's default is on, which switches the cache off
     )
     trainer = MediaGRPOTrainer(
         model=model,

@@ -17,6 +17,7 @@ LOGGED = {
     "loss": "loss",
     "learning_rate": "learning_rate",
     "grad_norm": "grad_norm",
+    "useful_tokens": "useful_tokens",
     "reward": "reward",
     "reward_std": "reward_std",
     "frac_reward_zero_std": "zero_variance_share",

@@ -27,7 +27,7 @@ GUESS_S = {"sft": 0.25, "grpo": 2.5}
 
 def plan_of(recipe: Recipe) -> dict[str, float]:
     """The steps of a run, with a guess of their seconds."""
-    plan = {"data": 60.0, "features": 25.0}
+    plan = {"data": 60.0, "media": 25.0}
     for stage in planned_stages(recipe):
         plan[f"{stage.kind} {stage.name}"] = GUESS_S[stage.kind] * stage.steps
         plan[f"score {stage.name}"] = 10.0

@@ -15,14 +15,30 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig
 
 from affectgpt.clip import Clip
-from affectgpt.features import FeatureStore, FeatureTable, build_features
-from affectgpt.model import AffectGPTForConditionalGeneration
+from affectgpt.contents import ContentIndex
+from affectgpt.features import (
+    BadSample,
+    DecodedMedia,
+    FeatureSource,
+    OnlineFeatures,
+    build_features,
+    media_of,
+    undecodable,
+    wanted_by,
+)
+from affectgpt.hub_reader import HubReader, wanted_by_hub_model
+from affectgpt.model.assemble import assemble
+from affectgpt.model.clip_encoder import ClipEncoder
+from affectgpt.model.loading import load_processor
+from affectgpt.model.processing import AffectGPTProcessor
 from affectgpt.problems import InputError
-from affectgpt.reader import ClipReader
+from affectgpt.reader import ClipReader, Reader
+from affectgpt.store import FeatureStore
 from data_recipes.synthetic import generate as synthetic
 from data_recipes.synthetic.towers import WEIGHTS
 from train.base import build_tiny
@@ -36,7 +52,7 @@ class Prepared:
     """Rows by part ('train', 'rl', 'dev', 'test', 'text'), features, and where the untrained model lies."""
 
     clips: dict[str, list[Clip]]
-    reader: ClipReader
+    reader: Reader
     base: Path
     fingerprint: str
     """Hash of everything that training depends on besides the stages."""
@@ -71,27 +87,61 @@ def prepare(recipe: Recipe, console: Console) -> Prepared:
         everything = [clip for part in clips.values() for clip in part]
         console.done(f"{len({clip.video for clip in everything if clip.has_media})} clips, {len(everything)} rows")
 
-        console.begin("features")
+        console.begin("media")
         base = _base_model(recipe, cache, clips)
-        processor = AutoProcessor.from_pretrained(base)
-        model = AutoModelForImageTextToText.from_pretrained(base)
-        assert isinstance(model, AffectGPTForConditionalGeneration)
-        table = build_features(
-            everything,
-            model.model,
-            processor,
-            FeatureStore(cache / "features"),
-            timeout_s=recipe.data.decode_timeout_s,
-            workers=os.cpu_count() or 1,
-            progress=lambda done, count: console.show(f"{done}/{count} clips", done / count),
-        )
-        _report_bad(recipe, table, console)
-        console.done(f"{len(table.features)} clips" + (f", {len(table.bad)} unusable" if table.bad else ""))
-    usable = {part: table.usable(rows) for part, rows in clips.items()}
+        processor = load_processor(base)
+        reader, bad = _open_reader(recipe, base, processor, everything, console)
+        total = len({media_of(clip) for clip in everything if clip.has_media})
+        _report_bad(recipe, bad, total, console)
+        console.done(f"{total - len(bad)} clips" + (f", {len(bad)} unusable" if bad else ""))
+    index = ContentIndex(cache / "contents.jsonl")
+    lost = {row for sample in bad for row in sample.rows}
+    usable = {part: [clip for clip in rows if clip.id not in lost] for part, rows in clips.items()}
     contents = {part: hashlib.sha256(path.read_bytes()).hexdigest() for part, path in paths.items()}
-    bad = sorted(name for sample in table.bad for name in sample.rows)
-    fingerprint = digest(contents, _weights_hash(base), bad, recipe.model.inputs, str(recipe.model.lora), recipe.seed)
-    return Prepared(usable, ClipReader(processor, table, recipe.model.inputs), base, fingerprint, len(table.bad))
+    fingerprint = digest(
+        contents, _weights_hash(base, index), sorted(lost), recipe.model.inputs, str(recipe.model.lora), recipe.seed
+    )
+    return Prepared(usable, reader, base, fingerprint, len(bad))
+
+
+def _open_reader(
+    recipe: Recipe, base: Path | str, processor: Any, clips: Sequence[Clip], console: Console
+) -> tuple[Reader, list[BadSample]]:
+    """What reads rows for the model, and the clips that it cannot read."""
+    workers, timeout_s = os.cpu_count() or 1, recipe.data.decode_timeout_s
+
+    def show(done: int, count: int) -> None:
+        console.show(f"{done}/{count} clips", done / count)
+
+    if not isinstance(processor, AffectGPTProcessor):
+        wanted = wanted_by_hub_model(processor, recipe.model.num_frames, recipe.model.fps, recipe.data.reader)
+        media = DecodedMedia(wanted, workers, timeout_s)
+        bad = undecodable(clips, wanted, workers, timeout_s, show)
+        return HubReader(processor, media, recipe.model.inputs, recipe.model.max_pixels), bad
+    config = AutoConfig.from_pretrained(base)
+    source: FeatureSource
+    if recipe.data.features == "online":
+        encoder = ClipEncoder.from_pretrained(base, _device())
+        bad = undecodable(clips, wanted_by(config, processor, recipe.data.reader), workers, timeout_s, show)
+        source = OnlineFeatures(encoder, workers, timeout_s, recipe.data.reader)
+    else:
+        store = FeatureStore(recipe.data.store or cache_of(recipe) / "features")
+        source, bad = build_features(
+            clips,
+            config,
+            processor,
+            store,
+            lambda: ClipEncoder.from_pretrained(base, _device()),
+            timeout_s,
+            workers,
+            show,
+            recipe.data.reader,
+        )
+    return ClipReader(processor, source, recipe.model.inputs), bad
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _row_files(recipe: Recipe, cache: Path, console: Console) -> dict[str, Path]:
@@ -107,37 +157,52 @@ def _row_files(recipe: Recipe, cache: Path, console: Console) -> dict[str, Path]
 
 
 def _base_model(recipe: Recipe, cache: Path, clips: dict[str, list[Clip]]) -> Path:
-    if recipe.model.path is not None:
-        return Path(recipe.model.path)
-    texts: Sequence[Clip] = [*clips["train"], *clips.get("text", [])]
-    towers = json.loads((WEIGHTS / "manifest.json").read_text())
-    settings = recipe.model.model_dump(mode="json", exclude={"inputs", "lora"})
-    name = digest(settings, towers, recipe.seed, [(clip.subtitle, clip.messages) for clip in texts])
-    folder = cache / f"base-{name}"
+    """Where the untrained model lies; it is made there if it is not one that the recipe names."""
+    settings = recipe.model
+    if settings.path is not None:
+        return Path(settings.path)
+    shape: Any = settings.model_dump(mode="json", exclude={"inputs", "lora", "dtype", "attention", "max_pixels", "fps"})
+    texts: Sequence[Clip] = []
+    if settings.tiny is not None:
+        texts = [*clips["train"], *clips.get("text", [])]
+        towers = json.loads((WEIGHTS / "manifest.json").read_text())
+        shape = [shape, towers, [(clip.subtitle, clip.messages) for clip in texts]]
+    folder = cache / f"base-{digest(shape, recipe.seed)}"
     if not folder.is_dir():
         draft = folder.with_suffix(".part")
         shutil.rmtree(draft, ignore_errors=True)
-        build_tiny(recipe.model, texts, WEIGHTS, recipe.seed, draft)
+        if settings.parts is not None:
+            given = settings.parts
+            assemble(
+                draft,
+                given.llm,
+                given.vision,
+                given.audio,
+                {str(part): revision for part, revision in given.revisions.items()},
+                settings.prompt_style,
+                recipe.seed,
+                **settings.fusion_settings(),
+            )
+        else:
+            build_tiny(settings, texts, WEIGHTS, recipe.seed, draft, folder)
         draft.rename(folder)
     return folder
 
 
-def _weights_hash(folder: Path) -> str:
+def _weights_hash(folder: Path, index: ContentIndex) -> str:
     """Hash of a model folder's weights; of its name for a model of the Hub."""
-    files = sorted(folder.glob("*.safetensors"))
-    return digest([hashlib.sha256(file.read_bytes()).hexdigest() for file in files] or str(folder))
+    return digest(sorted(index.hashes(folder.glob("*.safetensors")).values()) or str(folder))
 
 
-def _report_bad(recipe: Recipe, table: FeatureTable, console: Console) -> None:
+def _report_bad(recipe: Recipe, bad: Sequence[BadSample], total: int, console: Console) -> None:
     """Name every unusable clip; stop beyond the budget."""
     path = recipe.output / "bad_samples.jsonl"
-    path.write_text("".join(json.dumps(sample.to_json()) + "\n" for sample in table.bad))
-    total = len(table.bad) + len(table.features)
-    named = [f"{', '.join(sample.files)} (row {sample.rows[0]}): {sample.reason}" for sample in table.bad]
-    if len(table.bad) > recipe.data.bad_sample_budget * total:
+    path.write_text("".join(json.dumps(sample.to_json()) + "\n" for sample in bad))
+    named = [f"{', '.join(sample.files)} (row {sample.rows[0]}): {sample.reason}" for sample in bad]
+    if len(bad) > recipe.data.bad_sample_budget * total:
         raise InputError(
             [f"unusable: {text}" for text in named],
-            advice=f"{len(table.bad)} of {total} clips cannot be used, more than data.bad_sample_budget allows "
+            advice=f"{len(bad)} of {total} clips cannot be used, more than data.bad_sample_budget allows "
             f"({recipe.data.bad_sample_budget:.0%}). Listed in {path}. Mend or remove them, or raise the budget.",
         )
     for text in named:

@@ -17,7 +17,7 @@ from eval.scores import constant_baseline, score
 from train.config import Recipe
 from train.monitor import Console, MemoryMeter
 from train.prepare import Prepared, synthetic_settings
-from train.stages import StageResult, load_model, stream_of
+from train.stages import StageResult, load_stage_model, stream_of
 
 VERSIONS = ("torch", "transformers", "trl", "peft", "accelerate", "av", "numpy")
 
@@ -76,7 +76,7 @@ def _predictions(
     if path.is_file() and json.loads(path.read_text(encoding="utf-8").split("\n", 1)[0]) == mark:
         return read_predictions(recipe, result.stage.name, part)
     answers = answer_rows(
-        load_model(result.folder, recipe),
+        load_stage_model(result.folder, recipe),
         prepared.reader,
         rows,
         recipe.evaluation.batch_size,

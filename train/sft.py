@@ -24,6 +24,19 @@ class OrderedTrainer(Trainer):
         return SequentialSampler(rows)
 
 
+class UsefulTokens(TrainerCallback):
+    """Adds to what is logged which share of the tokens since the last time was no padding."""
+
+    def __init__(self, collator: SupervisedCollator) -> None:
+        self.collator = collator
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        """Runs before the callbacks that write."""
+        share = self.collator.useful_share()
+        if logs is not None and share is not None:
+            logs["useful_tokens"] = share
+
+
 def newest_checkpoint(folder: Path) -> str | None:
     """The newest checkpoint of a trainer that is whole; one whose writer was killed lacks its state, written last."""
     found = {int(path.name.rsplit("-", 1)[1]): path for path in folder.glob("checkpoint-*")}
@@ -69,6 +82,7 @@ def common_arguments(recipe: Recipe, stage: StageConfig, folder: Path, world_siz
         "seed": recipe.seed,
         "data_seed": recipe.seed,
         "bf16": on_gpu and torch.cuda.is_bf16_supported(),
+        "gradient_checkpointing": stage.gradient_checkpointing,
         "use_cpu": not on_gpu,
         "dataloader_pin_memory": on_gpu,
         "remove_unused_columns": False,
@@ -89,12 +103,13 @@ def run_sft(
     world_size: int = 1,
 ) -> Trainer:
     """Train `model` in place on a stage; goes on from the newest checkpoint in `folder` if there is one."""
+    collator = SupervisedCollator(dataset.reader, stage.packing is not None)
     trainer = OrderedTrainer(
         model=model,
         args=TrainingArguments(**common_arguments(recipe, stage, folder, world_size)),
         train_dataset=dataset,
-        data_collator=SupervisedCollator(dataset.reader.processor),
-        callbacks=list(callbacks),
+        data_collator=collator,
+        callbacks=[UsefulTokens(collator), *callbacks],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.accelerator.wait_for_everyone()  # the first rank clears what is stale

@@ -15,13 +15,17 @@ from typing import Any, cast
 import numpy as np
 import torch
 from filelock import FileLock
-from transformers import AutoModelForImageTextToText, PreTrainedModel, set_seed
+from torch import nn
+from transformers import PreTrainedModel, set_seed
 from transformers.integrations import unset_hf_deepspeed_config
 
 from affectgpt.clip import Clip
-from train.config import Recipe, StageConfig
+from affectgpt.model.loading import ADAPTER, load_model
+from affectgpt.reader import Reader
+from train.config import LoraSettings, Recipe, StageConfig
 from train.data import StageDataset
 from train.monitor import Console, StageLog, forget_stage
+from train.packing import draw_packs
 from train.prepare import Prepared, digest
 from train.sft import newest_checkpoint, run_sft
 from videmo.curriculum import batch_by_length, draw_rows
@@ -73,6 +77,17 @@ def stage_order(recipe: Recipe, stage: StageConfig, clips: Sequence[Clip]) -> li
     return draw_rows(clips, stage.mixture, per_step * stage.steps, seed)
 
 
+def supervised_items(recipe: Recipe, stage: StageConfig, clips: Sequence[Clip], reader: Reader) -> list[list[int]]:
+    """What a supervised stage reads, item by item: rows, or packs of them; indices into `clips`."""
+    if stage.packing is not None:
+        return draw_packs(stage, clips, reader, int(stream_of(recipe.seed, stage.name).integers(2**31)))
+    order = stage_order(recipe, stage, clips)
+    distinct = list(dict.fromkeys(order))
+    lengths = dict(zip(distinct, reader.lengths([clips[row] for row in distinct]), strict=True))
+    # Rows of like length share a batch; how many batches a process sees must not change the order.
+    return [[row] for row in batch_by_length(order, lengths, stage.batch_size, recipe.seed)]
+
+
 def rows_for(stage: StageConfig, prepared: Prepared) -> list[Clip]:
     """The rows that a stage draws from: supervised ones from 'train' and 'text', GRPO from 'rl' where there is one."""
     if stage.kind == "grpo":
@@ -80,41 +95,70 @@ def rows_for(stage: StageConfig, prepared: Prepared) -> list[Clip]:
     return [*prepared.clips["train"], *prepared.clips.get("text", [])]
 
 
-def load_model(folder: Path, recipe: Recipe, trainable: bool = False) -> PreTrainedModel:
-    """The model of a checkpoint folder: a whole model, or a LoRA adapter on the one it was made from."""
-    if (folder / "adapter_config.json").is_file():
-        from peft import PeftModel
+def load_stage_model(folder: Path, recipe: Recipe, trainable: bool = False) -> PreTrainedModel:
+    """The model of a checkpoint as the recipe wants it loaded.
 
-        settings = json.loads((folder / "adapter_config.json").read_text())
-        base = AutoModelForImageTextToText.from_pretrained(settings["base_model_name_or_path"])
-        adapted: Any = PeftModel.from_pretrained(base, str(folder), is_trainable=trainable)
-        return cast(PreTrainedModel, adapted)
-    model = AutoModelForImageTextToText.from_pretrained(folder)
-    if trainable and recipe.model.lora is not None:
-        return add_adapter(model, recipe)
+    A language model that is trained in full is trained in float32; under an adapter it is loaded in `model.dtype`.
+    """
+    lora = recipe.model.lora
+    dtype = "float32" if trainable and lora is None else recipe.model.dtype
+    model = load_model(folder, dtype, recipe.model.attention, lora.bits if lora else None, trainable)
+    if not trainable:
+        return model
+    if lora is not None and not (folder / ADAPTER).is_file():
+        model = add_adapter(model, lora)
+    freeze_encoders(model)
     return model
 
 
-def add_adapter(model: PreTrainedModel, recipe: Recipe) -> PreTrainedModel:
+def add_adapter(model: PreTrainedModel, settings: LoraSettings) -> PreTrainedModel:
     """LoRA on every linear layer of the language model alone; what joins the modalities is trained in full."""
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
-    assert recipe.model.lora is not None
+    if settings.bits is not None:
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    decoder = decoder_name(model)
+    inside = model.get_submodule(decoder).named_modules()
+    targets = [f"{decoder}.{name}" for name, module in inside if isinstance(module, nn.Linear)]
     config = LoraConfig(
-        r=recipe.model.lora.r,
-        lora_alpha=recipe.model.lora.alpha,
-        lora_dropout=recipe.model.lora.dropout,
-        target_modules=r".*language_model.*\.(q|k|v|o|gate|up|down)_proj",
-        modules_to_save=["soft_tokens"],
+        r=settings.r,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        use_dora=settings.dora,
+        target_modules=targets,
+        modules_to_save=getattr(model, "adapter_modules_to_save", None),
         task_type="CAUSAL_LM",
     )
     return cast(PreTrainedModel, get_peft_model(model, config))
 
 
+def decoder_name(model: Any) -> str:
+    """The name under which a model holds its language model."""
+    decoder = model.get_decoder()
+    return next(name for name, module in model.named_modules() if module is decoder)
+
+
+def without_adapter(model: Any) -> Any:
+    """The model under a LoRA adapter, or the model itself."""
+    return model.get_base_model() if hasattr(model, "peft_config") else model
+
+
+def freeze_encoders(model: PreTrainedModel) -> None:
+    """Take everything out of training but the language model, its head and what joins the modalities."""
+    whole = without_adapter(model)
+    joined = tuple(getattr(whole, "adapter_modules_to_save", ()))
+    kept = (decoder_name(whole), "lm_head", *joined)
+    for name, parameter in whole.named_parameters():
+        if not any(f".{part}." in f".{name}" for part in kept):
+            parameter.requires_grad_(False)
+
+
 def freeze(model: PreTrainedModel, parts: Sequence[str]) -> None:
     """Take parts of the model out of training: 'language_model', 'soft_tokens'."""
-    for name, parameter in model.named_parameters():
-        if any(f".{part}." in f".{name}" for part in parts) or ("language_model" in parts and "lm_head" in name):
+    whole = without_adapter(model)
+    names = {"language_model": (decoder_name(whole), "lm_head"), "soft_tokens": ("soft_tokens",)}
+    for name, parameter in whole.named_parameters():
+        if any(f".{frozen}." in f".{name}" for part in parts for frozen in names[part]):
             parameter.requires_grad_(False)
 
 
@@ -165,21 +209,21 @@ def _run_stage(
     started = time.monotonic()
     steps = _open_steps(recipe, stage, folder, fingerprint)
     clips = rows_for(stage, prepared)
-    order = stage_order(recipe, stage, clips)
     set_seed(recipe.seed)
-    model = load_model(parent, recipe, trainable=True)
+    model = load_stage_model(parent, recipe, trainable=True)
     freeze(model, stage.freeze)
     log = StageLog(stage.name, console, recipe.output / "log.jsonl", list(stage.rewards))
     previous = signal.signal(signal.SIGINT, log.interrupt)
     try:
         if stage.kind == "sft":
-            dataset = StageDataset(clips, order, prepared.reader)
-            # Rows of like length share a batch; how many batches a process sees must not change the order.
-            dataset.order = batch_by_length(order, dataset.lengths, stage.batch_size, recipe.seed)
+            items = supervised_items(recipe, stage, clips, prepared.reader)
+            seed = int(stream_of(recipe.seed, f"{stage.name} dropout").integers(2**31))
+            dataset = StageDataset(clips, items, prepared.reader, stage.modality_dropout, seed)
             trainer = run_sft(recipe, stage, model, dataset, steps, [log], world_size)
         else:
             from train.grpo import run_grpo  # importing TRL takes seconds
 
+            order = stage_order(recipe, stage, clips)
             trainer = run_grpo(recipe, stage, model, clips, order, prepared.reader, steps, [log], world_size)
     finally:
         signal.signal(signal.SIGINT, previous)

@@ -1,6 +1,13 @@
 """The AffectGPT model as native transformers classes, registered with the Auto classes on import."""
 
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoModelForMultimodalLM,
+    AutoProcessor,
+)
 
 from affectgpt.model.configuration import AffectGPTConfig
 from affectgpt.model.modeling import AffectGPTForConditionalGeneration, AffectGPTModel
@@ -9,6 +16,7 @@ from affectgpt.model.processing import AffectGPTProcessor
 AutoConfig.register(AffectGPTConfig.model_type, AffectGPTConfig)
 AutoModel.register(AffectGPTConfig, AffectGPTModel)
 AutoModelForCausalLM.register(AffectGPTConfig, AffectGPTForConditionalGeneration)
+AutoModelForMultimodalLM.register(AffectGPTConfig, AffectGPTForConditionalGeneration)
 AutoModelForImageTextToText.register(AffectGPTConfig, AffectGPTForConditionalGeneration)
 AutoProcessor.register(AffectGPTConfig, AffectGPTProcessor)
 

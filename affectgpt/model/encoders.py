@@ -1,60 +1,159 @@
-"""The frozen towers: how a checkpoint of any family becomes features of one clip.
+"""The frozen towers: how a checkpoint of any family gives features of one clip.
 
-Towers are built through the Auto classes by `model_type`. A family whose output is unlike the others' gets its line in
-one of the functions below; nothing else in the project knows a family.
+Towers are built through the Auto classes by `model_type`. A family whose class, output or width is unlike the others'
+has its entry in `FAMILIES`, made of one small function; nothing else in the project knows a family.
 
-Shapes: F frames, D feature width, M mel bands, T spectrogram frames, W windows of the audio tower's length.
+Shapes: F pictures, W windows of sound, P positions (patches of a picture, steps of a window), D feature width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel, WhisperConfig
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-
-def build_tower(config: PreTrainedConfig) -> PreTrainedModel:
-    """An untrained tower of that configuration; of Whisper only the encoder."""
-    # What is asked of the whole model means its language model; a convolutional tower would refuse it.
-    config._attn_implementation = None
-    return WhisperEncoder(config) if isinstance(config, WhisperConfig) else AutoModel.from_config(config)
+from affectgpt.problems import InputError
 
 
-def load_tower(folder: str) -> PreTrainedModel:
-    """A trained tower in float32 from a folder or Hub id; of Whisper only the encoder."""
-    config = AutoConfig.from_pretrained(folder)
-    family: Any = WhisperEncoder if isinstance(config, WhisperConfig) else AutoModel
-    tower: PreTrainedModel = family.from_pretrained(folder, dtype=torch.float32)
+def _pooler(tower: nn.Module, output: Any) -> Tensor:
+    """What most towers call their pooled output, or else the mean over positions."""
+    pooled = getattr(output, "pooler_output", None)
+    return output.last_hidden_state.mean(dim=1) if pooled is None else torch.flatten(pooled, 1)
+
+
+def _projected(tower: nn.Module, output: Any) -> Tensor:
+    """CLIP's projected vector, as AffectGPT takes it."""
+    return torch.as_tensor(output.image_embeds)
+
+
+def _tubelets(tower: nn.Module, output: Any) -> Tensor:
+    """VideoMAE reads all pictures as one video: a vector for each pair of them, the mean over its patches."""
+    config: Any = tower.config
+    patches = (config.image_size // config.patch_size) ** 2
+    return torch.as_tensor(output.last_hidden_state).unflatten(1, (-1, patches))[0].mean(dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What is particular about a family of towers.
+
+    Args:
+        pooled: (tower, its output) -> (F, D), the tower's own pooled features of the pictures of a clip.
+        width: attribute of its configuration that holds their D.
+        architecture: class that loads and builds it, where that is not what AutoModel gives.
+        keys: patterns of names of weights in a checkpoint of a whole model -> names in the tower.
+    """
+
+    pooled: Callable[[nn.Module, Any], Tensor] = _pooler
+    width: str = "hidden_size"
+    architecture: type[PreTrainedModel] | None = None
+    keys: dict[str, str] | None = None
+
+
+FAMILIES = {
+    "clip_vision_model": Family(_projected, "projection_dim", transformers.CLIPVisionModelWithProjection),
+    "siglip_vision_model": Family(architecture=transformers.SiglipVisionModel),
+    "siglip2_vision_model": Family(architecture=transformers.Siglip2VisionModel),
+    "videomae": Family(_tubelets),
+    "resnet": Family(width="hidden_sizes"),
+    "whisper": Family(architecture=WhisperEncoder, keys={r"^(model\.)?encoder\.": ""}),
+}
+"""By `model_type`; every other tower is of the plain `Family()`."""
+
+
+def family_of(config: PreTrainedConfig) -> Family:
+    """The entry of a tower's family."""
+    return FAMILIES.get(config.model_type, Family())
+
+
+def tower_config(config: PreTrainedConfig) -> PreTrainedConfig:
+    """The configuration of the tower in a checkpoint's: the vision or audio part of a model of several parts."""
+    for part in ("vision_config", "audio_config"):
+        if isinstance(found := getattr(config, part, None), PreTrainedConfig):
+            if hasattr(found, "projection_dim"):  # CLIP projects to a width that the model as a whole decides
+                found.projection_dim = config.projection_dim
+            return found
+    return config
+
+
+def load_tower(source: str, revision: str | None = None, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """A trained tower from a folder or Hub id; of Whisper only the encoder, of CLIP and SigLIP only the vision part.
+
+    Raises:
+        InputError: the checkpoint lacks weights of the tower; names them.
+    """
+    config = tower_config(AutoConfig.from_pretrained(source, revision=revision))
+    family = family_of(config)
+    architecture: Any = family.architecture or AutoModel
+    tower, info = architecture.from_pretrained(
+        source, config=config, revision=revision, dtype=dtype, key_mapping=family.keys, output_loading_info=True
+    )
+    if missing := sorted(info["missing_keys"]):
+        raise InputError(
+            f"{source}: expected all weights of a {config.model_type} tower, {len(missing)} are missing, such as "
+            f"{missing[0]}. Download the checkpoint again, or name another."
+        )
+    tower.requires_grad_(False)
+    tower.eval()
     return tower
 
 
-def feature_width(config: PreTrainedConfig) -> int:
+def feature_width(config: PreTrainedConfig, layers: Sequence[int] | None = None, pooling: str = "pooled") -> int:
     """D: the width of the features that a tower of that configuration gives."""
-    if config.model_type == "resnet":
-        return int(config.hidden_sizes[-1])
-    return int(config.hidden_size)
+    own = layers is None and pooling == "pooled"
+    width = getattr(config, family_of(config).width if own else "hidden_size")
+    return int(width[-1] if isinstance(width, list | tuple) else width)
 
 
-def encode_frames(tower: nn.Module, pixel_values: Tensor) -> Tensor:
-    """Pictures of one clip (F, 3, H, W) to features (F, D): the tower's pooled output, or its mean over positions."""
-    output = tower(pixel_values=pixel_values)
-    if getattr(output, "pooler_output", None) is not None:
-        return torch.flatten(output.pooler_output, 1)
-    return output.last_hidden_state.mean(dim=1)
-
-
-def encode_voice(tower: nn.Module, input_features: Tensor, num_frames: int, num_windows: int) -> Tensor:
-    """Sound of one clip to features (num_windows, D).
+def encode_pictures(
+    tower: nn.Module, inputs: dict[str, Tensor], layers: Sequence[int] | None = None, pooling: str = "pooled"
+) -> Tensor:
+    """Pictures of one clip to features (F, D); VideoMAE gives one for each pair of pictures.
 
     Args:
-        input_features: (W, M, T) log-mel windows that follow each other, the last one padded.
-        num_frames: spectrogram frames that are sound and not padding, of W * T.
+        inputs: what the tower's image processor makes of the F pictures.
+        layers: hidden layers to average; the last when None.
+        pooling: 'pooled', 'cls' or 'mean', see `AffectGPTConfig.vision_pooling`. With `layers`, 'pooled' means 'mean'.
     """
-    hidden = tower(input_features).last_hidden_state
-    stride = input_features.shape[-1] / hidden.shape[1]
-    track = hidden.flatten(0, 1)[: max(1, round(num_frames / stride))]  # (positions that are sound, D)
-    return functional.adaptive_avg_pool1d(track.T[None], num_windows)[0].T
+    output = tower(**inputs, output_hidden_states=layers is not None)
+    if layers is None and pooling == "pooled":
+        return family_of(tower.config).pooled(tower, output)  # type: ignore[arg-type]
+    hidden = _layers(output, layers)  # (F, P, D)
+    return hidden[:, 0] if pooling == "cls" else hidden.mean(dim=1)
+
+
+def encode_sound(
+    tower: nn.Module,
+    inputs: dict[str, Tensor],
+    shares: Sequence[float],
+    layers: Sequence[int] | None = None,
+    num_features: int | None = None,
+) -> Tensor:
+    """Sound of one clip to features.
+
+    Args:
+        inputs: W windows of sound as the tower takes them, padded to one length.
+        shares: of each window, which share of it is sound and not padding.
+        layers: hidden layers to average; the last when None.
+        num_features: None for one feature for each window, (W, D); or into how many equal spans the windows, which
+            then follow each other, are averaged: (num_features, D).
+    """
+    hidden = _layers(tower(**inputs, output_hidden_states=layers is not None), layers)  # (W, P, D)
+    parts = [row[: max(1, round(share * len(row)))] for row, share in zip(hidden, shares, strict=True)]
+    if num_features is None:
+        return torch.stack([part.mean(dim=0) for part in parts])
+    track = torch.cat(parts)  # (positions that are sound, D)
+    return functional.adaptive_avg_pool1d(track.T[None], num_features)[0].T
+
+
+def _layers(output: Any, layers: Sequence[int] | None) -> Tensor:
+    if layers is None:
+        return torch.as_tensor(output.last_hidden_state)
+    return torch.stack([output.hidden_states[index] for index in layers]).mean(dim=0)

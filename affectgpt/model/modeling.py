@@ -1,20 +1,71 @@
 """AffectGPT as a transformers model: features in, soft tokens spliced into the prompt, a language model out.
 
-Shapes: B rows, L tokens, E width of the language model, V vocabulary, F frames, T features over time, D their width.
+Shapes: B rows, L tokens, E width of the language model, V vocabulary, N clips that have a stream, T features
+over time, D their width, K soft tokens.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoModel, Cache, GenerationMixin, PreTrainedModel
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    Cache,
+    GenerationConfig,
+    GenerationMixin,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
-from affectgpt.model.configuration import AffectGPTConfig
-from affectgpt.model.encoders import build_tower, encode_frames, encode_voice, feature_width
+from affectgpt.model.configuration import STREAMS, AffectGPTConfig
+from affectgpt.model.encoders import feature_width
 from affectgpt.model.fusion import SoftTokens
+from affectgpt.problems import InputError
+
+SOFT_TOKENS = "soft_tokens.safetensors"
+"""What a folder of parts holds of the model: the rest is where `AffectGPTConfig.sources` says."""
+
+LLM_ARGUMENTS = ("dtype", "attn_implementation", "quantization_config", "device_map", "trust_remote_code")
+"""Arguments of `from_pretrained` that are handed on to the language model of a folder of parts."""
+
+FEATURES = tuple(f"{stream}_features" for stream in STREAMS)
+"""Names under which the model takes the features of a stream."""
+
+
+def feature_widths(config: AffectGPTConfig) -> dict[str, int]:
+    """D of every stream."""
+    widths: dict[str, int] = {}
+    for stream in config.streams:
+        if stream == "audio":
+            assert config.audio_config is not None
+            widths[stream] = feature_width(config.audio_config, config.audio_layers, "mean")
+        else:
+            assert config.vision_config is not None
+            widths[stream] = feature_width(config.vision_config, config.vision_layers, config.vision_pooling)
+    return widths
+
+
+def build_soft_tokens(config: AffectGPTConfig) -> SoftTokens:
+    """Untrained soft tokens."""
+    lengths: dict[str, int] = dict.fromkeys(config.streams, config.num_frames)
+    if "audio" in lengths:
+        lengths["audio"] = config.num_audio_windows
+    return SoftTokens(
+        config.pooling,
+        config.fusion,
+        feature_widths(config),
+        config.num_tokens,
+        config.text_config.hidden_size,
+        config.share_visual,
+        lengths,
+        config.qformer_hidden_size,
+    )
 
 
 class AffectGPTPreTrainedModel(PreTrainedModel):
@@ -23,6 +74,9 @@ class AffectGPTPreTrainedModel(PreTrainedModel):
     config_class = AffectGPTConfig
     base_model_prefix = "model"
     input_modalities = ["video", "audio", "text"]  # noqa: RUF012
+    adapter_modules_to_save = ["soft_tokens"]  # noqa: RUF012
+    """Trained in full beside a LoRA adapter."""
+    _keep_in_fp32_modules_strict = ["soft_tokens"]  # noqa: RUF012
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -32,45 +86,14 @@ class AffectGPTPreTrainedModel(PreTrainedModel):
 
 
 class AffectGPTModel(AffectGPTPreTrainedModel):
-    """The backbone: towers, soft tokens and language model without its head.
-
-    The towers are frozen and stay in evaluation mode whatever `train()` is called with; batch statistics, dropout and
-    masking would otherwise return.
-    """
+    """The backbone: soft tokens and language model without its head. Features come from a `ClipEncoder`."""
 
     def __init__(self, config: AffectGPTConfig) -> None:
         super().__init__(config)
-        self.vision_tower = build_tower(config.vision_config) if config.vision_config else None
-        self.audio_tower = build_tower(config.audio_config) if config.audio_config else None
-        parts = {"video": config.vision_config, "audio": config.audio_config}
-        self.feature_widths = {name: feature_width(part) for name, part in parts.items() if part is not None}
-        self.soft_tokens = SoftTokens(
-            config.pooling,
-            config.fusion,
-            self.feature_widths,
-            {"video": config.num_video_tokens, "audio": config.num_audio_tokens, "multi": config.num_multi_tokens},
-            config.text_config.hidden_size,
-        )
+        self.feature_widths = feature_widths(config)
+        self.soft_tokens = build_soft_tokens(config)
         self.language_model = AutoModel.from_config(config.text_config)
-        self.placeholders = {
-            name: getattr(config, f"{name}_token_id") for name in ("video", "audio", "multi")
-        }  # name -> id
         self.post_init()
-        for tower in self.towers():
-            tower.requires_grad_(False)
-            tower.eval()
-
-    def towers(self) -> list[PreTrainedModel]:
-        """The towers that there are."""
-        return [tower for tower in (self.vision_tower, self.audio_tower) if tower is not None]
-
-    def train(self, mode: bool = True) -> AffectGPTModel:
-        """Training mode for everything but the towers."""
-        super().train(mode)
-        for tower in self.towers():
-            tower.eval()
-            tower.requires_grad_(False)  # from_pretrained makes new parameters, and calls this afterwards
-        return self
 
     def get_input_embeddings(self) -> nn.Module:
         """The language model's embedding."""
@@ -80,66 +103,79 @@ class AffectGPTModel(AffectGPTPreTrainedModel):
         """Replace the language model's embedding."""
         self.language_model.set_input_embeddings(value)
 
-    @torch.no_grad()
-    def encode(
-        self, pixel_values: Tensor | None = None, input_features: Tensor | None = None, num_audio_frames: int = 0
-    ) -> dict[str, Tensor]:
-        """Features of one clip; the one place where the towers run.
-
-        Args:
-            pixel_values: (F, 3, H, W).
-            input_features: (W, M, T) spectrogram windows, of which `num_audio_frames` frames are sound.
-
-        Returns:
-            'video_features' (F, Dv) and 'audio_features' (Ta, Da) for what was given, in float32.
-        """
-        features: dict[str, Tensor] = {}
-        if pixel_values is not None:
-            assert self.vision_tower is not None
-            features["video_features"] = encode_frames(self.vision_tower, pixel_values.to(self.vision_tower.dtype))
-        if input_features is not None:
-            assert self.audio_tower is not None
-            mel = input_features.to(self.audio_tower.dtype)
-            windows = self.config.num_audio_windows
-            features["audio_features"] = encode_voice(self.audio_tower, mel, num_audio_frames, windows)
-        return {name: value.float() for name, value in features.items()}
-
-    def splice(
-        self, input_ids: Tensor, video_features: Tensor | None = None, audio_features: Tensor | None = None
-    ) -> Tensor:
+    def splice(self, input_ids: Tensor, **features: Tensor | None) -> Tensor:
         """Embed (B, L) ids, soft tokens in the places of their placeholders; returns (B, L, E).
 
-        Rows without a modality have no placeholder of it, whatever stands in their rows of `*_features`. One that
-        is absent from the whole batch passes zeros through the same modules with weight zero, so that every rank
-        runs the same collectives.
+        Features of a stream are those of the clips that have it, in the order in which their placeholders appear, row
+        by row; a row may hold no clip, one, or, packed, several. A clip's pre-fused tokens stand before its others,
+        so that a run of 'multi' belongs to the pictures and the sound that come next. A stream that is absent passes
+        zeros through the same modules with weight zero, so that every rank runs the same collectives.
+
+        Args:
+            features: 'face_features', 'frame_features', 'audio_features' (N, T, D); None or left out where there are
+                none.
 
         Raises:
-            ValueError: a row's placeholders are not as many as its soft tokens.
+            ValueError: placeholders and features do not belong together.
         """
-        is_text = torch.ones_like(input_ids, dtype=torch.bool)
-        for token_id in self.placeholders.values():
-            if token_id is not None:
-                is_text &= input_ids != token_id
-        embeds = self.get_input_embeddings()(input_ids.masked_fill(~is_text, 0))
-        given = {"video": video_features, "audio": audio_features}
-        features = {
-            name: embeds.new_zeros(input_ids.shape[0], 1, width)
-            if (value := given[name]) is None
-            else value.to(embeds.device, embeds.dtype)
-            for name, width in self.feature_widths.items()
+        masks = {name: input_ids == token_id for name, token_id in self.config.token_ids.items()}
+        is_media = torch.zeros_like(input_ids, dtype=torch.bool)
+        for mask in masks.values():
+            is_media |= mask
+        embeds = self.get_input_embeddings()(input_ids.masked_fill(is_media, 0))
+        given = {stream: features.get(f"{stream}_features") for stream in self.feature_widths}
+        for stream, value in given.items():
+            self._require_belonging(stream, int(masks[stream].sum()) if stream in masks else 0, value)
+        if not given:
+            return embeds
+        dtype = next(self.soft_tokens.parameters()).dtype
+        filled = {
+            stream: embeds.new_zeros(1, 1, self.feature_widths[stream], dtype=dtype)
+            if value is None
+            else value.to(embeds.device, dtype)
+            for stream, value in given.items()
         }
-        for name, tokens in self.soft_tokens(features).items():
-            mask = input_ids == self.placeholders[name]
-            counts = mask.sum(dim=1)
-            used = counts > 0
-            wrong = used & (counts != tokens.shape[1])
-            absent = name in given and given[name] is None
-            if wrong.any() or (absent and used.any()):
-                row = int((wrong | (used & absent)).nonzero()[0])
-                found = "no features" if absent else f"{tokens.shape[1]} soft tokens"
-                raise ValueError(f"row {row} of the batch: {int(counts[row])} placeholders of {name}, but {found}")
-            embeds = embeds.masked_scatter(mask[..., None], tokens[used]) + 0.0 * tokens.sum()
+        for name, value in self.soft_tokens(filled, self._pairs(masks, filled)).items():
+            tokens = value.to(embeds.dtype)
+            if given.get(name) is not None or (name in self.config.fused and masks[name].any()):
+                embeds = embeds.masked_scatter(masks[name][..., None], tokens)
+            embeds = embeds + 0.0 * tokens.sum()
         return embeds
+
+    def _require_belonging(self, stream: str, found: int, value: Tensor | None) -> None:
+        """Features must be of this model's width, and as many as their placeholders."""
+        width, each = self.feature_widths[stream], self.config.num_tokens[stream]
+        if value is not None and (value.ndim != 3 or value.shape[-1] != width):
+            raise ValueError(
+                f"{stream}_features of shape {tuple(value.shape)}: this model takes (clips, time, {width})"
+            )
+        clips = 0 if value is None else len(value)
+        if found != clips * each:
+            raise ValueError(
+                f"{found} placeholders of {stream}, but features of {clips} clips, {each} soft tokens each"
+            )
+
+    def _pairs(self, masks: dict[str, Tensor], features: dict[str, Tensor]) -> Tensor:
+        """(M, 2): for every run of pre-fused placeholders, the clip of the pictures and of the sound that come next.
+
+        Where there is no run, one pair that nobody reads.
+
+        Raises:
+            ValueError: no such clip comes next.
+        """
+        device = next(iter(features.values())).device
+        starts = torch.zeros(0, dtype=torch.long, device=device)
+        if self.config.fused:
+            starts = masks["multi"].flatten().nonzero()[:: self.config.num_tokens["multi"], 0]
+        if not len(starts):
+            return torch.zeros(1, 2, dtype=torch.long, device=device)
+        pairs = []
+        for stream in SoftTokens.fused_streams(features):
+            passed = masks[stream].flatten().cumsum(0)[starts] // self.config.num_tokens[stream]
+            if int(passed.max()) >= len(features[stream]):
+                raise ValueError(f"a placeholder of multi has no {stream} of its clip behind it")
+            pairs.append(passed)
+        return torch.stack(pairs, dim=1)
 
     def forward(
         self,
@@ -148,7 +184,8 @@ class AffectGPTModel(AffectGPTPreTrainedModel):
         position_ids: Tensor | None = None,
         past_key_values: Cache | None = None,
         inputs_embeds: Tensor | None = None,
-        video_features: Tensor | None = None,
+        face_features: Tensor | None = None,
+        frame_features: Tensor | None = None,
         audio_features: Tensor | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
@@ -156,15 +193,17 @@ class AffectGPTModel(AffectGPTPreTrainedModel):
 
         Args:
             input_ids: (B, L), with placeholders; or `inputs_embeds` (B, L, E), already spliced.
-            video_features, audio_features: (B, T, D), needed where `input_ids` holds placeholders: at prefill only.
+            face_features, frame_features, audio_features: (N, T, D) of the clips that have them, in the order of their
+                placeholders: at prefill only.
         """
         if inputs_embeds is None:
             assert input_ids is not None
+            features = (face_features, frame_features, audio_features)
             decoding = past_key_values is not None and past_key_values.get_seq_length() > 0
-            if decoding and video_features is None and audio_features is None:
+            if decoding and all(value is None for value in features):
                 inputs_embeds = self.get_input_embeddings()(input_ids)
             else:
-                inputs_embeds = self.splice(input_ids, video_features, audio_features)
+                inputs_embeds = self.splice(input_ids, **dict(zip(FEATURES, features, strict=True)))
         return self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -182,8 +221,56 @@ class AffectGPTForConditionalGeneration(AffectGPTPreTrainedModel, GenerationMixi
     def __init__(self, config: AffectGPTConfig) -> None:
         super().__init__(config)
         self.model = AffectGPTModel(config)
-        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.lm_head = build_head(config.text_config)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Load a saved model; or, of a folder of parts (`assemble`), its language model and its soft tokens."""
+        parts = Path(str(pretrained_model_name_or_path), SOFT_TOKENS)
+        if not parts.is_file():
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        info = kwargs.pop("output_loading_info", False)
+        config = kwargs.pop("config", None) or AffectGPTConfig.from_pretrained(parts.parent)
+        model = cls._from_parts(config, parts, **kwargs)
+        nothing: dict[str, set[str]] = {key: set() for key in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+        return (model, nothing) if info else model
+
+    @classmethod
+    def _from_parts(cls, config: AffectGPTConfig, parts: Path, **kwargs: Any) -> AffectGPTForConditionalGeneration:
+        source = config.sources["llm"]
+        wanted = {name: value for name, value in kwargs.items() if name in LLM_ARGUMENTS}
+        llm = AutoModelForCausalLM.from_pretrained(source["id"], revision=source["revision"], **wanted)
+        with torch.device("meta"):
+            model = cls(config)
+        soft_tokens = build_soft_tokens(config)
+        soft_tokens.load_state_dict(load_file(parts))
+        model.model.soft_tokens = soft_tokens.to(llm.device)
+        model.model.language_model, model.lm_head = llm.base_model, llm.get_output_embeddings()
+        model.config.text_config = llm.config
+        model.name_or_path = str(parts.parent)
+        if getattr(llm, "is_quantized", False):
+            for name in ("is_quantized", "hf_quantizer", "is_loaded_in_4bit", "quantization_method"):
+                setattr(model, name, getattr(llm, name, None))
+        model.generation_config = GenerationConfig.from_pretrained(parts.parent)
+        model.eval()
+        model._require_same_logits(llm)
+        return model
+
+    @torch.no_grad()
+    def _require_same_logits(self, llm: PreTrainedModel) -> None:
+        """Some language models do more between embedding and logits than is known here; they are refused."""
+        ids = torch.arange(1, 9, device=llm.device)[None] % self.config.text_config.vocab_size
+        ours, theirs = self(input_ids=ids).logits, llm(input_ids=ids).logits
+        if not torch.equal(ours, theirs):
+            raise InputError(
+                f"{self.config.sources['llm']['id']}: a {llm.config.model_type} computes its logits from its hidden "
+                "states in a way of its own; expected the head, with Gemma's cap at most. Name another language model."
+            )
+
+    def get_decoder(self) -> PreTrainedModel:
+        """The language model without its head."""
+        return self.model.language_model
 
     def get_input_embeddings(self) -> nn.Module:
         """The language model's embedding."""
@@ -204,7 +291,8 @@ class AffectGPTForConditionalGeneration(AffectGPTPreTrainedModel, GenerationMixi
         position_ids: Tensor | None = None,
         past_key_values: Cache | None = None,
         inputs_embeds: Tensor | None = None,
-        video_features: Tensor | None = None,
+        face_features: Tensor | None = None,
+        frame_features: Tensor | None = None,
         audio_features: Tensor | None = None,
         labels: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
@@ -222,12 +310,13 @@ class AffectGPTForConditionalGeneration(AffectGPTPreTrainedModel, GenerationMixi
             position_ids=position_ids,
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
-            video_features=video_features,
+            face_features=face_features,
+            frame_features=frame_features,
             audio_features=audio_features,
             **kwargs,
         )
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.lm_head(outputs.last_hidden_state[:, keep])
+        logits = cap(self.lm_head(outputs.last_hidden_state[:, keep]), self.config.text_config)
         loss = None
         if labels is not None:
             vocab_size = self.config.text_config.vocab_size
@@ -245,5 +334,18 @@ class AffectGPTForConditionalGeneration(AffectGPTPreTrainedModel, GenerationMixi
         inputs: dict[str, Any] = super().prepare_inputs_for_generation(input_ids, *args, **kwargs)  # type: ignore[misc]
         cache = inputs.get("past_key_values")
         if cache is not None and cache.get_seq_length() > 0:
-            inputs["video_features"] = inputs["audio_features"] = None
+            inputs |= dict.fromkeys(FEATURES)
         return inputs
+
+
+def build_head(config: PreTrainedConfig) -> nn.Linear:
+    """An untrained head as the language model's own class makes it (Phi's has a bias)."""
+    with torch.device("meta"):
+        own: Any = AutoModelForCausalLM.from_config(config).get_output_embeddings()
+    return nn.Linear(own.in_features, own.out_features, bias=own.bias is not None)
+
+
+def cap(logits: Tensor, config: PreTrainedConfig) -> Tensor:
+    """Logits as Gemma caps them, unchanged for every other language model; (..., V)."""
+    limit = getattr(config, "final_logit_softcapping", None)
+    return logits if limit is None else limit * torch.tanh(logits / limit)

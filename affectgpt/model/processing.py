@@ -1,21 +1,30 @@
-"""From clips to tensors: chat prompts with placeholders, pictures and spectrograms, batches.
+"""From clips to tensors: prompts with placeholders, pictures, batches.
 
-Shapes: B rows, L tokens, F frames, W audio windows, M mel bands, T spectrogram frames.
+Shapes: B rows, L tokens, N clips that have a stream, F pictures, T features over time, D their width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from jinja2 import TemplateError
 from torch import Tensor
-from transformers import ProcessorMixin
+from transformers import AutoFeatureExtractor, AutoImageProcessor, ProcessorMixin
 
-PLACEHOLDERS = {"multi": "<|multi|>", "audio": "<|audio|>", "video": "<|video|>"}
+from affectgpt.model.configuration import STREAMS
+from affectgpt.problems import InputError
+from affectgpt.prompts import PAPER, with_subtitle
+
+PLACEHOLDERS = {"multi": "<|multi|>", "audio": "<|audio|>", "face": "<|face|>", "frame": "<|frame|>"}
 """In the order in which they stand before the text, as in AffectGPT's prompt."""
+
+Turn = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +39,9 @@ class AffectGPTProcessor(ProcessorMixin):
     """Joins a tokenizer, an image processor and an audio feature extractor.
 
     Args:
-        num_tokens: soft tokens of 'multi', 'audio' and 'video' per clip; 0 or absent where there are none.
-        num_frames: pictures per clip.
+        num_tokens: soft tokens per clip of every stream that the model has, and of 'multi' where it pre-fuses.
+        prompt_style: 'chat' renders the tokenizer's own template, 'paper' AffectGPT's plain prompt.
+        wording: the fields of the plain prompt (`affectgpt.prompts.PAPER`) in other words.
     """
 
     def __init__(
@@ -41,64 +51,145 @@ class AffectGPTProcessor(ProcessorMixin):
         tokenizer: Any = None,
         chat_template: str | None = None,
         num_tokens: dict[str, int] | None = None,
-        num_frames: int = 8,
+        prompt_style: Literal["chat", "paper"] = "chat",
+        wording: dict[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         self.num_tokens = num_tokens or {}
-        self.num_frames = num_frames
+        self.prompt_style = prompt_style
+        self.wording = PAPER | (wording or {})
         super().__init__(image_processor, feature_extractor, tokenizer, chat_template=chat_template)
 
-    def placeholders(self, video: bool, audio: bool) -> str:
-        """What stands in a prompt for a clip that has those modalities; 'multi' needs both."""
-        has = {"video": video, "audio": audio, "multi": video and audio}
-        return "".join(mark * self.num_tokens.get(name, 0) for name, mark in PLACEHOLDERS.items() if has[name])
+    def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+        """A model without a tower has no preprocessing for it."""
+        return None if argument is None else super().check_argument_for_proper_class(argument_name, argument)
 
-    def render(self, prompt: Sequence[dict[str, str]], video: bool, audio: bool) -> str:
-        """A conversation as the language model reads it, ready for its answer; media stand in the first user turn."""
-        turns = [{"role": turn["role"], "content": _defuse(turn["content"])} for turn in prompt]
+    @classmethod
+    def _get_arguments_from_pretrained(  # type: ignore[override]
+        cls, source: Any, processor_dict: dict[str, Any] | None = None, **kwargs: Any
+    ) -> list[Any]:
+        saved = processor_dict or {}
+        image = AutoImageProcessor.from_pretrained(source, **kwargs) if saved.get("image_processor") else None
+        sound = AutoFeatureExtractor.from_pretrained(source, **kwargs) if saved.get("feature_extractor") else None
+        return [image, sound, cls._load_tokenizer_from_pretrained("tokenizer", source, **kwargs)]
+
+    def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **kwargs: Any) -> list[str]:
+        """Save what there is; transformers would ask a part that is absent for its class."""
+        parts = [name for name in type(self).get_attributes() if getattr(self, name) is not None]
+        self.get_attributes = lambda: parts  # type: ignore[method-assign]
+        try:
+            return super().save_pretrained(save_directory, push_to_hub, **kwargs)
+        finally:
+            del self.get_attributes
+
+    @property
+    def stop_strings(self) -> list[str]:
+        """What ends an answer besides the end token."""
+        return [self.wording["stop"]] if self.prompt_style == "paper" else []
+
+    def marks(self, streams: Collection[str]) -> dict[str, str]:
+        """The placeholders of a clip that has those streams, by name, in their order; 'multi' needs both that it fuses.
+
+        Names without a placeholder are left out.
+        """
+        pictures = next((stream for stream in STREAMS if stream != "audio" and stream in self.num_tokens), None)
+        has = set(streams) | ({"multi"} if {"audio", pictures} <= set(streams) else set())
+        return {
+            name: mark * self.num_tokens[name]
+            for name, mark in PLACEHOLDERS.items()
+            if name in has and name in self.num_tokens
+        }
+
+    def render(self, prompt: Sequence[Turn], streams: Collection[str] = (), subtitle: str | None = None) -> str:
+        """A conversation as the language model reads it, ready for its answer; media stand in the first user turn.
+
+        Raises:
+            InputError: prompt style 'chat' for a tokenizer without a chat template.
+        """
+        turns = [{"role": turn["role"], "content": self.defuse(turn["content"])} for turn in prompt]
+        subtitle = self.defuse(subtitle) if subtitle else None
+        marks = self.marks(streams)
+        if self.prompt_style == "paper":
+            return self._render_plain(turns, marks, subtitle)
         for turn in turns:
             if turn["role"] == "user":
-                turn["content"] = self.placeholders(video, audio) + turn["content"]
+                turn["content"] = "".join(marks.values()) + with_subtitle(turn["content"], subtitle)
                 break
-        return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        return self._render_chat(turns)
+
+    def _render_chat(self, turns: list[Turn]) -> str:
+        if not (self.chat_template or self.tokenizer.chat_template):
+            raise InputError(
+                f"{self.tokenizer.name_or_path or 'the tokenizer'}: expected a chat template, there is none. "
+                "Set model.prompt_style to paper, which needs none, or take an instruction-tuned language model."
+            )
+        try:
+            rendered = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        except TemplateError:
+            # Some templates (Gemma's) know no system turn: what it says goes before the user's first words.
+            if turns[0]["role"] != "system" or len(turns) < 2:
+                raise
+            system, user, *rest = turns
+            merged = {"role": "user", "content": f"{system['content']}\n\n{user['content']}"}
+            rendered = self.tokenizer.apply_chat_template([merged, *rest], tokenize=False, add_generation_prompt=True)
+        return str(rendered)
+
+    def _render_plain(self, turns: list[Turn], marks: dict[str, str], subtitle: str | None) -> str:
+        words = self.wording
+        fields = [words[name].format(**{name: mark}) for name, mark in marks.items()]
+        fields += [words["subtitle"].format(subtitle=subtitle)] if subtitle else []
+        lead = "".join([*fields, words["request"] if fields else ""])
+        text = ""
+        for turn in turns:
+            if turn["role"] == "assistant":
+                text += turn["content"] + words["stop"]
+            else:
+                text += words["human"] + lead + turn["content"] + words["assistant"]
+                lead = ""
+        return text
 
     def tokenise(
-        self, prompt: Sequence[dict[str, str]], target: str = "", video: bool = False, audio: bool = False
+        self,
+        prompt: Sequence[Turn],
+        target: str = "",
+        streams: Collection[str] = (),
+        subtitle: str | None = None,
     ) -> Tokenised:
         """Ids of a prompt and of its target; the target is tokenised by itself, as generation will produce it."""
-        prompt_ids = self.tokenizer(self.render(prompt, video, audio), add_special_tokens=False)["input_ids"]
-        target_ids = self.tokenizer(_defuse(target), add_special_tokens=False)["input_ids"] if target else []
+        rendered = self.render(prompt, streams, subtitle)
+        prompt_ids = self.tokenizer(rendered, add_special_tokens=False)["input_ids"]
+        said = self.defuse(target) + self.wording["stop"] * bool(target and self.stop_strings) if target else ""
+        target_ids = self.tokenizer(said, add_special_tokens=False)["input_ids"] if said else []
         return Tokenised(prompt_ids, [*target_ids, self.tokenizer.eos_token_id])
 
-    def pictures(self, frames: np.ndarray) -> Tensor:
-        """(F, H, W, 3) uint8 pictures to what the vision tower takes, (F, 3, h, w)."""
-        return torch.as_tensor(self.image_processor(list(frames), return_tensors="pt")["pixel_values"])
-
-    def spectrogram(self, wave: np.ndarray) -> tuple[Tensor, int]:
-        """(samples,) float32 sound to (W, M, T) windows that follow each other, and the number of frames of sound."""
-        extractor = self.feature_extractor
-        size = extractor.n_samples
-        windows = [wave[start : start + size] for start in range(0, len(wave), size)]
-        mel = extractor(windows, sampling_rate=extractor.sampling_rate, return_tensors="pt")["input_features"]
-        return mel, max(1, len(wave) // extractor.hop_length)
-
-    def pad(self, rows: Sequence[Sequence[int]], side: str) -> dict[str, Tensor]:
-        """Unequal rows of ids to 'input_ids' and 'attention_mask', (B, L), padded on the 'left' or the 'right'."""
-        width = max(len(row) for row in rows)
-        ids = torch.full((len(rows), width), self.tokenizer.pad_token_id)
-        mask = torch.zeros_like(ids)
-        for index, row in enumerate(rows):
-            place = slice(width - len(row), width) if side == "left" else slice(0, len(row))
-            ids[index, place] = torch.tensor(row)
-            mask[index, place] = 1
-        return {"input_ids": ids, "attention_mask": mask}
+    def pictures(self, frames: np.ndarray) -> dict[str, Tensor]:
+        """(F, H, W, 3) uint8 pictures to what the vision tower takes of them."""
+        inputs = self.image_processor(list(frames), return_tensors="pt")
+        return {name: torch.as_tensor(value) for name, value in inputs.items()}
 
     @property
     def model_input_names(self) -> list[str]:
         """What a model forward takes from here."""
-        return ["input_ids", "attention_mask", "video_features", "audio_features"]
+        return ["input_ids", "attention_mask", *(f"{stream}_features" for stream in STREAMS)]
+
+    @cached_property
+    def _special(self) -> re.Pattern[str]:
+        return special_tokens(self.tokenizer, *self.stop_strings)
+
+    def defuse(self, text: str) -> str:
+        """Text in which no special token can be spelt out: a subtitle must not end a turn."""
+        return defuse(text, self._special)
 
 
-def _defuse(text: str) -> str:
-    """Text in which no special token can be spelt out: a subtitle must not end a turn."""
-    return text.replace("<|", "< |")
+def special_tokens(tokenizer: Any, *more: str) -> re.Pattern[str]:
+    """What a tokenizer takes for a special token wherever it is spelt out, and whatever else has a meaning."""
+    known = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    longest_first = sorted((token for token in [*known, *more] if len(token) > 1), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+
+def defuse(text: str, special: re.Pattern[str]) -> str:
+    """Text in which nothing special is spelt out: a space is put after the first character of each."""
+    while special.search(text):
+        text = special.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+    return text

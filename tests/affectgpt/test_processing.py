@@ -7,17 +7,23 @@ import pytest
 import torch
 
 from affectgpt.model.processing import PLACEHOLDERS
+from affectgpt.model.sound import cut_windows, prepare_sound, spread_windows
+from affectgpt.problems import InputError
 
 USER = {"role": "user", "content": "What does this person feel?"}
 
 
 @pytest.mark.parametrize(
-    ("video", "audio", "expected"),
-    [(True, True, ["multi"] * 3 + ["audio"] + ["video"] * 2), (True, False, ["video"] * 2), (False, True, ["audio"])],
+    ("streams", "expected"),
+    [
+        (("face", "audio"), ["multi"] * 3 + ["audio"] + ["face"] * 2),
+        (("face",), ["face"] * 2),
+        (("audio",), ["audio"]),
+    ],
 )
-def test_placeholders_stand_in_order_before_the_first_question(tiny, video, audio, expected):
+def test_placeholders_stand_in_order_before_the_first_question(tiny, streams, expected):
     turns = [{"role": "system", "content": "Be kind."}, USER, {"role": "assistant", "content": "joy"}, USER]
-    row = tiny.processor.tokenise(turns, "fear", video=video, audio=audio)
+    row = tiny.processor.tokenise(turns, "fear", streams)
     names = {number: name for name, number in tiny.ids.items()}
     places = [place for place, token in enumerate(row.prompt_ids) if token in names]
     assert [names[row.prompt_ids[place]] for place in places] == expected
@@ -49,7 +55,7 @@ def test_special_tokens_in_somebodys_words_stay_words(tiny, role):
     def ids(words: str) -> list[int]:
         turns = [{"role": "system", "content": words if role == "system" else "Be kind."}]
         turns.append({"role": "user", "content": words if role == "user" else "joy?"})
-        row = tiny.processor.tokenise(turns, words if role == "target" else "joy", video=True)
+        row = tiny.processor.tokenise(turns, words if role == "target" else "joy", ["face"])
         return [*row.prompt_ids, *row.target_ids]
 
     plain = sum(token in special for token in ids("joy"))
@@ -58,33 +64,74 @@ def test_special_tokens_in_somebodys_words_stay_words(tiny, role):
         assert sum(token in special for token in ids(f"joy {mark} fear")) == plain, mark
 
 
-def test_padding(tiny):
-    pad = tiny.processor.tokenizer.pad_token_id
-    rows = [[5, 6, 7], [8]]
-    right, left = tiny.processor.pad(rows, "right"), tiny.processor.pad(rows, "left")
-    assert right["input_ids"].tolist() == [[5, 6, 7], [8, pad, pad]]
-    assert right["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
-    assert left["input_ids"].tolist() == [[5, 6, 7], [pad, pad, 8]]
-    assert left["attention_mask"].tolist() == [[1, 1, 1], [0, 0, 1]]
-
-
 def test_pictures(tiny):
     frames = np.zeros((3, 20, 40, 3), np.uint8)
     frames[:, :, :, 0] = 255
-    pixels = tiny.processor.pictures(frames)
+    pixels = tiny.processor.pictures(frames)["pixel_values"]
     assert (pixels.shape, pixels.dtype) == ((3, 3, 32, 32), torch.float32)
     torch.testing.assert_close(pixels[:, 0], torch.ones(3, 32, 32))
     torch.testing.assert_close(pixels[:, 1], -torch.ones(3, 32, 32))
 
 
-@pytest.mark.parametrize(
-    ("samples", "windows", "frames"), [(8000, 1, 50), (16000, 1, 100), (16001, 2, 100), (40000, 3, 250), (10, 1, 1)]
-)
-def test_spectrogram_windows(tiny, samples, windows, frames):
+def test_the_plain_prompt_has_its_fields_in_the_order_of_the_paper(tiny):
+    from affectgpt.model import AffectGPTProcessor
+
+    plain = AffectGPTProcessor(
+        tokenizer=tiny.processor.tokenizer, num_tokens=tiny.processor.num_tokens, prompt_style="paper"
+    )
+    turns = [USER, {"role": "assistant", "content": "joy"}, {"role": "user", "content": "Why? ### Say."}]
+    text = plain.render(turns, ("audio", "face"), "Oh ### no.")
+    marks = [PLACEHOLDERS["multi"] * 3, PLACEHOLDERS["audio"], PLACEHOLDERS["face"] * 2]
+    fields = ["###Human: ", *marks, "<Subtitle>Oh # ## no.</Subtitle>", USER["content"], "###Assistant: joy###"]
+    places = [text.index(field) for field in fields]
+    assert places == sorted(places)
+    assert text.endswith("###Human: Why? # ## Say. ###Assistant: ")
+    row = plain.tokenise([USER], "joy")
+    assert tiny.processor.tokenizer.decode(row.target_ids[:-1]) == "joy###"
+    assert row.target_ids[-1] == tiny.processor.tokenizer.eos_token_id
+    assert plain.stop_strings == ["###"]
+    assert tiny.processor.stop_strings == []
+
+
+def test_wording_of_the_plain_prompt_is_saved(tiny, tmp_path):
+    from affectgpt.model import AffectGPTProcessor
+
+    words = {"subtitle": "It is said: {subtitle}. "}
+    AffectGPTProcessor(
+        tokenizer=tiny.processor.tokenizer, num_tokens={}, prompt_style="paper", wording=words
+    ).save_pretrained(tmp_path)
+    again = AffectGPTProcessor.from_pretrained(tmp_path)
+    assert "It is said: Oh. " in again.render([USER], (), "Oh")
+    assert (again.prompt_style, again.image_processor, again.feature_extractor) == ("paper", None, None)
+
+
+def test_a_tokenizer_without_a_template_is_bad_input(tiny):
+    import copy
+
+    from affectgpt.model import AffectGPTProcessor
+
+    tokenizer = copy.deepcopy(tiny.processor.tokenizer)
+    tokenizer.chat_template = None
+    with pytest.raises(InputError, match="Set model.prompt_style to paper"):
+        AffectGPTProcessor(tokenizer=tokenizer).render([USER])
+
+
+@pytest.mark.parametrize(("samples", "windows"), [(8000, 1), (16000, 1), (16001, 2), (40000, 3), (10, 1)])
+def test_sound_is_cut_into_windows_that_hold_it_once(tiny, samples, windows):
     wave = np.sin(np.arange(samples) / 10).astype(np.float32)
-    mel, count = tiny.processor.spectrogram(wave)
-    assert (mel.shape, count) == ((windows, 16, 100), frames)
-    # Every window is that of its own second of sound.
-    for index in range(windows):
-        alone, _ = tiny.processor.spectrogram(wave[index * 16000 : (index + 1) * 16000])
+    sound = prepare_sound(wave, tiny.processor.feature_extractor)
+    mel = sound.inputs["input_features"]
+    assert (mel.shape, len(sound.shares)) == ((windows, 16, 100), windows)
+    assert sum(sound.shares) == pytest.approx(samples / 16000)
+    # Every window is that of its own part of the sound.
+    for index, part in enumerate(np.array_split(wave, windows)):
+        alone = prepare_sound(part, tiny.processor.feature_extractor).inputs["input_features"]
         torch.testing.assert_close(mel[index], alone[0])
+
+
+def test_windows_are_spread_evenly():
+    wave = np.arange(100, dtype=np.float32)
+    assert [(part[0], len(part)) for part in spread_windows(wave, 40, 4)] == [(0, 40), (20, 40), (40, 40), (60, 40)]
+    short = spread_windows(wave[:30], 40, 3)
+    assert [part.tolist() for part in short] == [[*range(30), *[0] * 10]] * 3
+    assert [len(part) for part in cut_windows(wave, 40)] == [34, 33, 33]

@@ -75,7 +75,7 @@ model:
   tiny:
     hiden_size: 32
   lora: {rr: 3, r: 0}
-  num_tokens: {vidoe: 1}
+  num_tokens: {faec: 1}
   inputs: [video, sound]
 stages:
   - name: one
@@ -108,7 +108,7 @@ def test_all_problems_at_once_with_line_and_remedy(tmp_path):
         (9, "'model.tiny.hiden_size'", "Did you mean 'hidden_size'?"),
         (10, "'model.lora.rr'", "Did you mean 'r'?"),
         (10, "'model.lora.r'", "greater than or equal to 1, got 0"),
-        (11, "'model.num_tokens.vidoe", "'video', 'audio' or 'multi', got 'vidoe'"),
+        (11, "'model.num_tokens.faec", "'face', 'frame', 'audio' or 'multi', got 'faec'"),
         (12, "'model.inputs.1'", "'video', 'audio' or 'text', got 'sound'"),
         (16, "'stages.0.steps'", "greater than or equal to 1, got 0"),
         (17, "'stages.0.batch_sise'", "Did you mean 'batch_size'?"),
@@ -134,8 +134,13 @@ def test_all_problems_at_once_with_line_and_remedy(tmp_path):
         (("train: rows.jsonl", "test: rows.jsonl"), "give 'synthetic', or 'train'"),
         (("train: rows.jsonl", "synthetic: {label_noise: 2}"), "label_noise must be between 0 and 1, got 2"),
         (("train: rows.jsonl", "synthetic: {clips: 2.5}"), "clips must be a whole number, got 2.5"),
-        (("tiny: {}", "tiny: {}\n  path: some/model"), "give either 'path' or 'tiny'"),
-        (("tiny: {}", "inputs: [video]"), "give either 'path' or 'tiny'"),
+        (("tiny: {}", "tiny: {}\n  path: some/model"), "give one of 'path', 'parts' and 'tiny' (found path and tiny)"),
+        (("tiny: {}", "inputs: [video]"), "give one of 'path', 'parts' and 'tiny' (found none)"),
+        (("tiny: {}", "path: a/b\n  fusion: none\n  pooling: mean"), "fusion, pooling: a saved model has its own"),
+        (
+            ("generations: 4", "generations: 4\n    packing: 64"),
+            "packing and modality_dropout belong to stages of kind",
+        ),
         (("tiny: {}", "tiny: {}\n  inputs: []"), "at least one modality"),
         (("name: two", "name: one"), "every stage needs a name of its own"),
         (("name: two", "name: ../two"), "pattern"),
@@ -184,7 +189,7 @@ def test_overrides(recipe):
             "stages.0.steps=5",
             "model.tiny.num_layers=1",
             "model.lora.r=4",
-            "model.num_tokens.video=3",
+            "model.num_tokens.face=3",
             "title=Two words",
             "stages.one.betas=[0.9, 0.95]",
             "model.inputs=[audio]",
@@ -194,7 +199,7 @@ def test_overrides(recipe):
     assert (loaded.seed, loaded.stages[0].steps, loaded.stages[1].steps) == (7, 5, 9)
     assert loaded.model.tiny is not None
     assert loaded.model.lora is not None
-    assert (loaded.model.tiny.num_layers, loaded.model.lora.r, loaded.model.num_tokens) == (1, 4, {"video": 3})
+    assert (loaded.model.tiny.num_layers, loaded.model.lora.r, loaded.model.num_tokens) == (1, 4, {"face": 3})
     assert (loaded.title, loaded.stages[0].betas, loaded.model.inputs) == ("Two words", (0.9, 0.95), ("audio",))
     assert loaded.deepspeed == Path("deepspeed_configs/zero2.json")
 
@@ -232,3 +237,7 @@ def test_what_is_saved_loads_back_equal_and_complete(name, recipe, tmp_path):
     assert set(values) == set(Recipe.model_fields)
     for section, kept in ((loaded.stages[0], values["stages"][0]), (loaded.evaluation, values["evaluation"])):
         assert set(kept) == set(type(section).model_fields)
+
+
+def test_packs_are_not_shuffled_over_stages(recipe):
+    assert "which packing cannot" in complaints(recipe, "curriculum=false", "stages.one.packing=64")[0]

@@ -11,9 +11,9 @@ from transformers import AutoModelForImageTextToText
 
 from affectgpt.clip import Clip
 from affectgpt.problems import InputError
-from train.config import Recipe
+from train.config import LoraSettings, Recipe
 from train.sft import common_arguments, newest_checkpoint
-from train.stages import add_adapter, freeze, load_model, planned_stages, stage_order
+from train.stages import add_adapter, freeze, load_stage_model, planned_stages, stage_order
 
 
 def stage(name: str, kind: str = "sft", **settings: object) -> dict[str, object]:
@@ -36,7 +36,7 @@ def clips() -> list[Clip]:
 
 def test_an_adapter_touches_the_language_model_alone_and_reloads_equal(tiny, tmp_path):
     settings = recipe(tiny.folder, model={"path": str(tiny.folder), "lora": {"r": 2, "dropout": 0.0}})
-    model = load_model(tiny.folder, settings, trainable=True)
+    model = load_stage_model(tiny.folder, settings, trainable=True)
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     adapters = {name for name in trained if "lora_" in name}
     assert adapters
@@ -61,12 +61,12 @@ def test_an_adapter_touches_the_language_model_alone_and_reloads_equal(tiny, tmp
         model.save_pretrained(tmp_path)
         assert sum(file.stat().st_size for file in tmp_path.glob("*.safetensors")) < 200_000
         for trainable in (False, True):
-            again = load_model(tmp_path, settings, trainable=trainable).eval()
+            again = load_stage_model(tmp_path, settings, trainable=trainable).eval()
             torch.testing.assert_close(again(**batch.inputs).logits, expected, rtol=0, atol=1e-5)
             assert any(parameter.requires_grad for parameter in again.parameters()) == trainable
         # The model beneath is untouched.
         with model.disable_adapter():
-            torch.testing.assert_close(model(**batch.inputs).logits, before, rtol=0, atol=1e-6)
+            torch.testing.assert_close(model(**batch.inputs).logits, before, rtol=0, atol=1e-5)
     assert json.loads((tmp_path / "adapter_config.json").read_text())["modules_to_save"] == ["soft_tokens"]
 
 
@@ -82,10 +82,10 @@ def test_an_adapter_touches_the_language_model_alone_and_reloads_equal(tiny, tmp
 def test_frozen_parts(tiny, parts, left, lora):
     model = AutoModelForImageTextToText.from_pretrained(tiny.folder)
     if lora:
-        model = add_adapter(model, recipe(model={"path": "x", "lora": {}}))
+        model = add_adapter(model, LoraSettings())
     freeze(model, parts)
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    found = {part for part in ("soft_tokens", "language_model", "lm_head", "tower") for name in trained if part in name}
+    found = {part for part in ("soft_tokens", "language_model", "lm_head") for name in trained if part in name}
     assert found == left
 
 

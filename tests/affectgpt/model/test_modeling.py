@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -25,7 +23,7 @@ def mixed(tiny) -> list[tuple[str, str, dict]]:
     return [
         (QUESTION, "joy", tiny.features(1)),
         ("Explain step by step what this person feels.", "a1 mouth: smiling", tiny.features(2, audio=False)),
-        ("joy?", "anger", tiny.features(3, video=False)),
+        ("joy?", "anger", tiny.features(3, face=False)),
         (f"{QUESTION} Choose: joy, anger, sadness", "sadness", {}),
     ]
 
@@ -64,7 +62,8 @@ def test_saved_and_loaded_by_the_auto_classes(tiny, mixed):
     assert (config.vision_config.model_type, config.audio_config.model_type) == ("resnet", "whisper")
     processor = AutoProcessor.from_pretrained(tiny.folder)
     assert type(processor) is AffectGPTProcessor
-    assert (processor.num_tokens, processor.num_frames) == (tiny.num_tokens, 3)
+    assert processor.num_tokens == config.num_tokens == {"face": 2, "audio": 1, "multi": 3}
+    assert config.token_ids == {name: tiny.ids[name] for name in ("face", "audio", "multi")}
 
 
 @torch.no_grad()
@@ -100,35 +99,40 @@ def test_rows_of_a_batch_are_answered_as_they_are_alone(tiny, mixed, side):
 def test_soft_tokens_matter(tiny):
     model = tiny.model()
 
-    def logits(video: int, audio: int) -> Tensor:
-        features = tiny.features(video, audio=False) | tiny.features(audio, video=False)
+    def logits(face: int, audio: int) -> Tensor:
+        features = tiny.features(face, audio=False) | tiny.features(audio, face=False)
         return model(**tiny.batch([(QUESTION, "joy", features)]).inputs).logits[0, -1]
 
     assert (logits(1, 1) - logits(2, 1)).abs().max() > 1e-4
     assert (logits(1, 1) - logits(1, 2)).abs().max() > 1e-4
 
 
-def test_wrong_number_of_placeholders_names_the_row(tiny, mixed):
-    model = tiny.model()
+def test_wrong_number_of_placeholders(tiny, mixed):
     batch = tiny.batch(mixed[:2]).inputs
-    video = tiny.ids["video"]
-    last = (batch["input_ids"][1] == video).nonzero()[-1]
+    last = (batch["input_ids"][1] == tiny.ids["face"]).nonzero()[-1]
     batch["input_ids"][1, last] = 5
-    with pytest.raises(ValueError, match=r"row 1 of the batch: 1 placeholders of video, but 2 soft tokens"):
-        model(**batch)
-
-
-def test_placeholders_without_features_name_the_row(tiny, mixed):
-    batch = tiny.batch(mixed[::-1]).inputs
-    del batch["audio_features"]
-    with pytest.raises(ValueError, match=r"row 1 of the batch: 1 placeholders of audio, but no features"):
+    with pytest.raises(ValueError, match=r"3 placeholders of face, but features of 2 clips, 2 soft tokens each"):
         tiny.model()(**batch)
 
 
-@pytest.mark.parametrize("present", [(), ("video",), ("audio",)])
+def test_placeholders_without_features(tiny, mixed):
+    batch = tiny.batch(mixed[::-1]).inputs
+    del batch["audio_features"]
+    with pytest.raises(ValueError, match=r"2 placeholders of audio, but features of 0 clips, 1 soft tokens each"):
+        tiny.model()(**batch)
+
+
+def test_features_of_another_width(tiny, mixed):
+    batch = tiny.batch(mixed[:1]).inputs
+    batch["face_features"] = batch["face_features"][..., :-1]
+    with pytest.raises(ValueError, match=r"face_features of shape \(1, 3, 23\): this model takes \(clips, time, 24\)"):
+        tiny.model()(**batch)
+
+
+@pytest.mark.parametrize("present", [(), ("face",), ("audio",)])
 def test_a_modality_that_is_missing_from_the_batch_gets_gradients_of_zero(tiny, present):
     model = tiny.model().train()
-    has = {name: name in present for name in ("video", "audio")}
+    has = {name: name in present for name in ("face", "audio")}
     rows = [(QUESTION, "joy", tiny.features(seed, **has)) for seed in (1, 2)]
     batch = tiny.batch(rows)
     loss = model(**batch.inputs, labels=batch.labels).loss
@@ -140,8 +144,8 @@ def test_a_modality_that_is_missing_from_the_batch_gets_gradients_of_zero(tiny, 
     close(loss, bare, 1e-6)
     for name, parameter in model.model.soft_tokens.named_parameters():
         assert parameter.grad is not None, name
-        modality = next(part for part in ("video", "audio", "multi", "fuse") if part in name)
-        assert bool(parameter.grad.any()) <= (modality in present), name
+        part = next(part for part in ("multi", "fuse", "visual", "audio") if part in name)
+        assert bool(parameter.grad.any()) <= (part.replace("visual", "face") in present), name
     assert any(parameter.grad.any() for parameter in model.model.soft_tokens.parameters()) == bool(present)
 
 
@@ -154,23 +158,6 @@ def test_a_missing_modality_does_not_change_the_loss(tiny):
     part = tiny.batch(rows)
     losses = [model(**batch.inputs, labels=batch.labels).loss for batch in (whole, part)]
     close(losses[0], losses[1], 1e-6)
-
-
-def test_towers_are_frozen_and_stay_in_evaluation_mode(tiny):
-    model = tiny.model().train()
-    assert model.training
-    assert model.model.language_model.training
-    for tower in model.model.towers():
-        assert not any(module.training for module in tower.modules())
-        assert not any(parameter.requires_grad for parameter in tower.parameters())
-    assert all(parameter.requires_grad for parameter in model.model.soft_tokens.parameters())
-    statistics = {name: value.clone() for name, value in model.model.vision_tower.named_buffers()}
-    assert statistics
-    model.model.encode(pixel_values=torch.randn(3, 3, 32, 32))
-    assert all(torch.equal(value, statistics[name]) for name, value in model.model.vision_tower.named_buffers())
-    reloaded = AffectGPTForConditionalGeneration.from_pretrained(tiny.folder).train()
-    assert not any(module.training for tower in reloaded.model.towers() for module in tower.modules())
-    assert not any(parameter.requires_grad for tower in reloaded.model.towers() for parameter in tower.parameters())
 
 
 @torch.no_grad()
@@ -196,16 +183,14 @@ def test_generation_is_greedy_decoding_step_by_step(tiny, mixed):
 @torch.no_grad()
 def test_media_enter_at_prefill_only(tiny, mixed):
     model = tiny.model()
-    calls, towers = [], []
+    calls = []
     model.model.soft_tokens.register_forward_hook(lambda *_: calls.append(1))
-    for tower in model.model.towers():
-        tower.register_forward_hook(lambda *_: towers.append(1))
     batch = tiny.batch([(question, "", features) for question, _, features in mixed], "left").inputs
     output = model.generate(**batch, max_new_tokens=6, min_new_tokens=6, do_sample=False)
     assert output.shape[1] == batch["input_ids"].shape[1] + 6
-    assert (len(calls), len(towers)) == (1, 0)
+    assert len(calls) == 1
     model.generate(**batch, max_new_tokens=6, min_new_tokens=6, do_sample=True, num_return_sequences=3)
-    assert (len(calls), len(towers)) == (2, 0)
+    assert len(calls) == 2
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
@@ -290,8 +275,8 @@ def test_bfloat16(tiny, mixed):
 def test_models_without_a_tower(tiny, missing, tmp_path):
     model = tiny.build(**dict.fromkeys(missing))
     assert model.config.fusion == "none"
-    has = {"video": "vision_config" not in missing, "audio": "audio_config" not in missing}
-    assert len(model.model.towers()) == sum(has.values())
+    has = {"face": "vision_config" not in missing, "audio": "audio_config" not in missing}
+    assert model.config.streams == tuple(name for name, there in has.items() if there)
     inputs = tiny.batch([(QUESTION, "joy", tiny.features(1, **has))]).inputs
     # 'multi' needs both, so a prompt with one modality has none of it.
     expected = model(**inputs).logits
@@ -302,21 +287,30 @@ def test_models_without_a_tower(tiny, missing, tmp_path):
 
 
 @torch.no_grad()
-def test_encode_gives_features_of_the_promised_shape(tiny):
-    model = tiny.model().model
-    features = model.encode(torch.randn(3, 3, 32, 32), torch.randn(2, 16, 100), num_audio_frames=130)
-    shapes = {name: (tuple(value.shape), value.dtype) for name, value in features.items()}
-    assert shapes == {"video_features": ((3, 24), torch.float32), "audio_features": ((4, 16), torch.float32)}
-    # Padding is cut off before anything is averaged.
-    window = torch.randn(1, 16, 100)
-    first = model.audio_tower(window).last_hidden_state[0, :24]
-    expected = torch.stack([first[start : start + 6].mean(0) for start in (0, 6, 12, 18)])
-    close(model.encode(input_features=window, num_audio_frames=48)["audio_features"], expected)
+def test_face_and_frame_share_their_modules_and_are_fused_with_the_face(tiny):
+    both = tiny.build(visual="both")
+    assert both.config.streams == ("face", "frame", "audio")
+    assert set(both.model.soft_tokens.project) == {"visual", "audio", "multi"}
+    apart = tiny.build(visual="both", share_visual=False)
+    assert set(apart.model.soft_tokens.project) == {"face", "frame", "audio", "multi"}
+    one, other, sound = (torch.randn(1, *shape) for shape in ((3, 24), (3, 24), (4, 16)))
+    soft = both.model.soft_tokens
+    tokens = soft({"face": one, "frame": other, "audio": sound}, torch.tensor([[0, 0]]))
+    close(tokens["multi"], soft.project["multi"](soft.fuse(one, sound)))
+    swapped = soft({"face": other, "frame": one, "audio": sound}, torch.tensor([[0, 0]]))
+    close(tokens["face"], swapped["frame"])
 
 
-def test_the_model_is_what_trl_asks_for(tiny):
-    model: SimpleNamespace = tiny.model()
-    assert model.base_model is model.model
-    assert model.get_output_embeddings() is model.lm_head
-    assert model.config.get_text_config() is model.config.text_config
-    assert model.config.image_token_id == tiny.ids["video"]
+@torch.no_grad()
+def test_features_belong_to_placeholders_in_their_order(tiny, mixed):
+    # Row by row, and in a row of several clips: what is fused is the face and the sound of the same clip.
+    model = tiny.model()
+    batch = tiny.batch([mixed[1], mixed[0], mixed[2], mixed[0]])
+    spliced = model.model.splice(**{k: v for k, v in batch.inputs.items() if k != "attention_mask"})
+    for index, row in enumerate([mixed[1], mixed[0], mixed[2], mixed[0]]):
+        alone = tiny.batch([row]).inputs
+        expected = model.model.splice(**{k: v for k, v in alone.items() if k != "attention_mask"})[0]
+        close(spliced[index, : len(expected)], expected)
+    flat = batch.inputs | {"input_ids": batch.inputs["input_ids"].reshape(1, -1)}
+    packed = model.model.splice(**{k: v for k, v in flat.items() if k != "attention_mask"})
+    close(packed.reshape(spliced.shape), spliced)

@@ -1,0 +1,130 @@
+"""A model from its parts: any causal language model and any towers of the Hub, joined by new soft tokens.
+
+A folder of parts holds the configuration, the processor and the soft tokens, and names where the language model and
+the towers come from; it does not copy them. `AffectGPTForConditionalGeneration.from_pretrained` loads it like any
+model.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import AddedToken
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoImageProcessor,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedConfig,
+)
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+from affectgpt.model.clip_encoder import PARTS, weights_hash
+from affectgpt.model.configuration import AffectGPTConfig
+from affectgpt.model.encoders import load_tower
+from affectgpt.model.modeling import SOFT_TOKENS, AffectGPTForConditionalGeneration, build_soft_tokens
+from affectgpt.model.processing import PLACEHOLDERS, AffectGPTProcessor
+from affectgpt.problems import InputError
+
+
+def assemble(
+    folder: Path,
+    llm: str,
+    vision: str | None = None,
+    audio: str | None = None,
+    revisions: dict[str, str] | None = None,
+    prompt_style: str = "chat",
+    seed: int = 0,
+    **settings: Any,
+) -> None:
+    """Make a folder of parts.
+
+    Args:
+        llm, vision, audio: Hub ids or folders; without a tower its modality is left out.
+        revisions: of 'llm', 'vision' and 'audio', for those that are Hub ids.
+        seed: of the new soft tokens.
+        settings: further arguments of `AffectGPTConfig`.
+
+    Raises:
+        InputError: a part is of no suitable kind, or computes its logits in a way that the joined model would not.
+    """
+    revisions = revisions or {}
+    given = {"llm": llm, "vision": vision, "audio": audio}
+    sources: dict[str, dict[str, Any]] = {
+        part: {"id": source, "revision": revisions.get(part)} for part, source in given.items() if source is not None
+    }
+    text_config = AutoConfig.from_pretrained(llm, revision=revisions.get("llm"))
+    if text_config.get_text_config() is not text_config:
+        raise InputError(f"model.llm: expected a language model of text alone, {llm} is a {text_config.model_type}")
+    tokenizer = AutoTokenizer.from_pretrained(llm, revision=revisions.get("llm"))
+    towers: dict[str, PreTrainedConfig] = {}
+    for part in PARTS:
+        if part in sources:
+            tower = load_tower(sources[part]["id"], sources[part]["revision"])
+            towers[part] = tower.config
+            sources[part]["hash"] = weights_hash(tower)
+    config = AffectGPTConfig(
+        text_config=text_config,
+        vision_config=towers.get("vision"),
+        audio_config=towers.get("audio"),
+        sources=sources,
+        **settings,
+    )
+    config.token_ids = add_placeholders(tokenizer, config)
+    config.architectures = [AffectGPTForConditionalGeneration.__name__]
+    processor = AffectGPTProcessor(
+        image_processor=load_image_processor(vision, revisions.get("vision")) if vision else None,
+        feature_extractor=AutoFeatureExtractor.from_pretrained(audio, revision=revisions.get("audio"))
+        if audio
+        else None,
+        tokenizer=tokenizer,
+        chat_template=tokenizer.chat_template,
+        num_tokens=config.num_tokens,
+        prompt_style=prompt_style,  # type: ignore[arg-type]
+    )
+    torch.manual_seed(seed)
+    soft_tokens = build_soft_tokens(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    config.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    _generation_config(llm, revisions.get("llm"), tokenizer).save_pretrained(folder)
+    save_file({name: value.contiguous() for name, value in soft_tokens.state_dict().items()}, folder / SOFT_TOKENS)
+
+
+def add_placeholders(tokenizer: Any, config: AffectGPTConfig) -> dict[str, int]:
+    """Teach a tokenizer the placeholders that a model needs; returns their ids by name.
+
+    A tokenizer without padding gets its end token for it: padding is masked wherever it stands.
+    """
+    names = [name for name in PLACEHOLDERS if name in config.num_tokens]
+    marks = [AddedToken(PLACEHOLDERS[name], normalized=False, special=True) for name in names]
+    tokenizer.add_special_tokens({"additional_special_tokens": marks}, replace_extra_special_tokens=False)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "left"
+    return {name: int(tokenizer.convert_tokens_to_ids(PLACEHOLDERS[name])) for name in names}
+
+
+def load_image_processor(source: str, revision: str | None = None) -> Any:
+    """A tower's image processor in its form without torchvision; a plain resize and normalisation where it has none."""
+    try:
+        return AutoImageProcessor.from_pretrained(source, revision=revision, backend="pil")
+    except ImportError:
+        values, _ = ViTImageProcessorPil.get_image_processor_dict(source, revision=revision)
+        values.pop("image_processor_type", None)
+        return ViTImageProcessorPil(**values)
+
+
+def _generation_config(llm: str, revision: str | None, tokenizer: Any) -> GenerationConfig:
+    """How the language model ends an answer; sampling is left to the caller."""
+    try:
+        own = GenerationConfig.from_pretrained(llm, revision=revision or "main")
+    except OSError:
+        own = GenerationConfig()
+    ends = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
+    ends = [*dict.fromkeys(end for end in [*ends, tokenizer.eos_token_id] if end is not None)]
+    return GenerationConfig(eos_token_id=ends, pad_token_id=tokenizer.pad_token_id, bos_token_id=own.bos_token_id)

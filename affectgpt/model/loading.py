@@ -1,0 +1,161 @@
+"""Loads what can be trained or asked: a saved AffectGPT, a folder of parts, a LoRA adapter, a video model of a Hub."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor, PreTrainedModel
+
+import affectgpt.model  # noqa: F401  (registers the Auto classes)
+from affectgpt.model.video_patches import processor_without_torchvision
+from affectgpt.problems import InputError
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Attention = Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"]
+ADAPTER = "adapter_config.json"
+
+
+def resolve_dtype(dtype: Precision = "auto") -> torch.dtype:
+    """'auto' is bfloat16 on a GPU that has it, else float32."""
+    if dtype == "auto":
+        on_gpu = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if on_gpu else torch.float32
+    return cast(torch.dtype, getattr(torch, dtype))
+
+
+def resolve_attention(attention: Attention, dtype: torch.dtype) -> str:
+    """'auto' is flash attention where it is installed and GPU and dtype take it, else PyTorch's own (SDPA)."""
+    if attention != "auto":
+        return attention
+    able = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
+    half = dtype in (torch.bfloat16, torch.float16)
+    return "flash_attention_2" if able and half and importlib.util.find_spec("flash_attn") else "sdpa"
+
+
+def quantization(bits: int | None, dtype: torch.dtype) -> dict[str, Any]:
+    """Arguments of `from_pretrained` that load a language model in 4 or 8 bits (QLoRA).
+
+    Raises:
+        InputError: bitsandbytes is not installed.
+    """
+    if bits is None:
+        return {}
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise InputError(
+            f"model.lora.bits: {bits} needs bitsandbytes and a GPU. Install it with: pip install bitsandbytes"
+        )
+    from transformers import BitsAndBytesConfig
+
+    if bits == 8:
+        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
+    return {
+        "quantization_config": BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    }
+
+
+def load_model(
+    source: str | Path,
+    dtype: Precision = "auto",
+    attention: Attention = "auto",
+    bits: int | None = None,
+    trainable: bool = False,
+    trust_remote_code: bool = False,
+) -> PreTrainedModel:
+    """A model from a folder or Hub id; of a LoRA adapter, the adapter on the model that it was made from.
+
+    Args:
+        dtype, attention: see `resolve_dtype` and `resolve_attention`.
+        bits: 4 or 8 loads the language model quantised.
+        trainable: whether an adapter's weights are to be trained on.
+
+    Raises:
+        InputError: a folder without a model; says what is missing.
+    """
+    adapter = Path(source, ADAPTER)
+    if adapter.is_file():
+        from peft import PeftModel
+
+        place = model_folder(source)
+        base = load_model(place, dtype, attention, bits, trust_remote_code=trust_remote_code)
+        adapted: Any = PeftModel.from_pretrained(base, str(source), is_trainable=trainable)
+        # What is trained on is saved elsewhere, from where a relative path leads nowhere.
+        adapted.peft_config[adapted.active_adapter].base_model_name_or_path = str(place)
+        return cast(PreTrainedModel, adapted)
+    require_model(source)
+    precision = resolve_dtype(dtype)
+    config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+    # Of Qwen's Omni models, the part that reads and writes; the part that speaks is not trained.
+    thinker = getattr(config, "thinker_config", None)
+    arguments = {"config": thinker} if thinker is not None else {}
+    model = AutoModelForMultimodalLM.from_pretrained(
+        source,
+        dtype=precision,
+        attn_implementation=resolve_attention(attention, precision),
+        trust_remote_code=trust_remote_code,
+        **arguments,
+        **quantization(bits, precision),
+    )
+    return cast(PreTrainedModel, model)
+
+
+def model_folder(source: str | Path) -> str | Path:
+    """Where the whole model is: of an adapter, what it adapts, a path relative to the adapter's folder or a Hub id."""
+    adapter = Path(source, ADAPTER)
+    if not adapter.is_file():
+        return source
+    base = json.loads(adapter.read_text())["base_model_name_or_path"]
+    beside = Path(source, base).absolute()
+    return model_folder(beside if beside.is_dir() else base)
+
+
+def load_processor(source: str | Path) -> Any:
+    """The processor of a model; without torchvision, the video processor of Qwen's models is replaced by our own."""
+    if Path(source, ADAPTER).is_file() and not Path(source, "processor_config.json").is_file():
+        source = model_folder(source)
+    try:
+        return AutoProcessor.from_pretrained(source)
+    except (ImportError, ValueError) as error:
+        if "torchvision" not in str(error).lower():
+            raise
+        return processor_without_torchvision(source)
+
+
+def require_model(source: str | Path) -> None:
+    """A local folder must hold a whole model; a Hub id is left to the Hub.
+
+    Raises:
+        InputError: names what is missing and what to run.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        if folder.is_absolute() or str(source).startswith("."):
+            raise InputError(f"{source}: expected a model folder, there is nothing. Name a checkpoint or a Hub id.")
+        return
+    if not (folder / "config.json").is_file():
+        raise InputError(
+            f"{folder}: expected config.json of a model, it is not there. A finished stage of a run lies in "
+            "RUN/checkpoints/STAGE."
+        )
+    whole = ["model.safetensors", "soft_tokens.safetensors"]
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        if lost := [name for name in shards if not (folder / name).is_file()]:
+            raise InputError(
+                f"{folder}: expected {len(shards)} weight files, {', '.join(lost)} missing. Copy or download the "
+                "checkpoint again."
+            )
+    elif not any((folder / name).is_file() for name in whole):
+        raise InputError(
+            f"{folder}: expected its weights ({whole[0]}, or {whole[1]} of a folder of parts), found "
+            f"{', '.join(sorted(path.name for path in folder.iterdir()))}. Copy or download the checkpoint again."
+        )

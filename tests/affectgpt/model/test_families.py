@@ -1,0 +1,347 @@
+"""Every family of towers and language models: a tiny checkpoint of its real configuration class, trained and saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers as hf
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+from affectgpt.batch import supervised_batch
+from affectgpt.model.assemble import assemble
+from affectgpt.model.clip_encoder import ClipEncoder
+from affectgpt.model.loading import load_model, load_processor
+from affectgpt.problems import InputError
+from affectgpt.reader import Row
+from tests.conftest import TEXTS
+from train.base import train_tokenizer
+from train.config import LoraSettings
+from train.stages import add_adapter, freeze_encoders
+
+FRAMES, RATE = 4, 16_000
+VIT = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 32,
+    "patch_size": 8,
+}
+TEXT = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 99,
+    "max_position_embeddings": 32,
+}
+
+
+def clip() -> hf.PreTrainedModel:
+    return hf.CLIPModel(hf.CLIPConfig(vision_config={**VIT}, text_config=TEXT, projection_dim=24))
+
+
+def siglip() -> hf.PreTrainedModel:
+    return hf.SiglipModel(hf.SiglipConfig(vision_config=VIT, text_config=TEXT))
+
+
+def siglip2() -> hf.PreTrainedModel:
+    vision = {**VIT, "num_patches": 16}
+    return hf.Siglip2Model(hf.Siglip2Config(vision_config=vision, text_config=TEXT))
+
+
+def dinov2() -> hf.PreTrainedModel:
+    return hf.Dinov2Model(hf.Dinov2Config(**VIT, mlp_ratio=2))
+
+
+def dinov3() -> hf.PreTrainedModel:
+    return hf.DINOv3ViTModel(hf.DINOv3ViTConfig(**VIT, num_register_tokens=2))
+
+
+def videomae() -> hf.PreTrainedModel:
+    return hf.VideoMAEModel(hf.VideoMAEConfig(**VIT, num_frames=FRAMES, tubelet_size=2))
+
+
+def vision_processor(kind: str) -> object:
+    size = {"height": 32, "width": 32}
+    if kind == "clip":
+        return hf.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=size)
+    if kind == "siglip2":
+        return hf.Siglip2ImageProcessor(patch_size=8, max_num_patches=16)
+    if kind == "videomae":
+        return hf.VideoMAEImageProcessor(size={"shortest_edge": 32}, crop_size=size)
+    return ViTImageProcessorPil(size=size)
+
+
+CONV = {"conv_dim": (16, 16), "conv_kernel": (10, 8), "conv_stride": (5, 64), "num_feat_extract_layers": 2}
+WAVE = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 2,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 2,
+    "vocab_size": 32,
+}
+
+
+def hubert() -> hf.PreTrainedModel:
+    return hf.HubertModel(hf.HubertConfig(**WAVE, **CONV))
+
+
+def wavlm() -> hf.PreTrainedModel:
+    return hf.WavLMModel(hf.WavLMConfig(**WAVE, **CONV))
+
+
+def wav2vec2() -> hf.PreTrainedModel:
+    return hf.Wav2Vec2ForCTC(hf.Wav2Vec2Config(**WAVE, **CONV))
+
+
+def data2vec() -> hf.PreTrainedModel:
+    settings = {**WAVE, "num_conv_pos_embeddings": 2}
+    del settings["num_conv_pos_embedding_groups"]
+    return hf.Data2VecAudioModel(hf.Data2VecAudioConfig(**settings, **CONV, conv_pos_kernel_size=3))
+
+
+def whisper() -> hf.PreTrainedModel:
+    config = hf.WhisperConfig(
+        num_mel_bins=16,
+        d_model=32,
+        encoder_layers=4,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        max_source_positions=100,
+        max_target_positions=8,
+        vocab_size=64,
+        pad_token_id=0,
+        bos_token_id=0,
+        eos_token_id=0,
+        decoder_start_token_id=0,
+    )
+    return hf.WhisperForConditionalGeneration(config)
+
+
+def audio_processor(kind: str) -> object:
+    if kind == "whisper":
+        return hf.WhisperFeatureExtractor(feature_size=16, chunk_length=2)
+    return hf.Wav2Vec2FeatureExtractor(do_normalize=True)
+
+
+LM = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "bos_token_id": None,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+
+
+def language_model(kind: str, vocab_size: int) -> hf.PreTrainedModel:
+    settings = {**LM, "vocab_size": vocab_size}
+    return {
+        "qwen2": lambda: hf.Qwen2ForCausalLM(hf.Qwen2Config(**settings)),
+        "qwen3": lambda: hf.Qwen3ForCausalLM(hf.Qwen3Config(**settings, head_dim=8, tie_word_embeddings=True)),
+        "llama": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**settings)),
+        "gemma3": lambda: hf.Gemma3ForCausalLM(
+            hf.Gemma3TextConfig(**settings, head_dim=8, sliding_window=8, final_logit_softcapping=5.0)
+        ),
+        "phi": lambda: hf.PhiForCausalLM(hf.PhiConfig(**settings)),
+        "phi3": lambda: hf.Phi3ForCausalLM(hf.Phi3Config(**settings)),
+        "smollm3": lambda: hf.SmolLM3ForCausalLM(hf.SmolLM3Config(**settings)),
+    }[kind]()
+
+
+VISION = {"clip": clip, "siglip": siglip, "siglip2": siglip2, "dinov2": dinov2, "dinov3": dinov3, "videomae": videomae}
+AUDIO = {"hubert": hubert, "wavlm": wavlm, "wav2vec2": wav2vec2, "data2vec": data2vec, "whisper": whisper}
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory) -> Callable[[str], str]:
+    """`make("clip")`: the folder of a tiny checkpoint, made once."""
+    root = tmp_path_factory.mktemp("checkpoints")
+
+    def build(kind: str) -> str:
+        folder = root / kind
+        if not folder.is_dir():
+            torch.manual_seed(0)
+            if kind in VISION:
+                VISION[kind]().save_pretrained(folder)
+                vision_processor(kind).save_pretrained(folder)
+            elif kind in AUDIO:
+                AUDIO[kind]().save_pretrained(folder)
+                audio_processor(kind).save_pretrained(folder)
+            else:
+                tokenizer = train_tokenizer(TEXTS, 300)
+                if kind == "gemma3":  # a template that knows no system turn, as Gemma's
+                    tokenizer.chat_template = (
+                        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turn') }}{% endif %}"
+                        + tokenizer.chat_template
+                    )
+                language_model(kind, len(tokenizer)).save_pretrained(folder)
+                tokenizer.save_pretrained(folder)
+        return str(folder)
+
+    return build
+
+
+def media(seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    pictures = rng.integers(0, 255, (FRAMES, 40, 48, 3), np.uint8)
+    return {"face": pictures, "audio": rng.normal(size=int(1.5 * RATE)).astype(np.float32)}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", VISION)
+@pytest.mark.parametrize("pooling", ["pooled", "cls", "mean"])
+def test_pictures(make, tmp_path, kind, pooling):
+    layers = None if pooling == "pooled" else [-2, -1]
+    assemble(tmp_path, make("qwen2"), make(kind), vision_layers=layers, vision_pooling=pooling, num_frames=FRAMES)
+    encoder = ClipEncoder.from_pretrained(tmp_path)
+    tower = encoder.towers["vision"]
+    assert not any(module.training for module in tower.modules())
+    assert not any(parameter.requires_grad for parameter in tower.parameters())
+    found = encoder.encode(media(0))["face_features"]
+    model = load_model(tmp_path)
+    times = FRAMES // 2 if kind == "videomae" and pooling == "pooled" else found.shape[0]
+    assert found.shape == (times, model.model.feature_widths["face"])
+    assert found.shape[1] == (24 if (kind, pooling) == ("clip", "pooled") else 32)
+    assert not torch.equal(found, encoder.encode(media(1))["face_features"])
+    assert torch.equal(found, encoder.encode(media(0))["face_features"])
+    if kind == "clip" and pooling == "pooled":  # the published features: CLIP's projected picture vectors
+        whole = hf.CLIPModel.from_pretrained(make(kind)).eval()
+        pixels = vision_processor(kind)(list(media(0)["face"]), return_tensors="pt")["pixel_values"]
+        published = whole.get_image_features(pixel_values=pixels)
+        published = getattr(published, "pooler_output", published)
+        torch.testing.assert_close(found, published.half().float(), rtol=0, atol=1e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", AUDIO)
+@pytest.mark.parametrize("sampling", ["spans", "windows"])
+def test_sound(make, tmp_path, kind, sampling):
+    settings = {"audio_layers": [-4, -3, -2, -1], "audio_sampling": sampling, "audio_window_s": 1.0}
+    assemble(tmp_path, make("qwen2"), None, make(kind), **settings, num_audio_windows=3)
+    encoder = ClipEncoder.from_pretrained(tmp_path)
+    found = encoder.encode(media(0))["audio_features"]
+    assert found.shape == (3, 32)
+    assert torch.isfinite(found).all()
+    if kind == "hubert" and sampling == "windows":
+        # As published: windows spread evenly, the mean of the last four layers, the mean over time.
+        wave = torch.from_numpy(media(0)["audio"])
+        windows = torch.stack([wave[start : start + RATE] for start in (0, RATE // 4, RATE // 2)])
+        windows = (windows - windows.mean()) / (windows.var(unbiased=False) + 1e-7).sqrt()
+        tower = hf.HubertModel.from_pretrained(make(kind)).eval()
+        states = tower(windows, output_hidden_states=True).hidden_states
+        expected = sum(states[-4:]) / 4
+        torch.testing.assert_close(found, expected.mean(1).half().float(), rtol=0, atol=2e-3)
+    short = encoder.encode({"audio": media(0)["audio"][:50]})["audio_features"]
+    assert short.shape == (3, 32)
+    assert torch.isfinite(short).all()
+
+
+COMBINATIONS = [
+    ("qwen2", "clip", "hubert", "attention_paper", "attention_paper", "lora"),
+    ("qwen3", "siglip", "wavlm", "attention", "attention", "full"),
+    ("llama", "siglip2", "wav2vec2", "qformer", "qformer", "lora"),
+    ("gemma3", "dinov2", "data2vec", "mean", "none", "dora"),
+    ("phi", "dinov3", "whisper", "attention", "qformer", "full"),
+    ("phi3", "videomae", "hubert", "qformer", "attention", "lora"),
+    ("smollm3", "clip", "whisper", "attention", "attention", "lora"),
+]
+
+
+@pytest.mark.parametrize(("llm", "vision", "audio", "pooling", "fusion", "how"), COMBINATIONS)
+@pytest.mark.parametrize("style", ["chat", "paper"])
+def test_trained_saved_and_loaded(make, tmp_path, llm, vision, audio, pooling, fusion, how, style):
+    base = tmp_path / "base"
+    assemble(
+        base,
+        make(llm),
+        make(vision),
+        make(audio),
+        prompt_style=style,
+        pooling=pooling,
+        fusion=fusion,
+        visual="both",
+        num_frames=FRAMES,
+        num_audio_windows=2,
+        qformer_hidden_size=16,
+    )
+    assert sum(file.stat().st_size for file in base.glob("*.safetensors")) < 300_000  # no copy of the language model
+    processor, encoder = load_processor(base), ClipEncoder.from_pretrained(base)
+    model = load_model(base, trainable=True)
+    if how != "full":
+        model = add_adapter(model, LoraSettings(r=4, alpha=8, dropout=0.0, dora=how == "dora"))
+    freeze_encoders(model)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert any("soft_tokens" in name for name in trained)
+    assert any("language_model" in name for name in trained)
+    assert how == "full" or all("lora_" in name or "soft_tokens" in name for name in trained)
+
+    rows = []
+    turns = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "What does this person feel?"}]
+    for seed, lacking in enumerate([(), ("audio",), ("face", "frame", "audio")]):
+        seen = {**media(seed), "frame": media(seed + 9)["face"]}
+        features = encoder.encode({name: value for name, value in seen.items() if name not in lacking})
+        streams = [name.removesuffix("_features") for name in features]
+        ids = processor.tokenise(turns, "joy", streams, "I did not expect that.")
+        inputs = {name: value[None] for name, value in features.items()}
+        rows.append(Row(str(seed), ids.prompt_ids, ids.target_ids, inputs))
+    batch = supervised_batch(rows, processor.tokenizer.pad_token_id)
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    losses = []
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss = model(**batch).loss
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    model.eval()
+    with torch.no_grad():
+        losses.append(model(**batch).loss.item())
+        expected = model(**inputs).logits
+        model.save_pretrained(tmp_path / "trained")
+        again = load_model(tmp_path / "trained")
+        torch.testing.assert_close(again(**inputs).logits, expected, rtol=0, atol=1e-5)
+    assert losses[2] < losses[0]
+
+
+def test_weights_that_are_missing_are_named(make, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(make("hubert"))
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in folder.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    weights = load_file(broken / "model.safetensors")
+    del weights["encoder.layer_norm.weight"]
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"1 are missing, such as encoder\.layer_norm\.weight"):
+        assemble(tmp_path / "parts", make("qwen2"), None, str(broken))
+
+
+def test_a_tower_that_is_not_the_one_trained_with_is_refused(make, tmp_path):
+    assemble(tmp_path / "parts", make("qwen2"), make("dinov2"), num_frames=FRAMES)
+    other = tmp_path / "parts" / "vision"
+    torch.manual_seed(1)
+    dinov2().save_pretrained(other)
+    with pytest.raises(InputError, match="expected the vision tower that the model was trained with"):
+        ClipEncoder.from_pretrained(tmp_path / "parts")
+
+
+def test_a_model_of_more_than_text_is_no_language_model(make, tmp_path):
+    with pytest.raises(InputError, match="expected a language model of text alone"):
+        assemble(tmp_path, make("clip"))
