@@ -100,13 +100,18 @@ class Clip:
 FIELDS = tuple(item.name for item in fields(Clip) if item.name != "line")
 
 
-def write_clips(path: Path, clips: Iterable[Clip]) -> None:
-    """Write rows to a JSONL file whose media paths are relative to its folder."""
+def write_clips(path: Path, clips: Iterable[Clip], root: Path | None = None) -> None:
+    """Write rows to a JSONL file, whole or not at all; media paths are relative to `root`, by default its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder = path.parent.absolute()
-    with path.open("w", encoding="utf-8") as file:
-        for clip in clips:
-            file.write(json.dumps(clip.to_json(folder), ensure_ascii=False) + "\n")
+    root = (root or path.parent).absolute()
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            for clip in clips:
+                file.write(json.dumps(clip.to_json(root), ensure_ascii=False) + "\n")
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def iterate_json(path: Path) -> Iterator[tuple[int, dict[str, Any] | Problem]]:

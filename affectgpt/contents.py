@@ -5,6 +5,7 @@ A file is recognised by path, size and time of modification, as `make` and `rsyn
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -43,11 +44,17 @@ class ContentIndex:
                 found = dict(zip(missing, pool.map(_hash, missing), strict=True))
             fresh = {stamps[path]: digest for path, digest in found.items() if digest is not None}
             self._known |= fresh
+            self._write("".join(json.dumps([*stamp, digest]) + "\n" for stamp, digest in fresh.items()))
+        return {path: self._known[stamp] for path, stamp in stamps.items() if stamp in self._known}
+
+    def _write(self, lines: str) -> None:
+        try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            lines = "".join(json.dumps([*stamp, digest]) + "\n" for stamp, digest in fresh.items())
             with self.path.open("ab", buffering=0) as journal:  # one write, which no other process's can fall into
                 journal.write(("\n" * _is_torn(self.path) + lines).encode())
-        return {path: self._known[stamp] for path, stamp in stamps.items() if stamp in self._known}
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EROFS):  # where we may only read, files are hashed every time
+                raise
 
 
 def _stamp(path: Path) -> Stamp | None:

@@ -9,7 +9,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from affectgpt.clip import MEDIA_FIELDS, TASKS, Clip
+from affectgpt.clip import MEDIA_FIELDS, TASKS, Clip, write_clips
 from affectgpt.importers import from_csv, from_mer_caption, from_ms_swift, from_sharegpt
 from affectgpt.problems import InputError, Problem
 
@@ -61,15 +61,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 def _finish(clips: list[Clip], args: argparse.Namespace) -> int:
     root = Path(os.path.abspath(args.media_root or args.out.parent))
     _require_media_below(clips, root, args.out)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    draft = args.out.with_name(f".{args.out.name}.{os.getpid()}.part")
-    try:
-        with draft.open("w", encoding="utf-8") as file:
-            for clip in clips:
-                file.write(json.dumps(clip.to_json(root), ensure_ascii=False) + "\n")
-        os.replace(draft, args.out)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_clips(args.out, clips, root)
     check = f"affectgpt data check {shlex.quote(str(args.out))}"
     if args.media_root:
         check += f" --media-root {shlex.quote(str(args.media_root))}"

@@ -62,11 +62,14 @@ class ClipReader:
     Args:
         processor: of the model.
         source: of the features.
-        inputs: which of 'video', 'audio' and 'text' the model may see, hear and read of a clip.
+        inputs: which of 'video', 'audio' and 'text' the model may see, hear and read of a clip; by default those that
+            it was trained to take.
     """
 
-    def __init__(self, processor: AffectGPTProcessor, source: FeatureSource, inputs: Sequence[str]) -> None:
-        self.processor, self.source, self.inputs = processor, source, tuple(inputs)
+    def __init__(
+        self, processor: AffectGPTProcessor, source: FeatureSource, inputs: Sequence[str] | None = None
+    ) -> None:
+        self.processor, self.source, self.inputs = processor, source, tuple(inputs or processor.inputs)
         self.tokenizer = processor.tokenizer
         self.stop_strings = processor.stop_strings
 

@@ -6,18 +6,17 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 
-from affectgpt.clip import MEDIA_FIELDS, Clip, read_clips
+from affectgpt.clip import MEDIA_FIELDS, Clip, read_clips, write_clips
 from affectgpt.media.decode import MediaError, read_audio
 from affectgpt.media.sandbox import map_sandboxed
 from affectgpt.problems import InputError, Problem
+from affectgpt.progress import Progress
 from affectgpt.transcribe import ENGINES, SAMPLE_RATE, language_code, load_transcriber, pick_engine
 
 _NOTES = """
@@ -100,7 +99,7 @@ def main(argv: list[str]) -> int:
         print(f"No sound could be decoded; {options.out} was not written.", file=sys.stderr)
     else:
         filled = [replace(clip, subtitle=heard[clip.id] or None) if clip.id in heard else clip for clip in clips]
-        _publish(filled, root, options.out)
+        write_clips(options.out, filled, root)
         journal.unlink(missing_ok=True)
         counts = f"{report['transcribed']} transcribed, {report['kept']} kept, {report['silent']} silent, {failed} bad"
         print(f"Wrote {len(clips)} rows to {options.out}: {counts}.", file=sys.stderr)
@@ -170,7 +169,7 @@ def _transcribe(
     if texts:
         print(f"{len(texts)} sounds of {len(wanted)} were transcribed before.", file=sys.stderr)
     transcribe = load_transcriber(options.model, engine, language)
-    progress = _Progress(len(texts), len(wanted))
+    progress = Progress(len(wanted), "sounds", len(texts))
     journal.parent.mkdir(parents=True, exist_ok=True)
     with journal.open("a", encoding="utf-8", buffering=1) as file:  # each line is on its way to the disk at its end
         for sound, outcome in map_sandboxed(decode_sound, pending, options.workers, options.timeout):
@@ -184,39 +183,3 @@ def _transcribe(
                 file.write(json.dumps({"key": keys[sound], "text": texts[sound]}, ensure_ascii=False) + "\n")
             progress.show(len(texts) + len(bad))
     return texts, bad
-
-
-class _Progress:
-    """How far the work is, on standard error: a line rewritten in a terminal, one every 20 s elsewhere."""
-
-    def __init__(self, before: int, total: int) -> None:
-        self.before, self.total = before, total
-        self.live = sys.stderr.isatty()
-        self.started = self.shown_at = time.monotonic()
-
-    def show(self, done: int) -> None:
-        now = time.monotonic()
-        if done < self.total and now - self.shown_at < (0.2 if self.live else 20):
-            return
-        self.shown_at = now
-        rate = (done - self.before) / max(now - self.started, 1e-9)
-        left = timedelta(seconds=round((self.total - done) / rate))
-        line = f"{done}/{self.total} sounds, {rate:.2f} a second, {left} left"
-        ends = "" if self.live and done < self.total else "\n"
-        print(f"\r\033[K{line}" if self.live else line, end=ends, file=sys.stderr, flush=True)
-
-    def say(self, text: str) -> None:
-        print(f"\r\033[K{text}" if self.live else text, file=sys.stderr)
-
-
-def _publish(clips: Sequence[Clip], root: Path, out: Path) -> None:
-    """Write the row file aside, then put it in its place."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        with draft.open("w", encoding="utf-8") as file:
-            for clip in clips:
-                file.write(json.dumps(clip.to_json(root), ensure_ascii=False) + "\n")
-        os.replace(draft, out)
-    finally:
-        draft.unlink(missing_ok=True)

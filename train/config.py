@@ -165,11 +165,12 @@ class ModelConfig(FusionSettings):
             raise ValueError("'config' describes what 'path' names, found without it")
         if not self.inputs:
             raise ValueError("'inputs' must name at least one modality")
-        set_in_vain = [
+        # Defaults may be spelt out: a saved recipe does.
+        set_in_vain = sorted(
             name
             for name, field in FusionSettings.model_fields.items()
             if name != "num_frames" and getattr(self, name) != field.get_default(call_default_factory=True)
-        ]
+        )
         if self.path is not None and set_in_vain:
             raise ValueError(f"{', '.join(set_in_vain)}: a saved model has its own; leave out what 'path' decides")
         return self

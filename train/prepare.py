@@ -34,7 +34,7 @@ from affectgpt.features import (
 from affectgpt.hub_reader import HubReader, wanted_by_hub_model
 from affectgpt.model.assemble import assemble
 from affectgpt.model.clip_encoder import ClipEncoder
-from affectgpt.model.loading import load_processor
+from affectgpt.model.loading import load_processor, model_folder
 from affectgpt.model.processing import AffectGPTProcessor
 from affectgpt.problems import InputError
 from affectgpt.reader import ClipReader, Reader
@@ -115,13 +115,17 @@ def _open_reader(
 
     if not isinstance(processor, AffectGPTProcessor):
         wanted = wanted_by_hub_model(processor, recipe.model.num_frames, recipe.model.fps, recipe.data.reader)
+        # A checkpoint's processor remembers how its clips were sampled.
+        processor.video_processor.num_frames, processor.video_processor.fps = recipe.model.num_frames, recipe.model.fps
         media = DecodedMedia(wanted, workers, timeout_s)
         bad = undecodable(clips, wanted, workers, timeout_s, show)
         return HubReader(processor, media, recipe.model.inputs, recipe.model.max_pixels), bad
-    config = AutoConfig.from_pretrained(base)
+    folder = model_folder(base)
+    config = AutoConfig.from_pretrained(folder)
+    processor.inputs = list(recipe.model.inputs)
     source: FeatureSource
     if recipe.data.features == "online":
-        encoder = ClipEncoder.from_pretrained(base, _device())
+        encoder = ClipEncoder.from_pretrained(folder, _device())
         bad = undecodable(clips, wanted_by(config, processor, recipe.data.reader), workers, timeout_s, show)
         source = OnlineFeatures(encoder, workers, timeout_s, recipe.data.reader)
     else:
@@ -131,13 +135,13 @@ def _open_reader(
             config,
             processor,
             store,
-            lambda: ClipEncoder.from_pretrained(base, _device()),
+            lambda: ClipEncoder.from_pretrained(folder, _device()),
             timeout_s,
             workers,
             show,
             recipe.data.reader,
         )
-    return ClipReader(processor, source, recipe.model.inputs), bad
+    return ClipReader(processor, source), bad
 
 
 def _device() -> str:

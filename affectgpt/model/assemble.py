@@ -7,6 +7,7 @@ model.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,9 @@ def assemble(
     revisions = revisions or {}
     given = {"llm": llm, "vision": vision, "audio": audio}
     sources: dict[str, dict[str, Any]] = {
-        part: {"id": source, "revision": revisions.get(part)} for part, source in given.items() if source is not None
+        part: {"id": os.path.abspath(source) if os.path.isdir(source) else source, "revision": revisions.get(part)}
+        for part, source in given.items()
+        if source is not None
     }
     text_config = AutoConfig.from_pretrained(llm, revision=revisions.get("llm"))
     if text_config.get_text_config() is not text_config:

@@ -84,6 +84,11 @@ class AffectGPTPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the language model, which a saved configuration names; soft tokens are float32 beside any."""
+        return self.get_decoder().dtype
+
 
 class AffectGPTModel(AffectGPTPreTrainedModel):
     """The backbone: soft tokens and language model without its head. Features come from a `ClipEncoder`."""

@@ -24,6 +24,8 @@ from affectgpt.prompts import PAPER, with_subtitle
 PLACEHOLDERS = {"multi": "<|multi|>", "audio": "<|audio|>", "face": "<|face|>", "frame": "<|frame|>"}
 """In the order in which they stand before the text, as in AffectGPT's prompt."""
 
+MODALITIES = ("video", "audio", "text")
+"""What a clip can be given as."""
 Turn = dict[str, str]
 
 
@@ -41,6 +43,7 @@ class AffectGPTProcessor(ProcessorMixin):
     Args:
         num_tokens: soft tokens per clip of every stream that the model has, and of 'multi' where it pre-fuses.
         prompt_style: 'chat' renders the tokenizer's own template, 'paper' AffectGPT's plain prompt.
+        inputs: which of 'video', 'audio' and 'text' the model was trained to take of a clip.
         wording: the fields of the plain prompt (`affectgpt.prompts.PAPER`) in other words.
     """
 
@@ -52,11 +55,13 @@ class AffectGPTProcessor(ProcessorMixin):
         chat_template: str | None = None,
         num_tokens: dict[str, int] | None = None,
         prompt_style: Literal["chat", "paper"] = "chat",
+        inputs: Sequence[str] = MODALITIES,
         wording: dict[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         self.num_tokens = num_tokens or {}
         self.prompt_style = prompt_style
+        self.inputs = list(inputs)
         self.wording = PAPER | (wording or {})
         super().__init__(image_processor, feature_extractor, tokenizer, chat_template=chat_template)
 

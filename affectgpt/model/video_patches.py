@@ -136,5 +136,5 @@ def processor_without_torchvision(source: str | Path) -> Any:
 
 
 def without_class_checks(family: type[ProcessorMixin]) -> Any:
-    """A processor class that takes its parts as they are: transformers' check of a video processor needs torchvision."""
+    """A processor class that takes its parts as they are: transformers cannot check them without torchvision."""
     return type(family.__name__, (family,), {"check_argument_for_proper_class": lambda *_: None})

@@ -112,7 +112,7 @@ def test_a_tokenizer_without_a_template_is_bad_input(tiny):
 
     tokenizer = copy.deepcopy(tiny.processor.tokenizer)
     tokenizer.chat_template = None
-    with pytest.raises(InputError, match="Set model.prompt_style to paper"):
+    with pytest.raises(InputError, match=r"Set model\.prompt_style to paper"):
         AffectGPTProcessor(tokenizer=tokenizer).render([USER])
 
 

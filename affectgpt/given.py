@@ -1,0 +1,87 @@
+"""Media that a caller hands over: files, decoded in a worker that can be killed, or arrays; as the rows of a file are.
+
+Shapes: F pictures, H and W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from av import AudioFrame, AudioResampler
+
+from affectgpt.media.bundle import Decoded, Media, Wanted, decode
+from affectgpt.media.decode import MediaError
+from affectgpt.media.faces import crop_faces
+from affectgpt.media.sampling import even_indices
+from affectgpt.media.sandbox import map_sandboxed
+from affectgpt.problems import InputError, Problem
+
+Given = str | Path | np.ndarray
+"""A file or an array."""
+SERVES = {"video": ("face", "frame", "audio"), "audio": ("audio",), "face": ("face",)}
+"""As what each medium can be decoded."""
+
+
+def read_given(wanted: Wanted, media: dict[str, Given], sample_rate: int = 16_000, timeout_s: float = 20.0) -> Decoded:
+    """What a model wants of the media.
+
+    Args:
+        wanted: by the model.
+        media: 'video' and 'face', files or (F, H, W, 3) uint8 RGB; 'audio', a file or (samples,) float. An array of
+            pictures has no sound; a video file has its own, unless 'audio' is given.
+        sample_rate: of the samples, where they are an array.
+        timeout_s: seconds to decode files.
+
+    Raises:
+        InputError: a medium that the model does not take, or that cannot be used; all such arrays at once.
+    """
+    arrays = {name: value for name, value in media.items() if isinstance(value, np.ndarray)}
+    problems = [_not_taken(name, wanted.streams) for name in media if not {*SERVES[name]} & {*wanted.streams}]
+    problems += [problem for name, value in arrays.items() for problem in _array_problems(name, value)]
+    if problems:
+        raise InputError(problems)
+    decoded: Decoded = {}
+    for name in ("face", "video"):
+        if name in arrays:
+            pictures = arrays[name][even_indices(len(arrays[name]), wanted.num_frames)]
+            decoded["frame" if name == "video" else name] = pictures
+    if "video" in arrays and "face" in wanted.streams and "face" not in media:
+        decoded["face"] = crop_faces(decoded["frame"]).crops
+    if "audio" in arrays:
+        decoded["audio"] = resample(arrays["audio"], sample_rate, wanted.sample_rate)
+    files = {name: Path(value) for name, value in media.items() if not isinstance(value, np.ndarray)}
+    if files:
+        rest = replace(wanted, streams=tuple(stream for stream in wanted.streams if stream not in decoded))
+        item = Media(files.get("video"), files.get("audio"), files.get("face"), None, None)
+        ((_, outcome),) = map_sandboxed(partial(decode, wanted=rest), [item], 1, timeout_s)
+        if isinstance(outcome, MediaError):
+            raise InputError(str(outcome))
+        decoded |= outcome
+    return {stream: decoded[stream] for stream in decoded if stream in wanted.streams or stream == "times"}
+
+
+def resample(wave: np.ndarray, rate: int, wanted_rate: int) -> np.ndarray:
+    """(samples,) at one rate to (samples,) float32 at another, by the resampler that decoding uses."""
+    frame = AudioFrame.from_ndarray(np.ascontiguousarray(wave[None], np.float32), format="fltp", layout="mono")
+    frame.sample_rate = rate
+    resampler = AudioResampler(format="fltp", rate=wanted_rate)
+    blocks = [block.to_ndarray()[0] for part in (frame, None) for block in resampler.resample(part)]
+    return np.concatenate(blocks).astype(np.float32)
+
+
+def _not_taken(name: str, streams: Sequence[str]) -> Problem:
+    kinds = ", ".join(medium for medium, serves in SERVES.items() if {*serves} & {*streams})
+    return Problem(name, "the medium", kinds or "none: this model reads text alone", name, "Leave it out.")
+
+
+def _array_problems(name: str, value: np.ndarray) -> list[Problem]:
+    got = f"{value.shape} {value.dtype}"
+    if name == "audio":
+        right = value.ndim == 1 and value.size > 0 and value.dtype.kind == "f" and bool(np.isfinite(value).all())
+        return [] if right else [Problem(name, "the array", "(samples,) of finite floats", got)]
+    right = value.ndim == 4 and value.shape[-1] == 3 and value.size > 0 and value.dtype == np.uint8
+    return [] if right else [Problem(name, "the array", "pictures (F, H, W, 3) uint8", got)]
