@@ -76,7 +76,5 @@ class SupervisedCollator:
         return batch
 
     def useful_share(self) -> float | None:
-        """Share of tokens that were no padding since this was asked last; None if there were none."""
-        share = self.useful / self.total if self.total else None
-        self.useful = self.total = 0
-        return share
+        """Share of the tokens so far that were no padding; None before the first batch."""
+        return self.useful / self.total if self.total else None

@@ -25,7 +25,7 @@ class OrderedTrainer(Trainer):
 
 
 class UsefulTokens(TrainerCallback):
-    """Adds to what is logged which share of the tokens since the last time was no padding."""
+    """Adds to what is logged which share of the tokens so far was no padding."""
 
     def __init__(self, collator: SupervisedCollator) -> None:
         self.collator = collator

@@ -97,7 +97,6 @@ def test_packs_are_nearly_full(runs):
     shares = [row["useful_tokens"] for row in log(runs["packed"])]
     assert len(shares) == 3
     assert min(shares) > 0.85
-    assert min(shares) > max(row["useful_tokens"] for row in log(runs["stored"])) - 0.15
 
 
 @pytest.mark.parametrize("name", [*KINDS, "parts"])

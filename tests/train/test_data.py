@@ -62,7 +62,8 @@ def test_useful_tokens_are_counted(clips):
     assert collator.useful_share() is None
     collator(data.__getitems__([0, 1]))
     assert collator.useful_share() == pytest.approx(7 / 10)
-    assert collator.useful_share() is None
+    collator(data.__getitems__([1]))
+    assert collator.useful_share() == pytest.approx(12 / 15)
     packed = SupervisedCollator(data.reader, packing=True)
     packed(StageDataset(clips, [[0, 3], [2, 2]], data.reader).__getitems__([0, 1]))
     assert packed.useful_share() == pytest.approx(15 / 16)
