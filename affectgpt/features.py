@@ -52,18 +52,18 @@ class FeatureSource(Protocol):
 class BadSample:
     """A clip that could not be used, why, and the rows that have it."""
 
-    files: tuple[str, ...]
+    media: Media
     reason: str
     rows: tuple[str, ...]
 
+    @property
+    def files(self) -> list[str]:
+        """What it is read from."""
+        return [str(path) for path in self.media.files()]
+
     def to_json(self) -> dict[str, object]:
         """As a line of `bad_samples.jsonl`."""
-        return {"files": list(self.files), "reason": self.reason, "rows": list(self.rows)}
-
-    @classmethod
-    def of(cls, media: Media, reason: object, rows: Sequence[str]) -> BadSample:
-        """The clip with these media."""
-        return cls(tuple(map(str, media.files())), str(reason), tuple(rows))
+        return {"files": self.files, "reason": self.reason, "rows": list(self.rows)}
 
 
 @dataclass(slots=True)
@@ -170,7 +170,7 @@ def find_missing(
     for media in rows:
         gone = [file for file in media.files() if file not in hashes]
         if gone:
-            bad.append(BadSample.of(media, f"{gone[0]}: cannot be read", rows[media]))
+            bad.append(BadSample(media, str(f"{gone[0]}: cannot be read"), tuple(rows[media])))
         else:
             keys[media] = media_key(media, hashes, mark)
     return Missing(keys, rows, [media for media, key in keys.items() if key not in store], bad)
@@ -213,7 +213,7 @@ def fill_store(
     decoder = partial(decode, wanted=wanted_by(encoder.config, encoder.processor, reader))
     for done, (media, outcome) in enumerate(map_sandboxed(decoder, missing.media, workers, timeout_s), start=1):
         if isinstance(outcome, MediaError):
-            bad.append(BadSample.of(media, outcome, missing.rows[media]))
+            bad.append(BadSample(media, str(outcome), tuple(missing.rows[media])))
         else:
             features = encoder.encode(outcome)
             store.put(missing.keys[media], {name: value.to(STORED) for name, value in features.items()}, mark)
@@ -242,9 +242,8 @@ def build_features(
     if missing.media:
         workers = workers or os.cpu_count() or 1
         bad += fill_store(missing, encoder(), store, timeout_s, workers, progress=progress, reader=reader)
-    unusable = {row for sample in bad for row in sample.rows}
-    keys = {media: key for media, key in missing.keys.items() if not unusable.intersection(missing.rows[media])}
-    return StoredFeatures(store, keys), bad
+    unusable = {sample.media for sample in bad}
+    return StoredFeatures(store, {media: key for media, key in missing.keys.items() if media not in unusable}), bad
 
 
 def require_settings(store: FeatureStore, settings: dict[str, Any]) -> None:
@@ -292,7 +291,7 @@ def undecodable(
     outcomes = map_sandboxed(partial(decode, wanted=wanted), rows, workers, timeout_s)
     for done, (media, outcome) in enumerate(outcomes, start=1):
         if isinstance(outcome, MediaError):
-            bad.append(BadSample.of(media, outcome, rows[media]))
+            bad.append(BadSample(media, str(outcome), tuple(rows[media])))
         if progress:
             progress(done, len(rows))
     return bad

@@ -9,7 +9,6 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,16 +19,17 @@ from affectgpt.clip import Clip, read_clips
 from affectgpt.features import BadSample, fill_store, find_missing, require_settings
 from affectgpt.model.clip_encoder import ClipEncoder, encoding_settings, fingerprint
 from affectgpt.model.configuration import AffectGPTConfig
-from affectgpt.model.loading import ADAPTER, load_processor, require_model
+from affectgpt.model.loading import load_processor, model_folder, require_model
 from affectgpt.model.processing import AffectGPTProcessor
 from affectgpt.problems import InputError, Problem
+from affectgpt.progress import Progress
 from affectgpt.prune import prune
 from affectgpt.shard import list_shards
 from affectgpt.store import FeatureStore
 
 _BUILD_NOTES = """
 What is there is left as it is: after a cut, the same command does what is missing. Clips that cannot be used are named,
-with their rows; the exit code is 2 where none could be used, else 0.
+with their rows; the exit code is 2 where none could be used, else 0 (always 0 of one process of several).
 
 Several processes, on one machine or on many that share the store's folder, each do their share and wait for nobody:
   torchrun --nproc-per-node 4 -m affectgpt features build ROWS --model DIR --store DIR
@@ -56,9 +56,7 @@ def open_model(folder: Path) -> Model:
     Raises:
         InputError: there is none, or one that takes no features.
     """
-    adapter = folder / ADAPTER
-    if adapter.is_file():
-        return open_model(Path(json.loads(adapter.read_text())["base_model_name_or_path"]))
+    folder = Path(model_folder(folder))
     require_model(folder)
     config = AutoConfig.from_pretrained(folder)
     if not isinstance(config, AffectGPTConfig):
@@ -105,7 +103,8 @@ def build_main(argv: list[str]) -> int:
     print(f"{whose}{total} clips in {report['seconds']:.0f} s: {counts}.", file=sys.stderr)
     if options.json:
         print(json.dumps(report))
-    return 2 if bad and len(bad) == total else 0
+    # A launcher would stop the other processes too, which may find better clips in their shares.
+    return 2 if bad and len(bad) == total and share[1] == 1 else 0
 
 
 def verify_main(argv: list[str]) -> int:
@@ -233,26 +232,6 @@ def in_words(settings: dict[str, Any]) -> str:
         weights = f" {part['weights'][:8]}" if part["weights"] else ""
         parts.append(f"{name} {part['model_type']}{weights}, {layers}, {of}")
     return "; ".join(parts) or "not described"
-
-
-class Progress:
-    """How far the work is, on standard error: a line rewritten in a terminal, one every 20 s elsewhere."""
-
-    def __init__(self, what: str) -> None:
-        self.what, self.live = what, sys.stderr.isatty()
-        self.started = self.shown_at = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        """Show `done` of `total`, if it is time to."""
-        now = time.monotonic()
-        if done < total and now - self.shown_at < (0.2 if self.live else 20):
-            return
-        self.shown_at = now
-        rate = done / max(now - self.started, 1e-9)
-        left = timedelta(seconds=round((total - done) / rate))
-        line = f"{done}/{total} {self.what}, {rate:.2f} a second, {left} left"
-        ends = "" if self.live and done < total else "\n"
-        print(f"\r\033[K{line}" if self.live else line, end=ends, file=sys.stderr, flush=True)
 
 
 def _parse_build(argv: list[str]) -> argparse.Namespace:

@@ -91,7 +91,7 @@ class ClipReader:
             if lacking := [name for name in names if name not in found]:
                 raise InputError(
                     f"row {clip.id}: its prompt has placeholders of {', '.join(streams)}, but no {lacking[0]} were "
-                    "found. Build the features again with: affectgpt features build ROWS --model DIR"
+                    "found. Build the features again with: affectgpt features build ROWS --model DIR --store DIR"
                 )
             ids = self.tokenise(clip, hide)
             inputs = {name: found[name][None] for name in names}

@@ -169,7 +169,7 @@ def _transcribe(
     if texts:
         print(f"{len(texts)} sounds of {len(wanted)} were transcribed before.", file=sys.stderr)
     transcribe = load_transcriber(options.model, engine, language)
-    progress = Progress(len(wanted), "sounds", len(texts))
+    progress = Progress("sounds", len(texts))
     journal.parent.mkdir(parents=True, exist_ok=True)
     with journal.open("a", encoding="utf-8", buffering=1) as file:  # each line is on its way to the disk at its end
         for sound, outcome in map_sandboxed(decode_sound, pending, options.workers, options.timeout):
@@ -181,5 +181,5 @@ def _transcribe(
             else:
                 texts[sound] = transcribe(outcome)
                 file.write(json.dumps({"key": keys[sound], "text": texts[sound]}, ensure_ascii=False) + "\n")
-            progress.show(len(texts) + len(bad))
+            progress(len(texts) + len(bad), len(wanted))
     return texts, bad

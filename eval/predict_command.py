@@ -25,7 +25,7 @@ from affectgpt.media.sandbox import Sandbox
 from affectgpt.model.loading import model_folder
 from affectgpt.model.processing import AffectGPTProcessor
 from affectgpt.problems import InputError, Problem
-from affectgpt.progress import Progress, shower
+from affectgpt.progress import Progress
 from affectgpt.reader import ClipReader, Reader
 from affectgpt.store import FeatureStore
 from eval.predict import Prediction, answer_rows
@@ -134,7 +134,7 @@ def _answer(pending: Sequence[Clip], file: PredictionFile, kept: int, options: a
     if kept:
         print(f"{kept} rows were answered before.", file=sys.stderr)
     stored = _store_reader(work, pending, options) if options.store is not None else None
-    progress, done = Progress(kept + len(pending), "rows", kept), kept
+    progress, done = Progress("rows", kept), kept
     size = options.batch_size * (_ROWS_AT_ONCE if work.takes_features else 1)
     with closing(work.sandbox):
         for part in _parts(pending, size):
@@ -143,7 +143,7 @@ def _answer(pending: Sequence[Clip], file: PredictionFile, kept: int, options: a
             usable = [clip for clip in part if clip.id not in bad]
             if usable:
                 file.add(answer_rows(assistant.model, reader, usable, options.batch_size, options.max_new_tokens))
-            progress.show(done := done + len(part))
+            progress(done := done + len(part), kept + len(pending))
 
 
 def _store_reader(
@@ -162,7 +162,7 @@ def _store_reader(
         lambda: work.assistant.encoder,
         work.timeout_s,
         work.workers,
-        shower("clips"),
+        Progress("clips"),
     )
     return work.reader(source), {row: sample.reason for sample in bad for row in sample.rows}
 

@@ -30,7 +30,7 @@ class TinyBuild:
 
         from affectgpt.model import AffectGPTProcessor
         from affectgpt.model.assemble import add_placeholders
-        from affectgpt.model.clip_encoder import ClipEncoder
+        from affectgpt.model.clip_encoder import ClipEncoder, weights_hash
         from train.base import CHATML, train_tokenizer
 
         tokenizer = train_tokenizer(TEXTS, 300)
@@ -44,6 +44,8 @@ class TinyBuild:
             chat_template=CHATML,
             num_tokens={name: count for name, count in self.num_tokens.items() if name != "frame"},
         )
+        self.sources: dict = {}
+        self.sources = {part: {"hash": weights_hash(tower)} for part, tower in self.towers().items()}
         self.template = self.build()
         self.folder = folder
         self.template.save_pretrained(folder)
@@ -85,6 +87,7 @@ class TinyBuild:
             "num_frames": 3,
             "num_audio_windows": 4,
             "token_ids": self.ids,
+            "sources": self.sources,
         }
         config = AffectGPTConfig(**(settings | changes | {"num_tokens": self.num_tokens}))
         config.num_tokens = {name: self.num_tokens[name] for name in (*config.streams, *config.fused)}

@@ -95,12 +95,12 @@ def prepare(recipe: Recipe, console: Console) -> Prepared:
         _report_bad(recipe, bad, total, console)
         console.done(f"{total - len(bad)} clips" + (f", {len(bad)} unusable" if bad else ""))
     index = ContentIndex(cache / "contents.jsonl")
-    lost = {row for sample in bad for row in sample.rows}
-    usable = {part: [clip for clip in rows if clip.id not in lost] for part, rows in clips.items()}
+    lost = {sample.media for sample in bad}
+    usable = {part: [clip for clip in rows if media_of(clip) not in lost] for part, rows in clips.items()}
     contents = {part: hashlib.sha256(path.read_bytes()).hexdigest() for part, path in paths.items()}
-    fingerprint = digest(
-        contents, _weights_hash(base, index), sorted(lost), recipe.model.inputs, str(recipe.model.lora), recipe.seed
-    )
+    bad_files = sorted(sample.files for sample in bad)
+    weights = _weights_hash(base, index)
+    fingerprint = digest(contents, weights, bad_files, recipe.model.inputs, str(recipe.model.lora), recipe.seed)
     return Prepared(usable, reader, base, fingerprint, len(bad))
 
 

@@ -28,6 +28,8 @@ Features = dict[str, Tensor]
 """'face_features', 'frame_features' (F, Dv) and 'audio_features' (W, Da) of a clip; what it lacks is absent."""
 
 PARTS = ("vision", "audio")
+DECODING = 1
+"""Of what decoding and the search for faces give; raised when that changes, so that kept features are made again."""
 STORED = torch.float16
 """Features are rounded to this wherever they are made, so that it makes no difference whether they were kept."""
 
@@ -111,12 +113,26 @@ class ClipEncoder:
 
 
 def encoding_settings(config: AffectGPTConfig, processor: AffectGPTProcessor) -> dict[str, Any]:
-    """Everything besides the media that features depend on: towers by the hash of their weights, and preprocessing."""
-    settings: dict[str, Any] = {"streams": list(config.streams), "dtype": str(STORED).removeprefix("torch.")}
+    """Everything besides the media that features depend on: towers by the hash of their weights, and preprocessing.
+
+    Raises:
+        InputError: a tower whose weights the configuration does not tell; its features could not be told apart.
+    """
+    towers = [part for part in PARTS if getattr(config, f"{part}_config") is not None]
+    if unknown := [part for part in towers if not config.sources.get(part, {}).get("hash")]:
+        raise InputError(
+            f"{config.name_or_path or 'the model'}: expected the hash of its tower's weights in config.json "
+            f"(sources.{unknown[0]}.hash), found none. Models that are made of parts, trained or exported here have it."
+        )
+    settings: dict[str, Any] = {
+        "streams": list(config.streams),
+        "dtype": str(STORED).removeprefix("torch."),
+        "decoding": DECODING,
+    }
     if config.vision_config is not None:
         settings["vision"] = {
             "model_type": config.vision_config.model_type,
-            "weights": config.sources.get("vision", {}).get("hash"),
+            "weights": config.sources["vision"]["hash"],
             "layers": config.vision_layers,
             "pooling": config.vision_pooling,
             "num_frames": config.num_frames,
@@ -125,7 +141,7 @@ def encoding_settings(config: AffectGPTConfig, processor: AffectGPTProcessor) ->
     if config.audio_config is not None:
         settings["audio"] = {
             "model_type": config.audio_config.model_type,
-            "weights": config.sources.get("audio", {}).get("hash"),
+            "weights": config.sources["audio"]["hash"],
             "layers": config.audio_layers,
             "sampling": config.audio_sampling,
             "num_windows": config.num_audio_windows,

@@ -137,13 +137,13 @@ def test_bad_media_are_listed_with_their_rows(tiny, store, write_mp4, tmp_path):
     assert set(named) == {(f"{name}/0", f"{name}/1") for name in ("cut", "empty", "gone")}
     for sample in bad:
         assert sample.reason
-        assert sample.to_json() == {"files": list(sample.files), "reason": sample.reason, "rows": list(sample.rows)}
-    assert named["cut/0", "cut/1"].files == (str(cut),)
+        assert sample.to_json() == {"files": sample.files, "reason": sample.reason, "rows": list(sample.rows)}
+    assert named["cut/0", "cut/1"].files == [str(cut)]
     assert named["gone/0", "gone/1"].reason == f"{gone}: cannot be read"
     assert stored.keys.keys() == {media_of(clips[1])}
     existing = [clip for clip in clips if clip.video != gone]
     wanted = wanted_by(tiny.encoder.config, tiny.processor)
-    assert undecodable(existing, wanted, 1, 20.0) == [sample for sample in bad if sample.files != (str(gone),)]
+    assert undecodable(existing, wanted, 1, 20.0) == [sample for sample in bad if sample.files != [str(gone)]]
     # Nothing is kept of them: mended, they are read.
     cut.write_bytes(write_mp4(tmp_path / "new.mp4", 1).read_bytes())
     assert [sample.rows[0] for sample in build(tiny, store, clips)[1]] == ["gone/0", "empty/0"]
@@ -219,9 +219,9 @@ def test_fingerprints_change_with_all_that_features_depend_on(tiny):
     first = mark()
     assert mark() == first == mark(pooling="mean", fusion="none")  # what is trained does not matter
     changed = [
-        {"sources": {"vision": {"hash": "a"}}},
-        {"sources": {"vision": {"hash": "b"}}},
-        {"sources": {"audio": {"hash": "a"}}},
+        {"sources": tiny.sources | {"vision": {"hash": "a"}}},
+        {"sources": tiny.sources | {"vision": {"hash": "b"}}},
+        {"sources": tiny.sources | {"audio": {"hash": "a"}}},
         {"visual": "both"},
         {"num_frames": 4},
         {"vision_layers": [-1]},
@@ -241,6 +241,8 @@ def test_fingerprints_change_with_all_that_features_depend_on(tiny):
     assert len(set(marks)) == len(marks) == 15
     # The length of windows does not matter where there are none.
     assert mark(audio_window_s=0.7) == first
+    with pytest.raises(InputError, match=r"sources\.audio\.hash"):
+        mark(sources={"vision": tiny.sources["vision"]})
 
 
 def test_the_hash_of_weights_is_of_all_weights_and_buffers(tiny):

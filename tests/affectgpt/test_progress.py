@@ -1,0 +1,36 @@
+"""The line that tells how far a command is."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from affectgpt.progress import Progress
+
+
+def test_progress_has_a_live_line_in_a_terminal_alone(capsys, monkeypatch):
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    progress = Progress("clips")
+    for done in range(1, 5):
+        progress(done, 4)
+    assert capsys.readouterr().err.splitlines() == [
+        "2/4 clips, 0.10 a second, 0:00:20 left",
+        "4/4 clips, 0.10 a second, 0:00:00 left",
+    ]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    progress = Progress("clips")
+    for done in range(1, 3):
+        progress(done, 2)
+    assert capsys.readouterr().err == (
+        "\r\033[K1/2 clips, 0.10 a second, 0:00:10 left\r\033[K2/2 clips, 0.10 a second, 0:00:00 left\n"
+    )
+
+
+def test_what_was_done_before_says_nothing_about_the_rate(capsys, monkeypatch):
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    progress = Progress("rows", before=90)
+    progress(91, 100)
+    progress(92, 100)
+    assert capsys.readouterr().err == "92/100 rows, 0.10 a second, 0:01:20 left\n"
