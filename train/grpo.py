@@ -8,6 +8,7 @@ Shapes: B completions of a batch, P prompt tokens, C completion tokens.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,49 +27,74 @@ from affectgpt.clip import FIELDS, Clip
 from affectgpt.reader import Reader, Row
 from train.config import Recipe, StageConfig
 from train.sft import common_arguments, newest_checkpoint
+from train.shared_prefix import Way, generate_groups, group_of, share_prompts
+from train.stages import without_adapter
 from videmo.rewards import REWARDS, RewardFunction
 
 
 class MediaGRPOTrainer(GRPOTrainer):
-    """`GRPOTrainer` whose prompts carry whatever the model takes besides ids.
+    """`GRPOTrainer` whose prompts carry whatever the model takes besides ids, and are read once for their whole group.
 
     A rollout keeps the number of its row; what the row's prompt carries is joined again from that wherever a batch of
-    rollouts is generated or scored, so that TRL's shuffling and splitting need to know nothing of it.
+    rollouts is generated or scored, so that TRL's splitting needs to know nothing of it.
 
     Args:
         clips: the rows; the data set's `row` column indexes them.
         reader: turns rows into what the model takes.
+        say: called with a line for the user, on the first process.
     """
 
     args: GRPOConfig
+    _buffered_inputs: Any
 
-    def __init__(self, *args: Any, clips: Sequence[Clip], reader: Reader, **kwargs: Any) -> None:
-        self.clips, self.reader = clips, reader
+    def __init__(
+        self, *args: Any, clips: Sequence[Clip], reader: Reader, say: Callable[[str], None] = print, **kwargs: Any
+    ) -> None:
+        self.clips, self.reader, self.say = clips, reader, say
         self.read: dict[int, Row] = {}
         """Rows of the last rollouts, by number."""
-        self.rows: list[Row] = []
+        self.numbers: list[int] = []
         """The row of every rollout that is being generated or scored."""
         super().__init__(*args, **kwargs)
+        self.shares_prompts: bool | None = None
+        """Whether prompts are scored once per group; None until the first batch has shown that it gives the same."""
+        way: Way = "packed" if self.args.gradient_checkpointing else "cache"
+        for model in (self.model, self.ref_model):
+            if model is not None:
+                share_prompts(without_adapter(self.accelerator.unwrap_model(model)), way)
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """As TRL's, but what is shuffled before it is split into micro-batches is groups, and not rollouts."""
+        assert self.model is not None
+        if not self.model.training:
+            return super()._prepare_inputs(generation_batch)
+        parts, generations = self.args.steps_per_generation, self.num_generations
+        assert parts is not None
+        assert generations is not None
+        every = parts * self.num_iterations
+        if self._step % every == 0 or self._buffered_inputs is None:
+            rollouts = self._generate_and_score_completions(generation_batch)
+            self._buffered_inputs = split_groups(rollouts, generations, parts)
+        return self._buffered_inputs[self._step % parts]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        numbers = [item["row"] for item in inputs]
-        self._take_rows(numbers)
-        row = torch.tensor(numbers, device=self.accelerator.device)
+        self._take_rows([item["row"] for item in inputs])
+        row = torch.tensor(self.numbers, device=self.accelerator.device)
         return {**super()._generate_and_score_completions(inputs), "row": row}
 
-    def _take_rows(self, numbers: Sequence[int]) -> None:
+    def _take_rows(self, numbers: list[int]) -> None:
+        self.numbers = numbers
         distinct = list(dict.fromkeys(numbers))
         if not set(distinct) <= self.read.keys():
             self.read = dict(zip(distinct, self.reader.read([self.clips[index] for index in distinct]), strict=True))
-        self.rows = [self.read[index] for index in numbers]
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
-        return [row.prompt_ids for row in self.rows], None, {}
+        return [self.read[number].prompt_ids for number in self.numbers], None, {}
 
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], images: None, multimodal_fields: dict[str, Any], *_: Any, **__: Any
     ) -> tuple[list[list[int]], None]:
-        batch = self._on_device(prompt_batch(self.rows, self.reader.tokenizer.pad_token_id))
+        prompt, group = self._prompts(self.numbers)
         with (
             unwrap_model_for_generation(
                 self.model_wrapped, self.accelerator, gather_deepspeed3_params=self.args.ds3_gather_for_generation
@@ -77,10 +103,19 @@ class MediaGRPOTrainer(GRPOTrainer):
         ):
             was_training = model.training
             model.eval()
-            output = model.generate(**batch, generation_config=self.generation_config, tokenizer=self.reader.tokenizer)
+            output = generate_groups(
+                model, prompt, group, generation_config=self.generation_config, tokenizer=self.reader.tokenizer
+            )
             model.train(was_training)
-        completions = output[:, batch["input_ids"].shape[1] :].tolist()
+        completions = output[:, prompt["input_ids"].shape[1] :].tolist()
         return [_cut_after(row, self.eos_token_ids) for row in completions], None
+
+    def _prompts(self, numbers: Sequence[int]) -> tuple[Batch, Tensor]:
+        """What the model takes of the distinct prompts, each once, and which of them each rollout belongs to."""
+        distinct, group = group_of(numbers)
+        batch = prompt_batch([self.read[number] for number in distinct], self.reader.tokenizer.pad_token_id)
+        device = self.accelerator.device
+        return {name: value.to(device) for name, value in batch.items()}, torch.tensor(group, device=device)
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -89,33 +124,106 @@ class MediaGRPOTrainer(GRPOTrainer):
         attention_mask: Tensor,
         logits_to_keep: int,
         batch_size: int | None = None,
+        compute_entropy: bool = False,
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        score = super()._get_per_token_logps_and_entropies
-        size = batch_size or len(input_ids)
-        width = input_ids.shape[1]
-        chunks = [slice(start, start + size) for start in range(0, len(input_ids), size)]
-        parts = [
-            score(
-                partial(model, **self._on_device(scoring_inputs(self.rows[rows], width - logits_to_keep, width))),
-                input_ids[rows],
-                attention_mask[rows],
-                logits_to_keep,
-                **kwargs,
+        if kwargs.get("compute_aux_loss"):  # a mixture of experts balances over every token that it reads
+            inputs = self._scoring_inputs(self.numbers, logits_to_keep, input_ids.shape[1])
+            score_all = super()._get_per_token_logps_and_entropies
+            return score_all(
+                partial(model, **inputs), input_ids, attention_mask, logits_to_keep, None, compute_entropy, **kwargs
             )
+        size = batch_size or len(input_ids)
+        chunks = [slice(start, start + size) for start in range(0, len(input_ids), size)]
+        if self.shares_prompts is None:
+            self.shares_prompts = self._sharing_is_exact(model, input_ids, attention_mask, logits_to_keep)
+        score = self._score_groups if self.shares_prompts else self._score_plainly
+        parts = [
+            score(model, input_ids[rows], attention_mask[rows], logits_to_keep, self.numbers[rows], compute_entropy)
             for rows in chunks
         ]
-        return tuple(  # type: ignore[return-value]
-            None if values[0] is None else torch.cat([value.reshape(-1, *value.shape[1:]) for value in values])
-            for values in zip(*parts, strict=True)
-        )
+        logps, entropies = zip(*parts, strict=True)
+        return torch.cat(logps), torch.cat(entropies) if compute_entropy else None, None
+
+    def _score_groups(
+        self, model: Any, ids: Tensor, mask: Tensor, keep: int, numbers: Sequence[int], entropy: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        prompt, group = self._prompts(numbers)
+        tail_ids, tail_mask = ids[:, -keep - 1 :], mask[:, -keep - 1 :]
+        labels = tail_ids.masked_fill(tail_mask == 0, -100)
+        labels[:, 0] = -100
+        with self.accelerator.autocast():
+            output = model(
+                input_ids=tail_ids,
+                attention_mask=tail_mask,
+                labels=labels,
+                fused_lm_head=True,
+                shared={"prompt": prompt, "group": group},
+            )
+        return output.log_probs, output.entropy if entropy else None
+
+    def _score_plainly(
+        self, model: Any, ids: Tensor, mask: Tensor, keep: int, numbers: Sequence[int], entropy: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        inputs = self._scoring_inputs(numbers, keep, ids.shape[1])
+        score = super()._get_per_token_logps_and_entropies
+        logps, entropies, _ = score(partial(model, **inputs), ids, mask, keep, compute_entropy=entropy)
+        return logps, entropies
+
+    def _scoring_inputs(self, numbers: Sequence[int], keep: int, width: int) -> Batch:
+        inputs = scoring_inputs([self.read[number] for number in numbers], width - keep, width)
+        return {name: value.to(self.accelerator.device) for name, value in inputs.items()}
+
+    @torch.no_grad()
+    def _sharing_is_exact(self, model: Any, ids: Tensor, mask: Tensor, keep: int) -> bool:
+        """Score a few rollouts both ways, on every process; prompts are shared only where all find the same."""
+        few = slice(0, min(len(ids), 4))
+        was_training = model.training
+        model.eval()  # dropout would differ
+        try:
+            given = (ids[few], mask[few], keep, self.numbers[few], False)
+            found, expected = self._score_groups(model, *given)[0], self._score_plainly(model, *given)[0]
+            apart = float((found - expected).mul(mask[few, -keep:]).abs().max())
+        except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
+            apart, found = float("inf"), torch.zeros(1)
+            self._say(f"      prompts are read with every rollout: {error}")
+        model.train(was_training)
+        tolerance = 1e-3 if found.dtype == torch.float32 else 0.1
+        exact = torch.tensor([apart < tolerance], device=self.accelerator.device)
+        agreed = bool(self.accelerator.gather(exact).all())
+        if not agreed and apart < float("inf"):
+            self._say(f"      prompts are read with every rollout: shared, log-probabilities differ by {apart:.2g}")
+        return agreed
+
+    def _say(self, text: str) -> None:
+        if self.accelerator.is_main_process:
+            self.say(text)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         self._take_rows(inputs["row"].tolist())
         return super()._compute_loss(model, inputs)
 
-    def _on_device(self, batch: Batch) -> Batch:
-        return {name: value.to(self.accelerator.device) for name, value in batch.items()}
+
+def split_groups(rollouts: dict[str, Any], generations: int, parts: int) -> list[dict[str, Any]]:
+    """Rollouts to `parts` micro-batches, groups shuffled and kept together as far as a micro-batch holds them.
+
+    Args:
+        rollouts: tensors whose first dimension counts rollouts, a group's one after another; anything else goes into
+            every micro-batch.
+        generations: rollouts of a group.
+    """
+    count = len(rollouts["completion_ids"])
+    order = torch.arange(count).view(-1, generations)[torch.randperm(count // generations)].flatten()
+    size = count // parts
+    return [
+        {
+            name: value[order[part * size : (part + 1) * size].to(value.device)]
+            if isinstance(value, Tensor) and value.ndim and len(value) == count
+            else value
+            for name, value in rollouts.items()
+        }
+        for part in range(parts)
+    ]
 
 
 def scoring_inputs(rows: Sequence[Row], prompt_width: int, width: int) -> Batch:
@@ -193,6 +301,7 @@ def run_grpo(
         callbacks=list(callbacks),
         clips=clips,
         reader=reader,
+        say=partial(print, file=sys.stderr),
     )
     trainer.remove_callback(PrinterCallback)
     trainer.accelerator.wait_for_everyone()  # the first rank clears what is stale

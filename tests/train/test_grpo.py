@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from affectgpt.model.clip_encoder import Features
 from affectgpt.reader import ClipReader
 from train import grpo
 from train.config import LoraSettings, Recipe, StageConfig
-from train.grpo import bind_reward, run_grpo
+from train.grpo import bind_reward, run_grpo, split_groups
 from train.stages import add_adapter, load_stage_model
 
 INTERNALS = {
+    "_prepare_inputs": ["generation_batch"],
     "_generate_and_score_completions": ["inputs"],
     "_tokenize_prompts": ["prompts"],
     "_generate_single_turn": ["prompt_ids", "images", "multimodal_fields", "num_generations"],
@@ -40,7 +42,7 @@ def test_trl_still_has_what_is_overridden(name):
 
 def test_trl_uses_what_the_overrides_rely_on():
     source = inspect.getsource(GRPOTrainer)
-    for word in ("self.eos_token_ids", "self.generation_config", "shuffle_sequence_dict(", "fused_lm_head=True"):
+    for word in ("self.eos_token_ids", "self.generation_config", "self._buffered_inputs[", "fused_lm_head=True"):
         assert word in source, f"TRL's GRPOTrainer does not use {word} any more"
 
 
@@ -127,8 +129,9 @@ def test_scores_loss_and_gradient_are_those_of_a_plain_model(tiny, rows, train):
     assert output["row"].tolist() == [row for row in range(4) for _ in range(4)]
     expected = plain_scores(trainer, model, tiny, [0, 1, 2, 3], output)
 
-    for size in (None, 3):  # in one piece, and in chunks that do not divide
-        trainer._take_rows(output["row"].tolist())
+    trainer._take_rows(output["row"].tolist())
+    for size, shares in ((None, True), (3, True), (None, False), (3, False)):  # also in chunks that do not divide
+        trainer.shares_prompts = shares
         found, entropy, _ = trainer._get_per_token_logps_and_entropies(
             model, ids, mask, keep, batch_size=size, compute_entropy=True
         )
@@ -137,6 +140,10 @@ def test_scores_loss_and_gradient_are_those_of_a_plain_model(tiny, rows, train):
             seen = output["completion_mask"][index].bool()
             torch.testing.assert_close(found[index][seen], alone, rtol=0, atol=1e-5)
 
+    # Whether they may be shared is found out, not assumed.
+    trainer.shares_prompts = None
+    trainer._get_per_token_logps_and_entropies(model, ids, mask, keep)
+    assert trainer.shares_prompts
     # At the first step the ratio is 1: the loss is minus the advantages, its gradient that of REINFORCE.
     advantages = output["advantages"]
     assert advantages.abs().max() > 0.1
@@ -156,15 +163,46 @@ def test_features_stay_with_their_rows_when_trl_shuffles_and_accumulates(tiny, r
 
     def watch(self: Any, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         loss = original(self, model, inputs)
-        for prompt, read in zip(inputs["prompt_ids"], self.rows, strict=True):
+        for prompt, number in zip(inputs["prompt_ids"], self.numbers, strict=True):
             text = tiny.processor.tokenizer.decode(prompt)
             row = next(index for index, clip in enumerate(self.clips) if clip.prompt[0]["content"] in text)
-            seen.append(read.id == f"row{row}")
+            seen.append(self.read[number].id == f"row{row}" and number == row)
         return loss
 
     monkeypatch.setattr(grpo.MediaGRPOTrainer, "_compute_loss", watch)
     train(letters, batch_size=16, accumulation=2)
     assert seen == [True] * 16
+
+
+def test_micro_batches_hold_whole_groups():
+    torch.manual_seed(0)
+    rollouts = {"completion_ids": torch.arange(24).view(12, 2), "row": torch.arange(12) // 3, "n": torch.tensor(5)}
+    parts = split_groups(rollouts, 3, 2)
+    assert [len(part["row"]) for part in parts] == [6, 6]
+    assert sorted(int(row) for part in parts for row in part["row"]) == sorted(rollouts["row"].tolist())
+    for part in parts:
+        assert part["n"] == 5
+        assert part["row"].view(2, 3).eq(part["row"].view(2, 3)[:, :1]).all()
+        assert (part["completion_ids"][:, 0] // 6).equal(part["row"])
+
+
+def test_a_model_that_cannot_share_says_so_once(train, capsys, monkeypatch):
+    monkeypatch.setattr(grpo.MediaGRPOTrainer, "_score_groups", lambda *_: (torch.full((4, 6), -3.0), None))
+    trainer = train(letters, steps=2)
+    assert trainer.shares_prompts is False
+    said = capsys.readouterr().err
+    assert said.count("prompts are read with every rollout: shared, log-probabilities differ by") == 1
+
+
+def test_gradient_checkpointing_shares_prompts_too(train, tmp_path):
+    losses = []
+    for checkpointing in (False, True):
+        shutil.rmtree(tmp_path / "steps", ignore_errors=True)
+        trainer = train(letters, steps=2, gradient_checkpointing=checkpointing, beta=0.1)
+        assert trainer.shares_prompts
+        losses.append((logged(trainer, "grad_norm"), logged(trainer, "reward")))
+    assert losses[1][1] == losses[0][1]
+    assert losses[1][0] == pytest.approx(losses[0][0], rel=1e-3)
 
 
 def test_the_reference_is_the_model_that_the_stage_starts_from(train):
