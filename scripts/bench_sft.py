@@ -187,8 +187,8 @@ def large(rounds: int) -> list[dict[str, Any]]:
             vocab_size=152064,
             tie_word_embeddings=False,
         ),
-        vision_config=CLIPVisionConfig(hidden_size=1024, projection_dim=768),
-        audio_config=HubertConfig(hidden_size=1024),
+        vision_config=CLIPVisionConfig(hidden_size=1024, num_attention_heads=16, projection_dim=768),
+        audio_config=HubertConfig(hidden_size=1024, num_attention_heads=16),
         token_ids={"face": 151665, "audio": 151666, "multi": 151667},
     )
     with torch.device("cuda"):

@@ -1,0 +1,168 @@
+"""The vocabulary matcher: emotion words in an answer, found by the wheel's table, quickly and always the same.
+
+Two ways of reading. In a list (`The character's emotional state is happy, slightly tense.`) every item is a label, also
+one that the wheel does not know, so that it is counted; what is known to name no emotion, or is negated, is not. In
+running text only the wheel's words are labels; words that often mean something else count where somebody is said to
+feel so. Hedges (`possibly sad`) leave a word standing, negations (`not angry`, `without any sadness`) do not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, lru_cache
+
+from affectgpt.emotions.lemmas import base_forms, tidy, word_set
+from affectgpt.emotions.negation import Scope, negator_at
+from affectgpt.emotions.taxonomy import find, group_of, wheel
+from affectgpt.emotions.written import Listing, answer_of, find_list, label_of, tree_emotions
+
+_TAG = re.compile(r"<[^<>]{0,200}>")
+_TOKEN = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*|[.,;:!?()\n]")
+_AND = re.compile(r" (?:and/or|and|or|&) ")
+_FEELING = word_set(
+    """
+    am appear appearing appears are be became become becomes been being emotion emotions express expressed expresses
+    expressing feel feeling feelings feels felt is look looked looking looks made makes mood remain remains seem seemed
+    seems sense show showing shows sound sounded sounds was were
+    """
+)
+_LINKS = frozenset({"and", "or", ",", "yet", "but", "also"})
+_WORDS_OF_A_LABEL = 2
+"""An unknown item of a list that is longer is searched as running text instead of being taken at its word."""
+
+
+class VocabularyMatcher:
+    """Extractor by the wheel's vocabulary.
+
+    Args:
+        keep_neutral: whether `neutral`, said alone, is a label. The published extractions of MER-UniBench have none
+            there, since the benchmark does not score neutral.
+    """
+
+    name = "vocabulary"
+    version = "1"
+
+    def __init__(self, keep_neutral: bool = True) -> None:
+        self.settings: Mapping[str, object] = {"keep_neutral": keep_neutral}
+        self._keep_neutral = keep_neutral
+
+    def extract(self, texts: Sequence[str]) -> list[list[str]]:
+        """The labels of each text, in the order of their first mention."""
+        return [self._labels(text or "") for text in texts]
+
+    def _labels(self, text: str) -> list[str]:
+        labels = list(dict.fromkeys(_read(answer_of(text))))
+        if not self._keep_neutral and all(group_of(label) == "neutral" for label in labels):
+            return []
+        return labels
+
+
+def _read(text: str) -> Iterator[str]:
+    items = tree_emotions(text)
+    listing = None if items else find_list(text)
+    if listing and _is_a_list_of_emotions(listing):
+        items = listing.items
+    for item in items:
+        yield from _labels_of_item(label_of(item))
+    if not items:
+        yield from mentions(text)
+    elif listing:
+        yield from mentions(listing.rest)
+
+
+def _is_a_list_of_emotions(listing: Listing) -> bool:
+    """Whether some item is a word of the wheel and, where no list was announced, no item is half a sentence."""
+    labels = [label_of(item) for item in listing.items]
+    if not any(map(find, labels)):
+        return False
+    if listing.announced:
+        alternatives = any(item.startswith(("or ", "nor ")) for item in listing.items)
+        return not (alternatives and any(negator_at(label.split(" "), 0) for label in labels))
+    return all(" " not in label or find(label) or label in wheel().other for label in labels)
+
+
+def _labels_of_item(label: str) -> Iterator[str]:
+    """What an item of a list stands for: itself, several labels, or none."""
+    words = label.split(" ")
+    if find(label):
+        yield label
+    elif label in wheel().other or not any(map(str.isalpha, label)):
+        return
+    elif len(words) > 1 and _AND.search(label):
+        for part in _AND.split(label):
+            yield from _labels_of_item(label_of(part))
+    elif len(words) > _WORDS_OF_A_LABEL or negator_at(words, 0):
+        yield from mentions(label)
+    else:
+        yield label
+
+
+def mentions(text: str) -> Iterator[str]:
+    """Emotion words of running text in their order, as they are written there, those that are negated left out."""
+    tokens = _TOKEN.findall(_TAG.sub(" ", text).replace("’", "'").casefold())
+    starts = {token for token in set(tokens) if _is_known(token) or token in _phrases()}
+    scope = Scope()
+    at, last_hit = 0, -9
+    while at < len(tokens):
+        length = _match(tokens, at) if tokens[at] in starts else 0
+        if length and _is_meant(tokens, at, length, last_hit):
+            label = " ".join(tokens[at : at + length])
+            if not scope.holds(tokens, at, at + length):
+                yield label
+            at += length
+            last_hit = at - 1
+        else:
+            at += scope.step(tokens, at)
+
+
+def _match(tokens: list[str], at: int) -> int:
+    """How many tokens from here on are a word or phrase of the wheel; the longest wins, 0 for none."""
+    for phrase in _phrases().get(tokens[at], ()):
+        if tuple(tokens[at : at + len(phrase)]) == phrase:
+            return len(phrase)
+    return int(_is_known(tokens[at]))
+
+
+def _is_meant(tokens: list[str], at: int, length: int, last_hit: int) -> bool:
+    if not _is_weak(" ".join(tokens[at : at + length])):
+        return True
+    before = at - 1
+    while before >= 0 and tokens[before] in wheel().hedges:
+        before -= 1
+    if before < 0:
+        return False
+    return tokens[before] in _FEELING or (tokens[before] in _LINKS and last_hit == before - 1)
+
+
+@cache
+def _phrases() -> dict[str, list[tuple[str, ...]]]:
+    """First token -> the wheel's phrases that begin with it, the longest first."""
+    phrases: dict[str, list[tuple[str, ...]]] = {}
+    for form in wheel().entries:
+        if " " in form:
+            words = tuple(form.split(" "))
+            phrases.setdefault(words[0], []).append(words)
+    return {first: sorted(found, key=len, reverse=True) for first, found in phrases.items()}
+
+
+@cache
+def _beginnings() -> frozenset[str]:
+    return frozenset(form[:3] for form in wheel().entries)
+
+
+def _is_known(token: str) -> bool:
+    return token[:3] in _beginnings() and _is_entry(token)
+
+
+@lru_cache(maxsize=1 << 16)
+def _is_entry(token: str) -> bool:
+    return find(token) is not None
+
+
+@lru_cache(maxsize=1 << 14)
+def _is_weak(label: str) -> bool:
+    """Whether a word or the base it is a form of is in the wheel's list of words with other meanings."""
+    forms = base_forms(tidy(label))
+    written = next((form for form in forms if form in wheel().entries), label)
+    return label in wheel().weak or written in wheel().weak

@@ -1,0 +1,112 @@
+"""What a negation reaches in running English: `not angry or sad`, `without any joy`, `rather than anger`.
+
+A negation reaches over the next few words, up to the end of the clause. Once it has met an emotion it goes on only to
+emotions joined to that one. Words that look like negations and are none (`not only`, `no doubt`, `cannot hide his joy`)
+do not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+from affectgpt.emotions.lemmas import word_set
+
+_REACH = 6
+_REACH_AFTER_EMOTION = 2
+_LOOK_AHEAD = 12
+_ENDS = frozenset(".;:!?()\n")
+_BREAKS = word_set(
+    "but however yet though although because since as while whereas when until except instead which who so"
+)
+_NEGATIONS = """
+absence of, anything but, as opposed to, barely, cannot, cease to be, devoid of, far from, free from, free of, hardly,
+instead of, lack of, lack, lacks, lacking, lacked, loss of, neither, never, no, no longer, nobody, none, nor, not,
+nothing, rather than, scarcely, unlike, without
+"""
+_NO_NEGATIONS = """
+no doubt, no matter, no wonder, not just, not merely, not only, not simply, not to mention,
+not without, nothing but, nothing short of, without a doubt, without doubt, not to say
+"""
+_HIDING = word_set("hide hiding conceal contain suppress help control mask deny disguise stop resist wait")
+"""What one cannot do with an emotion that is there: `cannot hide his joy`."""
+_IS = frozenset({"is", "are", "was", "were"})
+_GONE = frozenset({"absent", "gone", "lacking", "missing", "isn't", "nowhere"})
+_SEEN = word_set("present evident visible shown there apparent detected obvious noticeable expressed")
+
+
+@cache
+def _by_first_word(phrases: str) -> dict[str, list[tuple[str, ...]]]:
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for phrase in phrases.split(","):
+        words = tuple(phrase.split())
+        found.setdefault(words[0], []).append(words)
+    return {first: sorted(same, key=len, reverse=True) for first, same in found.items()}
+
+
+def _length_at(phrases: str, tokens: Sequence[str], at: int) -> int:
+    for words in _by_first_word(phrases).get(tokens[at], ()):
+        if tuple(tokens[at : at + len(words)]) == words:
+            return len(words)
+    return 0
+
+
+def negator_at(tokens: Sequence[str], at: int) -> int:
+    """How many tokens from here on are a negation; 0 for none."""
+    if tokens[at].endswith("n't"):
+        return 1
+    return 0 if _length_at(_NO_NEGATIONS, tokens, at) else _length_at(_NEGATIONS, tokens, at)
+
+
+class Scope:
+    """Walks over tokens and knows at each whether a negation reaches it."""
+
+    def __init__(self) -> None:
+        self._left = 0
+        """How many more words the negation reaches over."""
+        self._met = False
+
+    def step(self, tokens: Sequence[str], at: int) -> int:
+        """Pass a token that is no emotion; how many tokens were passed."""
+        token = tokens[at]
+        if passed := _length_at(_NO_NEGATIONS, tokens, at):
+            return passed
+        if passed := negator_at(tokens, at):
+            self._left, self._met = _REACH, False
+            return passed
+        if (
+            token in _ENDS
+            or token in _BREAKS
+            or token in _HIDING
+            or (token == "and" and not self._met)
+            or (token == "," and not self._goes_on(tokens, at))
+        ):
+            self._left = 0
+        elif self._left and token != ",":
+            self._left -= 1
+        return 1
+
+    def holds(self, tokens: Sequence[str], start: int, end: int) -> bool:
+        """Pass an emotion, tokens `start` to `end`; whether it is negated."""
+        negated = self._left > 0
+        if negated:
+            self._left, self._met = _REACH_AFTER_EMOTION, True
+        return negated or _is_gone(tokens[end : end + 3])
+
+    def _goes_on(self, tokens: Sequence[str], at: int) -> bool:
+        """Whether a comma stands within a negated list: `not angry, sad, or afraid`."""
+        if not (self._left and self._met):
+            return False
+        for token in tokens[at + 1 : at + _LOOK_AHEAD]:
+            if token in ("or", "nor"):
+                return True
+            if token in _ENDS or token in _BREAKS:
+                return False
+        return False
+
+
+def _is_gone(after: Sequence[str]) -> bool:
+    """Whether what follows an emotion says that it is not there: `anger is absent`, `sadness is not evident`."""
+    if not after or after[0] not in _IS:
+        return len(after) > 1 and after[0] in ("isn't", "aren't", "wasn't") and after[1] in _SEEN
+    return len(after) > 1 and (after[1] in _GONE or (len(after) > 2 and after[1] == "not" and after[2] in _SEEN))

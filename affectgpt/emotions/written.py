@@ -1,0 +1,113 @@
+"""Labels that an answer writes down as labels: tree lines, answer tags, lists after words such as `emotional state is`.
+
+Nothing here knows which words are emotions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from affectgpt.emotions.lemmas import tidy
+from affectgpt.emotions.taxonomy import wheel
+
+_TREE_LINE = re.compile(r"m[1-9][0-9]{0,2} +(?=\S)")
+LONGEST = 200_000
+"""Characters of an answer that are read; only a model that never stopped writes more."""
+_HEAD = 4_000
+"""Characters within which a list of labels ends."""
+_MOST_ITEMS = 64
+_PREAMBLE = re.compile(
+    r"\b(?:emotion(?:al|s)?|feelings?|mood|sentiment|labels?)\b"
+    r"(?: (?!is\b|are\b)[\w'’]+){0,8}? ?(?:\b(?:is|are)\b *:?|:)"
+)
+_BULLET = re.compile(r"^[ \t]*(?:[-*•]|[0-9]{1,3}[.)])[ \t]+", re.MULTILINE)
+_END = re.compile(r"[.!?。](?=\s|$|[\"')\]])|\n[ \t]*\n")
+_BETWEEN = re.compile(r"[,;|/\n，、；]")
+_NOT_TEXT = re.compile(r"<[^<>]{0,200}>|[\[\]{}\"“”*]")
+
+
+class Listing(NamedTuple):
+    """A list of labels found in an answer, and the text after it that is not a part of it."""
+
+    items: list[str]
+    announced: bool
+    """Whether the answer said that emotions follow; if not, this may be any short text."""
+    rest: str
+
+
+def answer_of(text: str) -> str:
+    """The answer in a response: what stands in the last `<answer>` tags, or after thinking, or all of it."""
+    lower = text.lower() if text.isascii() else text
+    start = lower.rfind("<answer>") + len("<answer>")
+    if start >= len("<answer>"):
+        end = lower.find("</answer>", start)
+        answer = text[start:end] if end >= 0 else text[start:]
+    else:
+        answer = text[lower.rfind("</think>") + len("</think>") :] if "</think>" in lower else text
+    return answer[:LONGEST]
+
+
+def tree_emotions(text: str) -> list[str]:
+    """Labels of the emotion lines of a written tree (`m1 masked distress <- e1 e3`), in their order."""
+    lines = (line.strip() for line in text.splitlines()) if "m1 " in text else ()
+    matches = ((_TREE_LINE.match(line), line) for line in lines)
+    return [line[match.end() :].partition("<-")[0].strip() for match, line in matches if match]
+
+
+def find_list(text: str) -> Listing | None:
+    """The list of labels that a text opens with or is; None for running text."""
+    head = _BULLET.sub(" ", _NOT_TEXT.sub(" ", text[:_HEAD]))
+    preamble = _PREAMBLE.search(head[:300].lower())
+    body = head[preamble.end() :].lstrip() if preamble else head.strip()
+    end = _END.search(body)
+    listed, rest = (body[: end.start()], body[end.end() :]) if end else (body, "")
+    if len(text) > _HEAD:
+        if not end:
+            return None
+        rest += text[_HEAD:]
+    items = [item for item in (piece.strip() for piece in _BETWEEN.split(listed)) if item]
+    if not items or len(items) > _MOST_ITEMS or len(listed.split()) > 3 * len(items) + 3:
+        return None
+    return Listing(items, preamble is not None, rest)
+
+
+def label_of(item: str) -> str:
+    """An item of a list as a label: tidied, without what introduces it (`positive:`) or says how much (`slightly`)."""
+    label = tidy(item.rpartition(":")[2])
+    while True:
+        lead = next((lead for lead in _leads(label) if lead in _INTRODUCING or lead in wheel().hedges), "")
+        if not lead or lead == label:
+            return label
+        label = label[len(lead) + 1 :]
+
+
+def _leads(label: str) -> list[str]:
+    words = label.split(" ", 4)
+    return [" ".join(words[:count]) for count in (4, 3, 2, 1) if count < len(words)]
+
+
+_INTRODUCING = frozenset({"a", "an", "and", "or", "the", "that of", "one of", "feeling", "being", "both", "including"})
+
+
+class WrittenLabels:
+    """Extractor of the project's own output: emotion lines of a tree, answer tags, announced lists, comma lists.
+
+    Items are taken at their word, whatever they say; text that is none of these has no labels.
+    """
+
+    name = "written"
+    version = "1"
+    settings: Mapping[str, object] = {}
+
+    def extract(self, texts: Sequence[str]) -> list[list[str]]:
+        """The labels of each text."""
+        return [self._labels(text or "") for text in texts]
+
+    def _labels(self, text: str) -> list[str]:
+        text = answer_of(text)
+        items = tree_emotions(text)
+        if not items and (listing := find_list(text)):
+            items = listing.items
+        return list(dict.fromkeys(label for label in map(label_of, items) if label))
