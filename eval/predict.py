@@ -23,6 +23,8 @@ class Prediction(TypedDict):
     answer: object
     reason: NotRequired[str]
     """Why the clip could not be used."""
+    group: NotRequired[str]
+    """Speaker, actor or dialogue of the clip; comparisons draw whole groups."""
 
 
 def answer_rows(
@@ -50,6 +52,8 @@ def answer_rows(
                 status="ok" if said.complete else "truncated",
                 answer=clip.answer,
             )
+            if clip.group:
+                predictions[index]["group"] = clip.group
         if progress:
             progress(len(predictions), len(order))
     return [predictions[index] for index in range(len(clips))]

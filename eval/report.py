@@ -14,6 +14,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from affectgpt.problems import InputError
 from eval.report_figures import (
     Metrics,
     ablation_bars,
@@ -26,6 +27,7 @@ from eval.report_gallery import clip_html, gallery, quote
 from eval.report_page import fold, page, section, table
 from eval.report_run import Run, read_run, value_of
 from eval.report_tree import tree_html
+from eval.side_by_side import write_side_by_side
 from videmo.tree import parse_tree
 
 METRICS = {
@@ -362,14 +364,22 @@ def _resources(run: Run) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make the HTML report of a run folder again.
+    """Make the HTML report of a run folder again, or one page of several runs side by side.
 
-    Training makes it already; this is for a folder that came from elsewhere, or after an update.
+    Training makes that of a run already; this is for a folder that came from elsewhere, or after an update.
     """
     parser = argparse.ArgumentParser(prog="affectgpt report", description=(main.__doc__ or "").splitlines()[0])
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run, for example runs/demo")
+    folders = "folder of a run, for example runs/demo; the others are compared with the first"
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help=folders)
+    places = "the page of several runs (default: side_by_side.html in the folder of the first)"
+    parser.add_argument("--out", type=Path, metavar="PAGE.html", help=places)
     parser.add_argument("--json", action="store_true", help='print {"report": PATH} on standard output')
     arguments = parser.parse_args(argv)
-    path = write_report(arguments.run)
+    if len(arguments.runs) > 1:
+        path = write_side_by_side(arguments.runs, arguments.out)
+    elif arguments.out is None:
+        path = write_report(arguments.runs[0])
+    else:
+        raise InputError("--out is for several runs; the report of one is its report.html.")
     print(json.dumps({"report": str(path)}) if arguments.json else f"Report: {path}")
     return 0

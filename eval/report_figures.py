@@ -55,7 +55,7 @@ _STYLE: dict[Any, Any] = {
 _P = ParamSpec("_P")
 
 
-def _chart(draw: Callable[_P, Figure]) -> Callable[_P, str]:
+def chart(draw: Callable[_P, Figure]) -> Callable[_P, str]:
     """Turns a function that draws a matplotlib figure into one that returns the SVG; its docstring is the text for
     those who cannot see it.
     """
@@ -78,18 +78,18 @@ def _chart(draw: Callable[_P, Figure]) -> Callable[_P, str]:
     return drawn
 
 
-def _figure(width: int, height: int) -> Figure:
+def new_figure(width: int, height: int) -> Figure:
     """A figure of that many CSS pixels."""
     return Figure(figsize=(width / 72, height / 72), dpi=72)
 
 
-def _number(value: object) -> float:
+def plotted(value: object) -> float:
     return float(value) if isinstance(value, int | float) else math.nan
 
 
 def _curve(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str, colour: str) -> tuple[float, float] | None:
     """Raw values faint, their running mean over an eighth of the curve strong; returns where that ends."""
-    points = [(row["step"], _number(row.get(key))) for row in rows]
+    points = [(row["step"], plotted(row.get(key))) for row in rows]
     steps, values = np.array([point for point in points if math.isfinite(point[1])]).reshape(-1, 2).T
     half = len(values) // 16
     smooth = [values[max(0, index - half) : index + half + 1].mean() for index in range(len(values))]
@@ -105,12 +105,12 @@ def _step_axis(axes: Axes, title: str) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(5))
 
 
-@_chart
+@chart
 def loss_curves(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """Training loss over steps, one panel a stage, on one common scale."""
     columns = min(4, len(curves))
     rows = math.ceil(len(curves) / columns)
-    figure = _figure(1040, 230 * rows)
+    figure = new_figure(1040, 230 * rows)
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for axes in grid.flat[len(curves) :]:
         axes.set_visible(False)
@@ -123,17 +123,17 @@ def loss_curves(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     return figure
 
 
-@_chart
+@chart
 def reward_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Reward of a GRPO stage over steps, in all and by component, beside what tells whether training is healthy."""
-    figure = _figure(1040, 320)
+    figure = new_figure(1040, 320)
     health = {
         "kl": "drift from the start (KL)",
         "entropy": "entropy",
         "completion_length": "length (tokens)",
         "loss": "loss",
     }
-    health = {key: title for key, title in health.items() if any(math.isfinite(_number(row.get(key))) for row in rows)}
+    health = {key: title for key, title in health.items() if any(math.isfinite(plotted(row.get(key))) for row in rows)}
     side = figure.add_gridspec(2, 4, width_ratios=(1, 1, 0.9, 0.9))
     main = figure.add_subplot(side[:, :2] if health else side[:, :])
     components = sorted({key for row in rows for key in row if key.startswith("rewards/") and not key.endswith("/std")})
@@ -154,13 +154,13 @@ def reward_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-@_chart
+@chart
 def confusion_matrix(labels: Sequence[str], columns: Sequence[str], counts: Sequence[Sequence[int]]) -> Figure:
     """Confusion matrix: rows are what is true, columns what the model said, shades the share of the row."""
     table = np.array(counts, float).reshape(len(labels), len(columns))
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     size = 40 if len(columns) <= 16 else 26
-    figure = _figure(230 + size * len(columns), 170 + size * len(labels))
+    figure = new_figure(230 + size * len(columns), 170 + size * len(labels))
     axes = figure.subplots()
     axes.imshow(shares, cmap=LinearSegmentedColormap.from_list("share", ["#ffffff", BLUE]), vmin=0, vmax=1)
     for row, column in zip(*np.nonzero(table), strict=True):
@@ -183,10 +183,10 @@ def confusion_matrix(labels: Sequence[str], columns: Sequence[str], counts: Sequ
     return figure
 
 
-def _interval(axes: Axes, place: float, metric: Mapping[str, Any], across: bool = False, **looks: Any) -> None:
+def draw_interval(axes: Axes, place: float, metric: Mapping[str, Any], across: bool = False, **looks: Any) -> None:
     """A point with its interval; `across` lays it along x."""
-    value = _number(metric.get("value"))
-    reach = [[max(0.0, value - _number(metric.get("low")))], [max(0.0, _number(metric.get("high")) - value)]]
+    value = plotted(metric.get("value"))
+    reach = [[max(0.0, value - plotted(metric.get("low")))], [max(0.0, plotted(metric.get("high")) - value)]]
     reach = [[0.0 if math.isnan(side[0]) else side[0]] for side in reach]
     if across:
         axes.errorbar([value], [place], xerr=reach, capsize=3, **looks)
@@ -196,20 +196,20 @@ def _interval(axes: Axes, place: float, metric: Mapping[str, Any], across: bool 
 
 def _series(axes: Axes, metric: str, scores: Sequence[Any], shift: float, **looks: Any) -> None:
     """One metric over stages, a little beside their ticks."""
-    values = [_number(stage.get(metric, {}).get("value")) for stage in scores]
+    values = [plotted(stage.get(metric, {}).get("value")) for stage in scores]
     places = [place + shift for place in range(len(values))]
     axes.plot(places, values, color=looks["color"], alpha=0.35, linewidth=1.5)
     for place, stage in zip(places, scores, strict=True):
         if metric in stage:
-            _interval(axes, place, stage[metric], markersize=7, **looks)
+            draw_interval(axes, place, stage[metric], markersize=7, **looks)
 
 
-@_chart
+@chart
 def stage_chart(stages: Sequence[StageScores], titles: Mapping[str, str], baselines: Mapping[str, float]) -> Figure:
     """Every metric after every stage with 95 % intervals: all clips, conflict clips alone, best constant answer."""
     columns = 3
     rows = math.ceil(len(titles) / columns)
-    figure = _figure(1040, 235 * rows + 30)
+    figure = new_figure(1040, 235 * rows + 30)
     figure.set_layout_engine("constrained", hspace=0.09, wspace=0.04)
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for axes in grid.flat[len(titles) :]:
@@ -238,10 +238,10 @@ def stage_chart(stages: Sequence[StageScores], titles: Mapping[str, str], baseli
     return figure
 
 
-@_chart
+@chart
 def ablation_bars(rows: Sequence[tuple[str, Metrics]], titles: Mapping[str, str]) -> Figure:
     """What is lost without a part: the full model and its ablations with 95 % intervals, one panel a metric."""
-    figure = _figure(1040, 70 + 34 * len(rows))
+    figure = new_figure(1040, 70 + 34 * len(rows))
     grid = figure.subplots(1, len(titles), sharey=True, squeeze=False)
     for axes, (metric, title) in zip(grid.flat, titles.items(), strict=True):
         for place, (name, metrics) in enumerate(rows):
@@ -251,9 +251,9 @@ def ablation_bars(rows: Sequence[tuple[str, Metrics]], titles: Mapping[str, str]
             looks: dict[str, Any] = {"color": BLUE} if place == 0 else {"color": "#9ccbe6"}
             if hatched:
                 looks = {"facecolor": "white", "edgecolor": "#7fb5d6", "hatch": "////"}
-            axes.barh(place, _number(metrics[metric].get("value")), height=0.62, **looks)
-            _interval(axes, place, metrics[metric], across=True, color=INK, fmt="none", linewidth=1.5)
-        whole = _number(rows[0][1].get(metric, {}).get("value"))
+            axes.barh(place, plotted(metrics[metric].get("value")), height=0.62, **looks)
+            draw_interval(axes, place, metrics[metric], across=True, color=INK, fmt="none", linewidth=1.5)
+        whole = plotted(rows[0][1].get(metric, {}).get("value"))
         if math.isfinite(whole):
             axes.axvline(whole, color=BLUE, linestyle=(0, (2, 3)), linewidth=1.4)
         axes.set_title(title)

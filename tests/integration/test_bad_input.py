@@ -89,7 +89,7 @@ def test_bad_input(affectgpt, train_in_turn, write_recipe, spoilt, wrong_rows, t
     listed = affectgpt("data", "check", wrong_rows)
     assert listed.code == 2
     assert listed.out == ""
-    assert "Traceback" not in listed.err
+    assert "Traceback" not in listed.err, listed.err
     problems = [line for line in listed.err.splitlines() if "wrong.jsonl: row" in line]
     assert len(problems) >= 6
     assert [line for line in done["wrong rows"].err.splitlines() if "wrong.jsonl: row" in line] == problems

@@ -1,0 +1,117 @@
+"""VidEmo's tasks: which result file holds which, how each is scored, and how its tables average them.
+
+Names are those of the result files that VidEmo published (`<task>.jsonl`); the open questions come in one file, their
+aspect in each row's `source`. The averages are those of its table generator: a data set that shares a column with
+others weighs 1/2 or 1/3, so that every column counts the same. Single-label emotions come from three data sets,
+fine-grained ones, two-way sentiment and conversations from two; eyes and eyebrows share a column, as do body, face and
+head actions. What is published as accuracy is a judge's yes or no, and of captions its marks: compare those with
+`judge` here, and with the deterministic scores only where an answer leaves no doubt.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Kind = Literal["choice", "letters", "labels", "units", "text", "tree"]
+"""How a task is scored: one option; several; labels of a known list; action units; free text; an affective tree."""
+
+APPEARANCE = (
+    "blurry", "male", "young", "chubby", "pale skin", "rosy cheeks", "oval face", "receding hairline", "bald", "bangs",
+    "black hair", "blonde hair", "gray hair", "brown hair", "straight hair", "wavy hair", "long hair",
+    "arched eyebrows", "bushy eyebrows", "bags under eyes", "eyeglasses", "sunglasses", "narrow eyes", "big nose",
+    "pointy nose", "high cheekbones", "big lips", "double chin", "no beard", "5 o clock shadow", "goatee", "mustache",
+    "sideburns", "heavy makeup", "wearing earrings", "wearing hat", "wearing lipstick", "wearing necklace",
+    "wearing necktie", "wearing mask",
+)  # fmt: skip
+"""The appearances of CelebV-HQ."""
+ACTIONS = (
+    "blow", "chew", "close eyes", "cough", "cry", "drink", "eat", "frown", "gaze", "glare", "head wagging", "kiss",
+    "laugh", "listen to music", "look around", "make a face", "nod", "play instrument", "read", "shake head", "shout",
+    "sigh", "sing", "sleep", "smile", "smoke", "sneer", "sneeze", "sniff", "talk", "turn", "weep", "whisper", "wink",
+    "yawn",
+)  # fmt: skip
+"""The actions of CelebV-HQ."""
+UNITS = tuple(f"AU{number}" for number in (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26))
+"""The action units of Aff-Wild2."""
+
+QUESTIONS = "QA_test_sampling_all"
+"""The file of the open questions on attributes."""
+ASPECTS = (
+    "Eyes", "Eyebrows", "Mouth", "Nose", "Hair", "Chin", "Face_shape", "Facial_features", "Accessories", "Age",
+    "Gender", "Skin", "Body_actions", "Facial_actions", "Head_actions",
+)  # fmt: skip
+
+TASKS: dict[str, Kind] = {
+    "CelebV-HQ_Appearance-Recognition": "labels",
+    "CelebV-Text_Appearance-Caption": "text",
+    "CelebV-HQ_Action-Recognition": "labels",
+    "CelebV-Text_Action-Caption": "text",
+    "MEAD_ID": "choice",
+    "MEAD_Head-Pose": "choice",
+    QUESTIONS: "text",
+    **{f"{QUESTIONS}_{aspect}": "text" for aspect in ASPECTS},
+    "DFEW_Single-Label-Emotion-Recognition": "choice",
+    "MAFW_Single-Label-Emotion-Recognition": "choice",
+    "MER2023_Single-Label-Emotion-Recognition": "choice",
+    "MAFW_Multiple-Label-Emotion-Recognition": "letters",
+    "MEAD_Fine-grained-Emotion-Recognition": "choice",
+    "RAVDESS_Fine-grained-Emotion-Recognition": "choice",
+    "MOSEI_Single-Label-Sentiment-Recognition": "choice",
+    "MOSI_Single-Label-Sentiment-Recognition": "choice",
+    "CHSIMIv1_Fine-grained-Sentiment-Recognition": "choice",
+    "CAS_Single-Label-Micro-Expression-Recognition": "choice",
+    "AffWild2_Action_Unit_Detection": "units",
+    "CelebV-Text_Emotion-Caption": "text",
+    "PERR_Single-Label-Conversational-Emotion-Recognition": "choice",
+    "MELD_Single-Label-Conversational-Emotion-Recognition_new": "choice",
+    "caption_test_sampling_v2_all_example": "text",
+}
+"""Task to kind."""
+
+OWN_TASKS: dict[str, Kind] = {
+    "attribute_closed": "choice",
+    "attribute_open": "text",
+    "expression_single": "choice",
+    "expression_multi": "labels",
+    "emotion_label": "choice",
+    "emotion_open": "labels",
+    "caption": "text",
+    "tree": "tree",
+    "text": "text",
+}
+"""Task of a row of ours (`docs/data.md`) to kind; `valence` is for `affectgpt eval recognition`."""
+
+VOCABULARIES = {"CelebV-HQ_Appearance-Recognition": APPEARANCE, "CelebV-HQ_Action-Recognition": ACTIONS}
+"""All labels of a task that has a list of its own; of others, those that are true somewhere."""
+
+GROUPS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "closed attributes": tuple((name,) for name in list(TASKS)[:6]),
+    "open attributes": tuple(
+        tuple(f"{QUESTIONS}_{aspect}" for aspect in column)
+        for column in (ASPECTS[:2], *((aspect,) for aspect in ASPECTS[2:12]), ASPECTS[12:])
+    ),
+    "emotion": (
+        tuple(f"{source}_Single-Label-Emotion-Recognition" for source in ("DFEW", "MAFW", "MER2023")),
+        ("MAFW_Multiple-Label-Emotion-Recognition",),
+        ("MEAD_Fine-grained-Emotion-Recognition", "RAVDESS_Fine-grained-Emotion-Recognition"),
+    ),
+    "sentiment": (
+        ("MOSEI_Single-Label-Sentiment-Recognition", "MOSI_Single-Label-Sentiment-Recognition"),
+        ("CHSIMIv1_Fine-grained-Sentiment-Recognition",),
+    ),
+    "cues": (("CAS_Single-Label-Micro-Expression-Recognition",), ("AffWild2_Action_Unit_Detection",)),
+    "complex": (
+        ("CelebV-Text_Emotion-Caption",),
+        (
+            "PERR_Single-Label-Conversational-Emotion-Recognition",
+            "MELD_Single-Label-Conversational-Emotion-Recognition_new",
+        ),
+    ),
+    "emotion understanding": (("caption_test_sampling_v2_all_example",),),
+}
+"""Average of VidEmo's tables to its columns, each with the tasks that share it."""
+
+
+def weights(group: str) -> dict[str, float]:
+    """Task to its weight in an average of `GROUPS`: 1 over the number of tasks in its column."""
+    return {task: 1 / len(column) for column in GROUPS[group] for task in column}
