@@ -84,6 +84,7 @@ def new_figure(width: int, height: int) -> Figure:
 
 
 def plotted(value: object) -> float:
+    """A number as matplotlib leaves out where there is none."""
     return float(value) if isinstance(value, int | float) else math.nan
 
 

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from eval.report_figures import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, chart, new_figure, draw_interval, plotted
+from eval.report_figures import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, chart, draw_interval, new_figure, plotted
 from eval.stats import Metric
 
 LOOKS = ((BLUE, ""), (ORANGE, "///"), (GREEN, "\\\\\\"), (PURPLE, "xx"), (SKY, "++"), (MUTED, "--"))
