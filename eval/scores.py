@@ -8,11 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from affectgpt.clip import Clip
+from eval.face_rows import FaceRow
+from eval.face_scores import score_task
+from eval.face_tasks import OWN_TASKS
 from eval.predict import Prediction
 from eval.recognition import confusion, encode_labels, uar, war
-from eval.stats import Metric, bootstrap
+from eval.stats import Metric, bootstrap, interval
 from videmo.distance import tree_similarity
 from videmo.tree import AffectiveTree, parse_tree
+
+HEADLINED = ("tree", "expression_single", "attribute_closed")
+"""Tasks whose scores have names of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,7 @@ def score(clips: Sequence[Clip], predictions: Sequence[Prediction], resamples: i
       answer without one counts as wrong.
     - `tree_similarity`: 1 - matched distance / nodes of both, mean over clips.
     - `parse_rate`: share of answers to tree rows that obey the syntax to the letter.
+    - `<task>_<score>`: of every other task that was answered, its primary score, see `face_scores.py`.
     """
     assert [clip.id for clip in clips] == [prediction["id"] for prediction in predictions]
     pairs = list(zip(clips, predictions, strict=True))
@@ -61,7 +68,23 @@ def score(clips: Sequence[Clip], predictions: Sequence[Prediction], resamples: i
     metrics["tree_similarity"] = bootstrap(lambda index: float(values[index].mean()), len(trees), groups, resamples)
     valid = np.array([tree.is_valid for tree in written], float)
     metrics["parse_rate"] = bootstrap(lambda index: float(valid[index].mean()), len(trees), groups, resamples)
+    metrics |= _other_tasks(pairs, resamples)
     return Scores(metrics, labels, confusion(truth, said, len(labels)).tolist() if len(trees) else [])
+
+
+def _other_tasks(pairs: Sequence[tuple[Clip, Prediction]], resamples: int) -> dict[str, Metric]:
+    """The primary score of every task that has no metric of its own above, as '<task>_<score>'."""
+    by_task: dict[str, list[FaceRow]] = {}
+    for clip, said in pairs:
+        if clip.task in OWN_TASKS and clip.task not in HEADLINED:
+            row = FaceRow("", clip.line, clip.task, clip.id, clip.group or clip.id, "", clip.answer, said["response"])
+            by_task.setdefault(clip.task, []).append(row)
+    found: dict[str, Metric] = {}
+    for task, rows in by_task.items():
+        scored = score_task(rows)
+        tally = scored.tallies[scored.primary]
+        found[f"{task}_{scored.primary}"] = interval(tally, scored.groups, resamples)
+    return found
 
 
 def constant_baseline(train: Sequence[Clip], test: Sequence[Clip], resamples: int = 1000) -> dict[str, Metric]:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from affectgpt.clip import Clip
+from eval.face_tasks import OWN_TASKS
 from eval.predict import Prediction, answer_rows
 from eval.report import write_report
-from eval.scores import constant_baseline, score
+from eval.scores import HEADLINED, constant_baseline, score
 from train.config import Recipe
 from train.monitor import Console, MemoryMeter
 from train.prepare import Prepared, synthetic_settings
@@ -23,7 +24,12 @@ VERSIONS = ("torch", "transformers", "trl", "peft", "accelerate", "av", "numpy")
 
 
 def rows_to_score(clips: Sequence[Clip], recipe: Recipe) -> list[Clip]:
-    """The rows of a split that are answered: every tree and expression question, some attribute questions per clip."""
+    """The rows of a split that are answered: every tree and expression question, some attribute questions per clip.
+
+    Of a split without any of those, as of a data set of captions or label lists, every row that can be scored.
+    """
+    if not any(clip.task in HEADLINED for clip in clips):
+        return [clip for clip in clips if clip.task in OWN_TASKS and clip.task != "text"]
     chosen: list[Clip] = []
     attributes: dict[Any, list[Clip]] = {}
     for clip in clips:

@@ -124,3 +124,16 @@ def test_ties_of_the_constant_baseline_do_not_depend_on_the_order() -> None:
     train = [clip("a", "attribute_closed", "x"), clip("b", "attribute_closed", "y")]
     test = [clip("c", "attribute_closed", "x")]
     assert constant_baseline(train, test, 20) == constant_baseline(train[::-1], test, 20)
+
+
+def test_other_tasks_have_their_primary_score() -> None:
+    clips = [
+        Clip(id=str(index), task="emotion_open", answer=["joy", "relief"], messages=clip("x", "text", "y").messages)
+        for index in range(2)
+    ]
+    clips += [clip("2", "caption", "She smiles at somebody.")]
+    texts = ["joy, relief", "anger", "She smiles at somebody."]
+    metrics = score(clips, [said(*pair) for pair in zip(clips, texts, strict=True)], resamples=20).metrics
+    found = {name: metrics[name]["value"] for name in metrics if name.startswith(("emotion_open", "caption"))}
+    assert found == {"emotion_open_example_f1": pytest.approx(0.5), "caption_word_f1": pytest.approx(1.0)}
+    assert metrics["emotion_uar"]["value"] is None
