@@ -213,6 +213,13 @@ class StageConfig(Section):
     beta: float = Field(default=0.0, ge=0)
     """Weight of the KL penalty to the model that the stage starts from; grpo only."""
     loss_type: Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo"] = "dapo"
+    importance_sampling: Literal["token", "sequence"] = "token"
+    """Level of the ratio to the policy that rolled out; 'sequence' is GSPO's."""
+    num_iterations: int = Field(default=1, ge=1)
+    """How often a batch of rollouts is learned from."""
+    epsilon: float = Field(default=0.2, gt=0)
+    epsilon_high: float | None = Field(default=None, gt=0)
+    """The ratio is clipped to [1 - epsilon, 1 + epsilon_high]; both are epsilon unless given."""
     rewards: dict[Reward, float] = {"tree": 1.0, "format": 0.2, "label": 0.25}
 
     @field_validator("mixture")
