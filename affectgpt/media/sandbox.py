@@ -15,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from threading import Lock, Thread
 from types import ModuleType
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -35,7 +36,8 @@ class Sandbox:
     def __init__(self, workers: int, timeout_s: float) -> None:
         self.workers, self.timeout_s = workers, timeout_s
         # Not fork: the parent may hold threads of torch and CUDA, whose locks a forked child would inherit locked.
-        self._pool = ProcessPool(max_workers=workers, context=_Context(), initializer=_die_with_parent)
+        self._context = _Context()
+        self._pool = ProcessPool(max_workers=workers, context=self._context, initializer=_die_with_parent)
 
     def map(
         self, function: Callable[[Item], Result], items: Iterable[Item]
@@ -67,6 +69,10 @@ class Sandbox:
     def close(self) -> None:
         """Kill the workers."""
         self._pool.stop()
+        # Before the pool destroys its locks: a worker that is still starting would print that it cannot find them.
+        for worker in list(self._context.started):
+            if worker.pid is not None:
+                worker.kill()
         self._pool.join()
 
 
@@ -99,7 +105,16 @@ class _Worker(ForkServerProcess):
 
 
 class _Context(ForkServerContext):
-    Process = _Worker
+    """The context of one pool, which remembers the workers it made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: WeakSet[_Worker] = WeakSet()
+
+    def Process(self, *args: Any, **kwargs: Any) -> _Worker:  # type: ignore[override]
+        worker = _Worker(*args, **kwargs)
+        self.started.add(worker)
+        return worker
 
 
 def _die_with_parent() -> None:

@@ -113,7 +113,9 @@ def test_twenty_steps_are_those_of_trl(tmp_path, monkeypatch, settings):
     for ours in (True, False):
         run = trainer(ours, tmp_path / str(ours), max_steps=20, **settings)
         run.train()
-        logs.append([(row["loss"], row.get("reward"), row["grad_norm"]) for row in run.state.log_history if "loss" in row])
+        logs.append(
+            [(row["loss"], row.get("reward"), row["grad_norm"]) for row in run.state.log_history if "loss" in row]
+        )
         if ours:
             assert run.shares_prompts
     assert len(logs[0]) == 20

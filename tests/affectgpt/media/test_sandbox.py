@@ -134,3 +134,15 @@ def test_no_worker_outlives_its_parent(tmp_path: Path, number: signal.Signals) -
         os.killpg(parent.pid, signal.SIGKILL)
     parent.wait(timeout=10)
     assert not stuck
+
+
+def test_workers_that_still_start_when_it_closes_say_nothing(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from affectgpt.media.sandbox import map_sandboxed\n"
+        "for _ in range(25):\n"
+        "    list(map_sandboxed(abs, [-1], workers=3, timeout_s=20))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(affectgpt.__file__).parents[1])}
+    run = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=100)
+    assert (run.returncode, run.stderr) == (0, "")
