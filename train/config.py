@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from affectgpt.clip import TASKS
 from affectgpt.media.readers import Reader as VideoReader
@@ -17,10 +17,10 @@ from affectgpt.model.configuration import Fusion, Pooling
 from affectgpt.model.loading import Attention, Precision
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
 from data_recipes.synthetic.generate import Settings
+from videmo.user_rewards import reward_function, user_functions
 
 RECIPES = Path(__file__).parent / "recipes"
 Modality = Literal["video", "audio", "text"]
-Reward = Literal["tree", "format", "label"]
 PARTS = ("train", "rl", "dev", "test", "text")
 
 
@@ -180,6 +180,24 @@ class ModelConfig(FusionSettings):
         return self.model_dump(include=set(FusionSettings.model_fields))
 
 
+class RewardConfig(Section):
+    """A reward of a GRPO stage: a number, its weight; or `weight` and whatever settings the reward takes."""
+
+    model_config = ConfigDict(extra="allow")
+
+    weight: float = Field(default=1.0, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _weight_alone(cls, given: Any) -> Any:
+        return given if isinstance(given, dict) else {"weight": given}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All but the weight."""
+        return self.model_extra or {}
+
+
 class StageConfig(Section):
     """One stage. `mixture` weighs tasks: replay of earlier levels and the draw of targets are weights in it."""
 
@@ -220,7 +238,17 @@ class StageConfig(Section):
     epsilon: float = Field(default=0.2, gt=0)
     epsilon_high: float | None = Field(default=None, gt=0)
     """The ratio is clipped to [1 - epsilon, 1 + epsilon_high]; both are epsilon unless given."""
-    rewards: dict[Reward, float] = {"tree": 1.0, "format": 0.2, "label": 0.25}
+    reward_files: tuple[Path, ...] = ()
+    """Python files whose functions are rewards too. They are run when the recipe is read."""
+    reward_failure: Literal["stop", "drop"] = "stop"
+    """What a reward that fails at a row does: stop the run, or go on without it for the row's group."""
+    reward_limit_s: float = Field(default=600.0, gt=0, allow_inf_nan=False)
+    """Seconds that a reward may take for the completions of one rollout."""
+    rewards: dict[str, RewardConfig] = {
+        "tree": RewardConfig(weight=1.0),
+        "format": RewardConfig(weight=0.2),
+        "label": RewardConfig(weight=0.25),
+    }
 
     @field_validator("mixture")
     @classmethod
@@ -231,6 +259,27 @@ class StageConfig(Section):
         if not mixture or min(mixture.values()) < 0 or sum(mixture.values()) <= 0:
             raise ValueError("weights must be 0 or more, and one of them more")
         return mixture
+
+    @field_validator("reward_files")
+    @classmethod
+    def _files_of_rewards(cls, files: tuple[Path, ...]) -> tuple[Path, ...]:
+        for file in files:
+            user_functions(file)
+        return files
+
+    @field_validator("rewards")
+    @classmethod
+    def _rewards(cls, rewards: dict[str, RewardConfig], info: ValidationInfo) -> dict[str, RewardConfig]:
+        problems = [] if rewards else ["give at least one reward"]
+        if "reward_files" in info.data:  # else they are wrong themselves, and said to be
+            for name, reward in rewards.items():
+                try:
+                    reward_function(name, reward.settings, info.data["reward_files"])
+                except InputError as error:
+                    problems += map(str, error.problems)
+        if problems:
+            raise ValueError(". ".join(problem.rstrip(".") for problem in problems))
+        return rewards
 
     @model_validator(mode="after")
     def _consistent(self) -> StageConfig:

@@ -9,7 +9,10 @@ Shapes: B completions of a batch, P prompt tokens, C completion tokens.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,13 +26,15 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
 from affectgpt.batch import Batch, join_inputs, pad, prompt_batch
-from affectgpt.clip import FIELDS, Clip
+from affectgpt.clip import Clip
 from affectgpt.reader import Reader, Row
 from train.config import Recipe, StageConfig
+from train.monitor import append_rollouts
 from train.sft import common_arguments, newest_checkpoint
 from train.shared_prefix import Way, generate_groups, group_of, share_prompts
 from train.stages import without_adapter
-from videmo.rewards import REWARDS, RewardFunction
+from videmo.reward_run import BoundReward
+from videmo.user_rewards import reward_function
 
 
 class MediaGRPOTrainer(GRPOTrainer):
@@ -41,6 +46,7 @@ class MediaGRPOTrainer(GRPOTrainer):
     Args:
         clips: the rows; the data set's `row` column indexes them.
         reader: turns rows into what the model takes.
+        show: called whenever the trainer logs, with the step and the newest group of rollouts and their rewards.
         say: called with a line for the user, on the first process.
     """
 
@@ -48,9 +54,18 @@ class MediaGRPOTrainer(GRPOTrainer):
     _buffered_inputs: Any
 
     def __init__(
-        self, *args: Any, clips: Sequence[Clip], reader: Reader, say: Callable[[str], None] = print, **kwargs: Any
+        self,
+        *args: Any,
+        clips: Sequence[Clip],
+        reader: Reader,
+        show: Callable[[int, list[dict[str, Any]]], None] | None = None,
+        say: Callable[[str], None] = print,
+        **kwargs: Any,
     ) -> None:
-        self.clips, self.reader, self.say = clips, reader, say
+        self.clips, self.reader, self.show, self.say = clips, reader, show, say
+        self.newest_group: list[dict[str, Any]] = []
+        self.seconds: dict[str, float] = defaultdict(float)
+        """Spent in rollout, reward, scoring and update since the last line of the log."""
         self.read: dict[int, Row] = {}
         """Rows of the last rollouts, by number."""
         self.numbers: list[int] = []
@@ -96,6 +111,7 @@ class MediaGRPOTrainer(GRPOTrainer):
     ) -> tuple[list[list[int]], None]:
         prompt, group = self._prompts(self.numbers)
         with (
+            self._timed("rollout"),
             unwrap_model_for_generation(
                 self.model_wrapped, self.accelerator, gather_deepspeed3_params=self.args.ds3_gather_for_generation
             ) as model,
@@ -117,7 +133,68 @@ class MediaGRPOTrainer(GRPOTrainer):
         device = self.accelerator.device
         return {name: value.to(device) for name, value in batch.items()}, torch.tensor(group, device=device)
 
+    def _calculate_rewards(
+        self, inputs: list[dict[str, Any]], prompts: list[Any], completions: list[Any], completion_ids_list: list[Any]
+    ) -> Tensor:
+        with self._timed("reward"):
+            rewards: Tensor = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        assert self.model is not None
+        training = self.model.training
+        generations = self.num_generations if training else self.num_generations_eval
+        assert generations is not None
+        equal = equal_groups((rewards * self.reward_weights.to(rewards)).nansum(1).view(-1, generations))
+        self._metrics["train" if training else "eval"]["zero_variance_share"].append(equal)
+        if self.accelerator.is_main_process:
+            self.newest_group = [
+                {
+                    "id": self.clips[item["row"]].id,
+                    "completion": completion if isinstance(completion, str) else completion[0]["content"],
+                    **{
+                        f"rewards/{name}": None if value != value else round(value, 4)
+                        for name, value in zip(self.reward_func_names, values, strict=True)
+                    },
+                }
+                for item, completion, values in zip(
+                    inputs[:generations], completions, rewards[:generations].tolist(), strict=False
+                )
+            ]
+        return rewards
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """TRL's; what is left of its time after rollout, reward and scoring is the update's."""
+        before = sum(self.seconds.values())
+        with self._timed("step"):
+            loss: Tensor = super().training_step(*args, **kwargs)
+        step = self.seconds.pop("step")
+        self.seconds["update"] += step - (sum(self.seconds.values()) - before)
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """TRL's, with the seconds by part, and the newest group shown."""
+        logs.update({f"seconds/{part}": round(spent, 4) for part, spent in self.seconds.items()})
+        self.seconds.clear()
+        super().log(logs, start_time)
+        if self.show is not None and self.newest_group:
+            self.show(self.state.global_step, self.newest_group)
+        self.newest_group = []
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        if torch.accelerator.is_available():
+            torch.accelerator.synchronize()  # it works on while Python goes ahead
+        self.seconds[part] += time.perf_counter() - started
+
     def _get_per_token_logps_and_entropies(
+        self, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        if torch.is_grad_enabled():
+            return self._score(*args, **kwargs)
+        with self._timed("scoring"):
+            return self._score(*args, **kwargs)
+
+    def _score(
         self,
         model: Any,
         input_ids: Tensor,
@@ -226,6 +303,17 @@ def split_groups(rollouts: dict[str, Any], generations: int, parts: int) -> list
     ]
 
 
+def equal_groups(rewards: Tensor) -> float:
+    """Share of groups whose rewards are equal but for rounding: they teach nothing.
+
+    TRL's own count takes the mean's rounding for a difference.
+
+    Args:
+        rewards: (groups, rollouts of a group).
+    """
+    return float((rewards.amax(1) - rewards.amin(1) < 1e-6).float().mean())
+
+
 def scoring_inputs(rows: Sequence[Row], prompt_width: int, width: int) -> Batch:
     """What a model takes besides ids when prompts, padded on the left to `prompt_width`, and completions are scored.
 
@@ -242,29 +330,6 @@ def _cut_after(ids: list[int], ends: Sequence[int]) -> list[int]:
     """Ids up to and with the first of `ends`."""
     stop = next((place for place, token in enumerate(ids) if token in ends), len(ids) - 1)
     return ids[: stop + 1]
-
-
-def bind_reward(name: str, reward: RewardFunction, clips: Sequence[Clip]) -> Callable[..., list[float | None]]:
-    """A reward as TRL calls it: completions as texts, and every field of the rows as a column.
-
-    Raises (at each call):
-        ValueError: the reward returns another number of values, or one that is not a number; names row and completion.
-    """
-
-    def call(prompts: list[Any], completions: list[Any], row: list[int], **_: Any) -> list[float | None]:
-        rows = [clips[index] for index in row]
-        texts = [completion[0]["content"] for completion in completions]
-        columns = {field: [getattr(clip, field) for clip in rows] for field in FIELDS}
-        values = reward(completions=texts, prompts=prompts, **columns)
-        if len(values) != len(texts):
-            raise ValueError(f"reward '{name}' returned {len(values)} values for {len(texts)} completions")
-        for clip, text, value in zip(rows, texts, values, strict=True):
-            if value is not None and not -1e6 < value < 1e6:
-                raise ValueError(f"reward '{name}' gave {value} to row {clip.id}, completion {text[:200]!r}")
-        return values
-
-    call.__name__ = name
-    return call
 
 
 def run_grpo(
@@ -293,21 +358,37 @@ def run_grpo(
         epsilon=stage.epsilon,
         epsilon_high=stage.epsilon_high,
         shuffle_dataset=False,
-        reward_weights=list(stage.rewards.values()),
+        reward_weights=[reward.weight for reward in stage.rewards.values()],
         ddp_find_unused_parameters=False,
     )
+    say = partial(print, file=sys.stderr)
+    rewards = [
+        BoundReward(
+            name,
+            reward_function(name, reward.settings, stage.reward_files),
+            clips,
+            stage.reward_failure,
+            stage.reward_limit_s,
+            say,
+        )
+        for name, reward in stage.rewards.items()
+    ]
     trainer = MediaGRPOTrainer(
         model=model,
         args=arguments,
-        reward_funcs=[bind_reward(name, REWARDS[name], clips) for name in stage.rewards],
+        reward_funcs=rewards,
         train_dataset=Dataset.from_dict({"prompt": [clips[row].prompt for row in order], "row": list(order)}),
         processing_class=reader.processor,
         callbacks=list(callbacks),
         clips=clips,
         reader=reader,
-        say=partial(print, file=sys.stderr),
+        show=partial(append_rollouts, recipe.output / "rollouts.jsonl", stage.name),
+        say=say,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.accelerator.wait_for_everyone()  # the first rank clears what is stale
     trainer.train(resume_from_checkpoint=newest_checkpoint(folder))
+    for reward in rewards:
+        if reward.dropped:
+            say(f"      reward '{reward.__name__}' was left out of {reward.dropped} of {reward.scored} completions")
     return trainer

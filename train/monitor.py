@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,13 +20,15 @@ LOGGED = {
     "useful_tokens": "useful_tokens",
     "reward": "reward",
     "reward_std": "reward_std",
-    "frac_reward_zero_std": "zero_variance_share",
+    "zero_variance_share": "zero_variance_share",
     "kl": "kl",
     "entropy": "entropy",
     "completions/mean_length": "completion_length",
     "completions/clipped_ratio": "truncated_share",
+    "clip_ratio/region_mean": "clipped_share",
+    **{f"seconds/{part}": f"seconds/{part}" for part in ("rollout", "reward", "scoring", "update")},
 }
-"""What a trainer logs -> its name in `log.jsonl`; rewards by component are added as `rewards/<name>`."""
+"""What a trainer logs -> its name in `log.jsonl`; rewards by component are added, mean and spread."""
 
 
 class Console:
@@ -144,6 +146,7 @@ class StageLog(TrainerCallback):
         for name in self.rewards:
             if f"rewards/{name}/mean" in logs:
                 values[f"rewards/{name}"] = logs[f"rewards/{name}/mean"]
+                values[f"rewards/{name}/std"] = logs[f"rewards/{name}/std"]
         if "loss" not in values or not state.is_world_process_zero:
             return
         self.last = values
@@ -151,6 +154,13 @@ class StageLog(TrainerCallback):
         with self.path.open("a", encoding="utf-8") as file:
             line = {"stage": self.stage, "step": state.global_step, **values, "seconds": seconds}
             file.write(json.dumps(line) + "\n")
+
+
+def append_rollouts(path: Path, stage: str, step: int, rollouts: Sequence[Mapping[str, Any]]) -> None:
+    """Append rollouts, with their rewards, to a file of the run, a line each."""
+    with path.open("a", encoding="utf-8") as file:
+        for rollout in rollouts:
+            file.write(json.dumps({"stage": stage, "step": step, **rollout}, ensure_ascii=False) + "\n")
 
 
 def forget_stage(path: Path, stage: str, after_step: int = 0) -> None:

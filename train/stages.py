@@ -257,5 +257,6 @@ def _open_steps(recipe: Recipe, stage: StageConfig, folder: Path, fingerprint: s
             steps.mkdir(parents=True)
             mark.write_text(fingerprint)
         last = newest_checkpoint(steps)
-        forget_stage(recipe.output / "log.jsonl", stage.name, int(last.rsplit("-", 1)[1]) if last else 0)
+        for name in ("log.jsonl", "rollouts.jsonl"):
+            forget_stage(recipe.output / name, stage.name, int(last.rsplit("-", 1)[1]) if last else 0)
     return steps

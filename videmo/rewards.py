@@ -1,21 +1,40 @@
 """Reward functions for GRPO, in TRL's signature: completions and data columns in, a number or None per row out.
 
 None means that a reward does not apply to a row's task; TRL leaves the row out of that reward. Routing is by row, never
-by batch. Columns are the fields of `affectgpt.clip.Clip`.
+by batch. Columns are the fields of `affectgpt.clip.Clip`; a parameter that is no column is a setting, for the recipe.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
+from affectgpt.emotions.lemmas import tidy
+from affectgpt.emotions.matcher import VocabularyMatcher
+from affectgpt.emotions.taxonomy import Level, group_of, normalise
+from affectgpt.emotions.written import answer_of
+from videmo.closed_answer import chooses
 from videmo.distance import tree_similarity
 from videmo.tree import AffectiveTree, parse_tree
 
 RewardFunction = Callable[..., list[float | None]]
 
+Penalty = Literal["none", "p1", "p2", "p3"]
+Count = Annotated[int, Field(ge=1)]
+CLOSED_TASKS = ("attribute_closed", "expression_single", "emotion_label")
+LABELS_TASKS = ("expression_multi", "emotion_open")
+_LEVELS: dict[str, tuple[Level, ...]] = {"basic": ("basic",), "fine": ("fine",), "both": ("basic", "fine")}
+_BETWEEN = re.compile(r"[,;\n]")
+_BULLET = re.compile(r"^\s*(?:[-*•]|[0-9]{1,3}[.)])\s+|^\s*(?:and|or)\s+")
+_WORD = re.compile(r"[\u3400-\u9fff\u3040-\u30ff]|[^\W_]+(?:['’-][^\W_]+)*")
+
 _parse = lru_cache(maxsize=4096)(parse_tree)
+_matcher = VocabularyMatcher()
 
 
 def tree_reward(completions: Sequence[str], task: Sequence[str], answer: Sequence[Any], **_: Any) -> list[float | None]:
@@ -48,7 +67,7 @@ def label_reward(
 def _label_score(text: str, task: str, gold: Any) -> float | None:
     if task == "tree":
         return float(_emotions(parse_tree(text)) == _emotions(_parse(gold)))
-    if task in ("attribute_closed", "expression_single", "emotion_label"):
+    if task in CLOSED_TASKS:
         return float(text.strip() == gold)
     return None
 
@@ -57,5 +76,125 @@ def _emotions(tree: AffectiveTree) -> list[str]:
     return sorted(node.label for node in tree.emotions)
 
 
-REWARDS: dict[str, RewardFunction] = {"tree": tree_reward, "format": format_reward, "label": label_reward}
+def accuracy_reward(
+    completions: Sequence[str],
+    task: Sequence[str],
+    answer: Sequence[Any],
+    messages: Sequence[Sequence[dict[str, str]] | None] | None = None,
+    **_: Any,
+) -> list[float | None]:
+    """1 for the right answer to a closed question, by its text or its letter, however it is capitalised; else 0.
+
+    VidEmo's rule reward for closed questions (section 3.2). `label_reward` is stricter: the label, to the letter.
+    """
+    return [
+        float(chooses(text, gold, _question(turns))) if kind in CLOSED_TASKS else None
+        for text, kind, gold, turns in zip(
+            completions, task, answer, messages if messages is not None else [None] * len(completions), strict=True
+        )
+    ]
+
+
+def _question(messages: Sequence[dict[str, str]] | None) -> str:
+    return next((turn["content"] for turn in reversed(messages or ()) if turn["role"] == "user"), "")
+
+
+def multi_label_f1_reward(
+    completions: Sequence[str], task: Sequence[str], answer: Sequence[Any], **_: Any
+) -> list[float | None]:
+    """F1 of the labels that a completion lists against the row's, as sets of exact labels, for rows with several.
+
+    VidEmo's rule reward for several labels (section 3.2). Commas, semicolons and lines separate labels.
+    """
+    return [
+        _f1(_listed(answer_of(text)), {tidy(label) for label in gold}) if kind in LABELS_TASKS else None
+        for text, kind, gold in zip(completions, task, answer, strict=True)
+    ]
+
+
+def _listed(text: str) -> set[str]:
+    return {label for label in (tidy(_BULLET.sub("", item)) for item in _BETWEEN.split(text)) if label}
+
+
+def _f1(said: set[str], gold: set[str]) -> float:
+    return 2 * len(said & gold) / (len(said) + len(gold))
+
+
+def wheel_f1_reward(
+    completions: Sequence[str],
+    task: Sequence[str],
+    answer: Sequence[Any],
+    penalty: Penalty = "none",
+    groups: Literal["basic", "fine", "both"] = "both",
+    **_: Any,
+) -> list[float | None]:
+    """Emotion-wheel F1 of the words that a completion names, for rows about emotion words.
+
+    AffectGPT-R1's accuracy reward (arXiv 2508.01318), with the project's wheel instead of the benchmark's five. A word
+    that the wheel does not know is a group by itself.
+
+    Args:
+        penalty: factor for naming more words (o) than the row has (y). p1: 1 / (o - y + 1); p2: y / o;
+            p3: log(y + 1) / log(o + 1), where the published log(y) / log(o) would make 0 of every y = 1.
+        groups: of the wheel; 'both' is the mean over its two levels.
+    """
+    return [
+        _wheel_f1(text, [gold] if isinstance(gold, str) else gold, penalty, _LEVELS[groups])
+        if kind in ("emotion_open", "emotion_label")
+        else None
+        for text, kind, gold in zip(completions, task, answer, strict=True)
+    ]
+
+
+def _wheel_f1(text: str, gold: Sequence[str], penalty: Penalty, levels: Sequence[Level]) -> float:
+    (said,) = _matcher.extract([text])
+
+    def groups(words: Sequence[str], level: Level) -> set[str]:
+        return {group_of(word, level) or normalise(word) for word in words}
+
+    score = sum(_f1(groups(said, level), groups(gold, level)) for level in levels) / len(levels)
+    return score * length_penalty(len({*map(normalise, said)}), len({*map(normalise, gold)}), penalty)
+
+
+def length_penalty(said: int, gold: int, penalty: Penalty) -> float:
+    """AffectGPT-R1's factor for naming `said` words where the row has `gold`; 1 for no more than these.
+
+    >>> [length_penalty(3, 1, penalty) for penalty in ("none", "p1", "p2", "p3")]
+    [1.0, 0.3333333333333333, 0.3333333333333333, 0.5]
+    """
+    if said <= gold or penalty == "none":
+        return 1.0
+    if penalty == "p1":
+        return 1 / (said - gold + 1)
+    return gold / said if penalty == "p2" else math.log(gold + 1) / math.log(said + 1)
+
+
+def repetition_reward(completions: Sequence[str], n: Count = 3, **_: Any) -> list[float | None]:
+    """Guard for every row: share of a completion's n-grams of words that it had not said before; 1 is no repetition."""
+    return [_novelty(_WORD.findall(text.casefold()), n) for text in completions]
+
+
+def _novelty(words: Sequence[str], n: int) -> float:
+    grams = [tuple(words[start : start + n]) for start in range(len(words) - n + 1)]
+    return len(set(grams)) / len(grams) if grams else 1.0
+
+
+def length_reward(
+    completions: Sequence[str], shortest: Count = 1, longest: Count = 256, **_: Any
+) -> list[float | None]:
+    """Guard for every row: 1 from `shortest` to `longest` words, falling evenly to 0 at none and at twice `longest`."""
+    counts = [len(_WORD.findall(text)) for text in completions]
+    return [max(0.0, min(1.0, count / shortest, 2 - count / longest)) for count in counts]
+
+
+REWARDS: dict[str, RewardFunction] = {
+    "tree": tree_reward,
+    "format": format_reward,
+    "label": label_reward,
+    "accuracy": accuracy_reward,
+    "multi_label_f1": multi_label_f1_reward,
+    "wheel_f1": wheel_f1_reward,
+    "repetition": repetition_reward,
+    "length": length_reward,
+}
 """Name in a recipe -> function."""

@@ -88,7 +88,15 @@ def log_of(folder: Path) -> list[dict[str, Any]]:
 
 def test_the_run_folder(undisturbed):
     files = {path.name for path in undisturbed.iterdir()}
-    contract = {"recipe.yaml", "log.jsonl", "bad_samples.jsonl", "checkpoints", "report.json", "report.html"}
+    contract = {
+        "recipe.yaml",
+        "log.jsonl",
+        "rollouts.jsonl",
+        "bad_samples.jsonl",
+        "checkpoints",
+        "report.json",
+        "report.html",
+    }
     assert contract <= files
     assert (undisturbed / "bad_samples.jsonl").read_text() == ""
     assert {path.name for path in (undisturbed / "checkpoints").iterdir()} == set(STAGES)

@@ -115,7 +115,7 @@ def test_all_problems_at_once_with_line_and_remedy(tmp_path):
         (18, "'stages.0.batch_size'", "a valid integer"),
         (21, "'stages.1.steps'", "expected a value, got nothing"),
         (22, "'stages.1.kind'", "'sft' or 'grpo', got 'grppo'"),
-        (25, "'stages.1.rewards.tre", "'tree', 'format' or 'label', got 'tre'"),
+        (25, "'stages.1.rewards'", "unknown reward 'tre'. Did you mean 'tree'?"),
         (26, "'stages.1.mixture'", "unknown task 'attribute_close'. Did you mean 'attribute_closed'?"),
         (26, "'stages.1.mixture'", "unknown task 'treee'. Did you mean 'tree'?"),
         (27, "'stages.1.freeze.0'", "'language_model' or 'soft_tokens', got 'language_modl'"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import json
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,20 +14,23 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 from trl import GRPOTrainer
+from trl.trainer.utils import nanstd
 
 from affectgpt.clip import Clip
 from affectgpt.model.clip_encoder import Features
 from affectgpt.reader import ClipReader
 from train import grpo
 from train.config import LoraSettings, Recipe, StageConfig
-from train.grpo import bind_reward, run_grpo, split_groups
+from train.grpo import equal_groups, run_grpo, split_groups
 from train.stages import add_adapter, load_stage_model
+from videmo.rewards import REWARDS
 
 INTERNALS = {
     "_prepare_inputs": ["generation_batch"],
     "_generate_and_score_completions": ["inputs"],
     "_tokenize_prompts": ["prompts"],
     "_generate_single_turn": ["prompt_ids", "images", "multimodal_fields", "num_generations"],
+    "_calculate_rewards": ["inputs", "prompts", "completions", "completion_ids_list"],
     "_get_per_token_logps_and_entropies": ["model", "input_ids", "attention_mask", "logits_to_keep", "batch_size"],
     "_compute_loss": ["model", "inputs"],
 }
@@ -77,7 +82,7 @@ def train(tiny, rows, tmp_path, monkeypatch) -> Callable[..., grpo.MediaGRPOTrai
     clips, reader = rows
 
     def run(reward: Any, model: Any = None, order: list[int] | None = None, **settings: Any) -> grpo.MediaGRPOTrainer:
-        monkeypatch.setitem(grpo.REWARDS, "label", reward)
+        monkeypatch.setitem(REWARDS, "label", reward)
         defaults = {"steps": 1, "batch_size": 8, "generations": 4, "learning_rate": 1e-3, "max_new_tokens": 6}
         fixed = {"name": "rl", "kind": "grpo", "mixture": {"tree": 1.0}, "rewards": {"label": 1.0}}
         stage = StageConfig(**(fixed | defaults | {"log_steps": 1, "warmup_ratio": 0.0} | settings))
@@ -232,6 +237,29 @@ def test_the_reference_of_an_adapter_is_the_adapter_that_the_stage_starts_from(t
     assert kl[-1] > 1e-5
 
 
+def test_groups_of_equal_rewards_are_counted_in_spite_of_rounding():
+    # The mean of equal numbers can be another number in float32, so that a spread taken from it is not 0.
+    rewards = torch.tensor([[tenth / 10 + 0.01] * 8 for tenth in range(10)] + [[0.5] * 7 + [0.501]] * 5)
+    assert nanstd(rewards, dim=1)[:10].max() > 1e-8
+    assert equal_groups(rewards) == pytest.approx(2 / 3)
+
+
+def test_each_line_of_the_log_comes_with_a_group_and_the_time_of_its_parts(train, tmp_path):
+    trainer = train(letters, steps=2, beta=0.1)
+    lines = [json.loads(line) for line in (tmp_path / "rollouts.jsonl").read_text().splitlines()]
+    assert [(line["stage"], line["step"], line["id"]) for line in lines] == [
+        *[("rl", 1, "row0")] * 4,
+        *[("rl", 2, "row2")] * 4,
+    ]
+    assert [line["rewards/label"] for line in lines] == pytest.approx(
+        letters([line["completion"] for line in lines]), abs=1e-4
+    )
+    for part in ("rollout", "reward", "scoring", "update"):
+        assert len(logged(trainer, f"seconds/{part}")) == 2
+        assert min(logged(trainer, f"seconds/{part}")) >= 0
+    assert logged(trainer, "zero_variance_share") == [0.0, 0.0]
+
+
 def test_a_reward_that_can_be_learnt_rises(train):
     trainer = train(letters, steps=10, batch_size=16, generations=8, learning_rate=3e-2, schedule="constant")
     rewards = logged(trainer, "reward")
@@ -239,32 +267,17 @@ def test_a_reward_that_can_be_learnt_rises(train):
     assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.2
 
 
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ([1.0], "reward 'mine' returned 1 values for 2 completions"),
-        ([1.0, float("nan")], "reward 'mine' gave nan to row row1, completion 'two'"),
-        ([float("inf"), 1.0], "reward 'mine' gave inf to row row0, completion 'one'"),
-        ([-1e9, 1.0], "reward 'mine' gave -1000000000.0 to row row0"),
-    ],
-)
-def test_rewards_that_return_nonsense_are_named(rows, values, words):
-    reward = bind_reward("mine", lambda **_: values, rows[0])
-    said = [[{"role": "assistant", "content": text}] for text in ("one", "two")]
-    with pytest.raises(ValueError, match=words):
-        reward([None, None], said, row=[0, 1])
+@pytest.mark.parametrize("failing", ["row0", "row0 row1"])
+def test_a_reward_that_fails_stops_or_is_left_out_as_the_recipe_says(train, capsys, failing):
+    def reward(completions: list[str], id: list[str], **_: Any) -> list[float]:
+        if not set(failing.split()).isdisjoint(id):
+            raise KeyError("no")
+        return letters(completions)
 
-
-def test_rewards_get_texts_and_columns(rows):
-    got: dict[str, Any] = {}
-
-    def reward(**columns: Any) -> list[float | None]:
-        got.update(columns)
-        return [None, 0.5]
-
-    bound = bind_reward("mine", reward, rows[0])
-    said = [[{"role": "assistant", "content": text}] for text in ("one", "two")]
-    assert bound(["p", "q"], said, row=[2, 0], trainer_state=None) == [None, 0.5]
-    assert bound.__name__ == "mine"
-    assert (got["completions"], got["id"], got["answer"]) == (["one", "two"], ["row2", "row0"], ["m1 joy"] * 2)
-    assert got["subtitle"] == ["Oh.", "Oh."]
+    with pytest.raises(ValueError, match=r"reward 'label' raised KeyError: 'no' .*: row row0, completion"):
+        train(reward)
+    trainer = train(reward, reward_failure="drop")
+    assert all(math.isfinite(loss) for loss in logged(trainer, "loss"))
+    said = capsys.readouterr().err
+    assert said.count("Left out with its group") == 1
+    assert f"reward 'label' was left out of {4 * len(failing.split())} of 8 completions" in said

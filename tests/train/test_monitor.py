@@ -44,9 +44,15 @@ def test_log_lines(console, tmp_path):
         "learning_rate": 1e-3,
         "epoch": 0.1,
         "completions/mean_length": 7.0,
-        "frac_reward_zero_std": 0.5,
+        "zero_variance_share": 0.5,
+        "seconds/rollout": 1.5,
     }
-    log.on_log(None, state(1), control(), logs | {"rewards/tree/mean": 0.25, "rewards/other/mean": 1.0})
+    log.on_log(
+        None,
+        state(1),
+        control(),
+        logs | {"rewards/tree/mean": 0.25, "rewards/tree/std": 0.5, "rewards/other/mean": 1.0},
+    )
     log.on_log(None, state(2), control(), {"train_runtime": 3.0})  # the summary at the end is no step
     log.on_log(None, state(3, first=False), control(), {"loss": 1.0})  # other ranks say nothing
     log.on_log(None, state(4), control(), {"loss": 1.0})
@@ -60,7 +66,9 @@ def test_log_lines(console, tmp_path):
         "learning_rate": 1e-3,
         "completion_length": 7.0,
         "zero_variance_share": 0.5,
+        "seconds/rollout": 1.5,
         "rewards/tree": 0.25,
+        "rewards/tree/std": 0.5,
     }
     assert (second["step"], second["loss"]) == (4, 1.0)
 

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from affectgpt.clip import TASKS
-from videmo.rewards import REWARDS, format_reward, label_reward, tree_reward
+from videmo.rewards import (
+    REWARDS,
+    accuracy_reward,
+    format_reward,
+    label_reward,
+    length_penalty,
+    length_reward,
+    multi_label_f1_reward,
+    repetition_reward,
+    tree_reward,
+    wheel_f1_reward,
+)
 
 GOLD = "a1 mouth: smiling\ne1 forced smile <- a1\nm1 masked distress <- e1"
 CASES = {
@@ -56,16 +69,128 @@ def test_routing_is_by_row_in_a_mixed_batch() -> None:
     assert label_reward(**columns) == [1.0, None, 1.0, 0.0, None, 0.0]
 
 
+CLOSED = {"attribute_closed", "expression_single", "emotion_label"}
+APPLIES = {
+    "tree": {"tree"},
+    "format": {"tree"},
+    "label": {"tree", *CLOSED},
+    "accuracy": CLOSED,
+    "multi_label_f1": {"expression_multi", "emotion_open"},
+    "wheel_f1": {"emotion_open", "emotion_label"},
+    "repetition": set(TASKS),
+    "length": set(TASKS),
+}
+
+
 @pytest.mark.parametrize("name", REWARDS)
 def test_every_reward_answers_every_task_and_ignores_other_columns(name: str) -> None:
-    answer = [GOLD if task == "tree" else "x" for task in TASKS]
+    answers = {"tree": GOLD, "labels": ["x"]}
+    answer = [answers.get(kind, "x") for kind in TASKS.values()]
     values = REWARDS[name](["x"] * len(TASKS), task=list(TASKS), answer=answer, id=list(TASKS), trainer_state=None)
     assert len(values) == len(TASKS)
-    applies = {"tree"} | ({"attribute_closed", "expression_single", "emotion_label"} if name == "label" else set())
-    assert {task for task, value in zip(TASKS, values, strict=True) if value is not None} == applies
+    assert {task for task, value in zip(TASKS, values, strict=True) if value is not None} == APPLIES[name]
+    assert all(0 <= value <= 1 for value in values if value is not None)
 
 
-@pytest.mark.parametrize("name", REWARDS)
+@pytest.mark.parametrize("name", sorted(REWARDS.keys() - {"repetition", "length"}))
 def test_columns_of_unequal_length_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="zip"):
         REWARDS[name](["x", "y"], task=["tree"], answer=["m1 joy"])
+
+
+QUESTION = "What is the mouth like?\nA. open\nB. pressed together\nC. smiling"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("pressed together", 1.0),
+        ("Pressed-together.", 1.0),
+        ("B", 1.0),
+        ("(b)", 1.0),
+        ("B. pressed together", 1.0),
+        ("The correct answer is B.", 1.0),
+        ("<think>It may be A.</think><answer>B</answer>", 1.0),
+        ("I think A. </think> B", 1.0),
+        ("A", 0.0),
+        ("A. pressed together", 0.0),
+        ("A, B, C", 0.0),
+        ("open or pressed together", 0.0),
+        ("not pressed together", 0.0),
+        ("D", 0.0),
+        ("", 0.0),
+        ("...", 0.0),
+    ],
+)
+@pytest.mark.parametrize("gold", ["pressed together", "B"])
+def test_accuracy_takes_the_text_or_the_letter_of_an_option(text: str, expected: float, gold: str) -> None:
+    turns = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": gold}]
+    assert accuracy_reward([text], ["attribute_closed"], [gold], messages=[turns]) == [expected]
+
+
+def test_accuracy_knows_letters_only_from_the_question() -> None:
+    turns = [{"role": "user", "content": "What is the mouth like?"}, {"role": "assistant", "content": "open"}]
+    said = ["open", "A"]
+    assert accuracy_reward(said, ["attribute_closed"] * 2, ["open"] * 2, messages=[turns] * 2) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("frown, raised brow", 1.0),
+        ("Raised Brow; frown.", 1.0),
+        ("- frown\n- raised brow", 1.0),
+        ("frown, and raised brow", 1.0),
+        ("frown", 2 / 3),
+        ("frown, smile", 1 / 2),
+        ("frown, frown, frown", 2 / 3),
+        ("smile", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_multi_label_f1(text: str, expected: float) -> None:
+    assert multi_label_f1_reward([text], ["expression_multi"], [["frown", "raised brow"]]) == [pytest.approx(expected)]
+
+
+def test_wheel_f1_counts_groups_and_not_words() -> None:
+    said = ["happy", "joyful", "happy, joyful", "angry", "happy, angry", "", "I see a table."]
+    found = wheel_f1_reward(said, ["emotion_open"] * 7, [["happiness"]] * 7, groups="basic")
+    assert found == [1.0, 1.0, 1.0, 0.0, pytest.approx(2 / 3), 0.0, 0.0]
+
+
+def test_wheel_f1_of_both_levels_is_their_mean() -> None:
+    columns = {"completions": ["relieved"], "task": ["emotion_label"], "answer": ["cheerful"]}
+    basic, fine, both = (wheel_f1_reward(**columns, groups=groups)[0] for groups in ("basic", "fine", "both"))
+    assert (basic, fine, both) == (1.0, 0.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("said", "gold", "p1", "p2", "p3"),
+    [(1, 1, 1, 1, 1), (1, 3, 1, 1, 1), (4, 2, 1 / 3, 1 / 2, math.log(3) / math.log(5)), (2, 1, 1 / 2, 1 / 2, 0.6309)],
+)
+def test_length_penalties_are_those_of_affectgpt_r1(said: int, gold: int, p1: float, p2: float, p3: float) -> None:
+    found = [length_penalty(said, gold, penalty) for penalty in ("none", "p1", "p2", "p3")]
+    assert found == pytest.approx([1, p1, p2, p3], abs=1e-4)
+
+
+def test_wheel_f1_makes_long_lists_of_synonyms_worth_less_by_its_penalty() -> None:
+    columns = {"completions": ["happy, joyful, glad"], "task": ["emotion_open"], "answer": [["happy"]]}
+    assert wheel_f1_reward(**columns) == [1.0]
+    assert wheel_f1_reward(**columns, penalty="p2") == [pytest.approx(1 / 3)]
+
+
+def test_words_that_the_wheel_does_not_know_are_groups_by_themselves() -> None:
+    said = ["zorbed, happy", "happy"]
+    found = wheel_f1_reward(said, ["emotion_open"] * 2, [["zorbed", "happy"]] * 2)
+    assert found == [1.0, pytest.approx(2 / 3)]
+
+
+def test_repetition_is_the_share_of_new_n_grams() -> None:
+    said = ["", "joy", "one two three four", "joy " * 10, "a b a b a b", "喜悦 喜悦 喜悦 喜悦"]
+    assert repetition_reward(said) == [1.0, 1.0, 1.0, 1 / 8, 2 / 4, 2 / 6]
+    assert repetition_reward(["joy joy"], n=1) == [0.5]
+
+
+def test_length_falls_from_longest_to_twice_of_it() -> None:
+    said = ["", "a", "a b", "a " * 10, "a " * 15, "a " * 20, "a " * 30]
+    assert length_reward(said, shortest=2, longest=10) == [0.0, 0.5, 1.0, 1.0, 0.5, 0.0, 0.0]

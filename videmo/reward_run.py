@@ -1,0 +1,185 @@
+"""A reward in a run: called with the rows' columns, watched, and never believed when it fails.
+
+What raises, answers for another number of rows, gives no finite number or does not come back names the reward, the row
+and the completion. It then stops the run, or is left out: for the whole group of its prompt, since within a group a
+completion without a reward would count as one with 0.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from affectgpt.clip import FIELDS, Clip
+from affectgpt.problems import shorten
+from videmo.rewards import RewardFunction
+
+OnFailure = Literal["stop", "drop"]
+_LARGEST = 1e6
+"""A reward beyond this is a mistake: float32 would lose what the others say."""
+
+
+class RewardError(ValueError):
+    """A reward failed; says which, how, and at which row and completion."""
+
+
+class _LateError(RewardError):
+    """It did not come back in time: no use in calling it again."""
+
+
+class BoundReward:
+    """A reward as TRL calls it: completions as texts, every field of the rows as a column, failures explained.
+
+    A call that fails is repeated with each row by itself, to find the rows at fault.
+
+    Args:
+        name: in the recipe, and in the log.
+        clips: the rows; the `row` column indexes them.
+        on_failure: 'stop' raises `RewardError`; 'drop' gives None to the groups of the rows at fault.
+        limit_s: seconds that a call may take. What takes longer cannot be ended from here, but is not waited for, nor
+            called again before it came back.
+        say: called with a line for the user when something is dropped for the first time.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        reward: RewardFunction,
+        clips: Sequence[Clip],
+        on_failure: OnFailure = "stop",
+        limit_s: float | None = None,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self.__name__ = name
+        self.reward, self.clips, self.on_failure, self.limit_s, self.say = reward, clips, on_failure, limit_s, say
+        self.scored = self.dropped = 0
+        """Completions that were to be scored, and those among them that got None because the reward failed."""
+        self._late: threading.Thread | None = None
+
+    def __call__(self, prompts: list[Any], completions: list[Any], row: list[int], **given: Any) -> list[float | None]:
+        """One value per completion, None where the reward does not apply."""
+        rows = [self.clips[index] for index in row]
+        texts = [completion[0]["content"] for completion in completions]
+        columns = {field: [getattr(clip, field) for clip in rows] for field in FIELDS}
+        lists = {key: value for key, value in given.items() if isinstance(value, list) and len(value) == len(row)}
+        columns = {**lists, **columns, "prompts": prompts, "completions": texts}
+        constants = {key: value for key, value in given.items() if key not in columns}
+
+        def score(places: Sequence[int]) -> list[Any]:
+            picked = {key: [column[place] for place in places] for key, column in columns.items()}
+            return _as_list(self._in_time({**constants, **picked}), len(places))
+
+        self.scored += len(row)
+        values, faults = _score(score, len(row))
+        if not faults:
+            return values
+        place, error = next(iter(faults.items()))
+        message = f"reward '{self.__name__}' {error}: row {rows[place].id}, completion {shorten(texts[place], 200)}"
+        if len(faults) > 1:
+            message += f", and {len(faults) - 1} more of {len(row)}"
+        if self.on_failure == "stop":
+            raise RewardError(f"{message}. Mend it, or go on without such rows by reward_failure: drop") from error
+        if not self.dropped:
+            self.say(f"      {message}. Left out with its group; said once, and counted")
+        groups = {row[place] for place in faults}
+        self.dropped += sum(index in groups for index in row)
+        return [None if index in groups else value for index, value in zip(row, values, strict=True)]
+
+    def _in_time(self, arguments: dict[str, Any]) -> Any:
+        if self._late is not None and self._late.is_alive():
+            raise _LateError("has not come back from an earlier call")
+        outcome: dict[str, Any] = {}
+        device = torch.cuda.current_device() if torch.cuda.is_available() else None
+
+        def run() -> None:
+            try:
+                if device is not None:  # a thread starts on the first GPU
+                    torch.cuda.set_device(device)
+                outcome["values"] = self.reward(**arguments)
+            except BaseException as error:  # also SystemExit, which would end the thread unseen
+                outcome["error"] = error
+
+        thread = threading.Thread(target=run, name=f"reward {self.__name__}", daemon=True)
+        thread.start()
+        thread.join(self.limit_s)
+        if thread.is_alive():
+            self._late = thread
+            raise _LateError(f"did not come back within {self.limit_s:g} s")
+        if "error" in outcome:
+            raise RewardError(_told(outcome["error"])) from outcome["error"]
+        return outcome["values"]
+
+
+def _score(
+    score: Callable[[Sequence[int]], list[Any]], count: int
+) -> tuple[list[float | None], dict[int, RewardError]]:
+    """A number or None for every row, and what went wrong at which of them."""
+    values, faults = _values(score, count)
+    numbers: list[float | None] = [None] * count
+    for place, value in enumerate(values):
+        try:
+            numbers[place] = _number(value)
+        except RewardError as error:
+            faults.setdefault(place, error)
+    return numbers, dict(sorted(faults.items()))
+
+
+def _values(score: Callable[[Sequence[int]], list[Any]], count: int) -> tuple[list[Any], dict[int, RewardError]]:
+    """What the reward returns; where it fails as a whole, for the rows that do not fail by themselves."""
+    nothing: list[Any] = [None] * count
+    try:
+        return score(range(count)), {}
+    except _LateError as late:
+        return nothing, dict.fromkeys(range(count), late)
+    except RewardError as error:
+        faults = dict.fromkeys(range(count), error)
+    alone: dict[int, RewardError] = {}
+    for place in range(count):
+        try:
+            score([place])
+        except _LateError:
+            return nothing, faults
+        except RewardError as error:
+            alone[place] = error
+    sound = [place for place in range(count) if place not in alone]
+    if not alone or not sound:
+        return nothing, faults
+    try:
+        found = dict(zip(sound, score(sound), strict=True))
+    except RewardError:
+        return nothing, faults
+    return [found.get(place) for place in range(count)], alone
+
+
+def _as_list(values: Any, count: int) -> list[Any]:
+    try:
+        found = list(values)
+    except TypeError:
+        raise RewardError(f"returned {shorten(values)} where a list of {count} values was expected") from None
+    if len(found) != count:
+        raise RewardError(f"returned {len(found)} values for {count} completions")
+    return found
+
+
+def _number(value: Any) -> float | None:
+    if value is None:
+        return None
+    try:
+        number = math.nan if isinstance(value, str) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not -_LARGEST < number < _LARGEST:
+        raise RewardError(f"gave {shorten(value)}")
+    return number
+
+
+def _told(error: BaseException) -> str:
+    """What was raised, and where."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"raised {type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"

@@ -1,0 +1,120 @@
+"""From a reward's name and settings in a recipe to a function: the project's own, or one in a file of the user's.
+
+A reward's parameters are columns, which every call passes by name, and settings, which the recipe gives. What is wrong
+with either is said here, before anything loads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+import traceback
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from affectgpt.clip import FIELDS
+from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
+from videmo.rewards import REWARDS, RewardFunction
+
+TRAINER_COLUMNS = ("completions", "prompts", "completion_ids", "trainer_state", "log_extra", "log_metric")
+COLUMNS = (*TRAINER_COLUMNS, *FIELDS)
+"""What every call passes by name: what TRL gives, and the fields of the rows."""
+_SIGNATURE = "def {name}(completions, answer, **_) -> list[float | None]"
+
+
+def reward_function(name: str, settings: Mapping[str, Any], files: Sequence[Path] = ()) -> RewardFunction:
+    """The reward of that name, its settings filled in.
+
+    Args:
+        files: the user's, which are run: Python files whose functions are rewards beside the project's.
+
+    Raises:
+        InputError: no such reward, or two; a signature that cannot be called; a setting that is unknown, missing or of
+            the wrong type.
+    """
+    found: list[tuple[str, Any]] = [("videmo.rewards", REWARDS[name])] if name in REWARDS else []
+    functions = [(file, user_functions(file)) for file in files]
+    found += [(str(file), known[name]) for file, known in functions if name in known]
+    if not found:
+        known = [*REWARDS, *(other for _, others in functions for other in others)]
+        raise InputError(f"unknown reward '{name}'. {nearest(name, known)}")
+    if len(found) > 1:
+        raise InputError(f"reward '{name}' stands in {' and in '.join(place for place, _ in found)}. Rename one")
+    place, function = found[0]
+    return partial(function, **_checked(f"{place}: reward '{name}'", name, function, settings))
+
+
+def _checked(where: str, name: str, function: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as the function's annotations have them."""
+    parameters = inspect.signature(function).parameters.values()
+    kinds = {parameter.kind for parameter in parameters}
+    wrong = kinds & {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL}
+    if wrong or inspect.Parameter.VAR_KEYWORD not in kinds or inspect.iscoroutinefunction(function):
+        shape = f"{'async ' if inspect.iscoroutinefunction(function) else ''}{name}{inspect.signature(function)}"
+        raise InputError(f"{where}: expected the form '{_SIGNATURE.format(name=name)}', got '{shape}'")
+    known = {
+        parameter.name: parameter.default
+        for parameter in parameters
+        if parameter.name not in COLUMNS and parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    }
+    problems = [f"{where}: unknown setting '{key}'. {_settings_of(key, known)}" for key in settings if key not in known]
+    problems += [
+        f"{where}: '{key}' is no column and has no value. {nearest(key, COLUMNS)} A setting needs one in the recipe"
+        for key, default in known.items()
+        if default is inspect.Parameter.empty and key not in settings
+    ]
+    types = typing.get_type_hints(function, include_extras=True)
+    values = {}
+    for key in settings.keys() & known.keys():
+        try:
+            values[key] = TypeAdapter(types.get(key, Any)).validate_python(settings[key])
+        except ValidationError as error:
+            expected = error.errors()[0]["msg"].removeprefix("Input should be ")
+            problems.append(f"{where}: setting '{key}': expected {expected}, got {shorten(settings[key])}")
+    if problems:
+        raise InputError(problems)
+    return values
+
+
+def _settings_of(key: str, known: Mapping[str, Any]) -> str:
+    return nearest(key, ["weight", *known]) if known else "It has none besides 'weight'."
+
+
+def user_functions(file: Path) -> dict[str, Callable[..., Any]]:
+    """The public functions that a user's file defines, by name. The file is run, once for as long as it is unchanged.
+
+    Raises:
+        InputError: no such file, one that is no Python, or one that raises.
+    """
+    file = require_file(file, "a file of rewards", "Paths are relative to where the command is called.").resolve()
+    return _functions(file, file.read_bytes())
+
+
+@lru_cache
+def _functions(file: Path, content: bytes) -> dict[str, Callable[..., Any]]:
+    name = f"rewards_{hashlib.sha256(str(file).encode() + content).hexdigest()[:16]}"
+    spec = importlib.util.spec_from_loader(name, loader=None, origin=str(file))
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    module.__file__ = str(file)
+    sys.modules[name] = module  # dataclasses and pickle look a module up by its name
+    try:
+        exec(compile(content, file, "exec"), module.__dict__)
+    except Exception as error:
+        del sys.modules[name]
+        frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+        line = error.lineno if isinstance(error, SyntaxError) else frames[-1] if frames else 1
+        found = f"{type(error).__name__}: {error}"
+        raise InputError(Problem(str(file), f"line {line}", "a file that Python can run", found)) from error
+    return {
+        key: value
+        for key, value in vars(module).items()
+        if not key.startswith("_") and inspect.isroutine(value) and value.__module__ == name
+    }
