@@ -2,7 +2,7 @@
 
 The DAG is first unfolded from a root: emotions, under each the expressions that support it, under those the attributes;
 a node with k parents is copied under each with weight 1/k, and what supports nothing hangs under an `unlinked` node.
-Inserting or deleting a node costs its weight, renaming costs the larger of the two weights.
+Inserting or deleting a node costs its weight, renaming the larger of the two weights, or less: see `Costs`.
 
 - `ordered`: Zhang and Shasha (1989) on canonical order, the form that VidEmo publishes.
 - `matched`: siblings are paired by optimal assignment, so that renaming one node costs one edit whatever that does to
@@ -12,21 +12,63 @@ Inserting or deleting a node costs its weight, renaming costs the larger of the 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
+from affectgpt.emotions.taxonomy import group_of
 from videmo.tree import AffectiveTree, Node
 
+if TYPE_CHECKING:
+    from videmo.edit_distance import Forest
+
 Distance = Literal["ordered", "matched"]
+Rename = Callable[[str, str], float]
+"""Of two different labels of one level: the share of a rename that they cost, 0 for the same to 1. Symmetric."""
 ROOT, UNLINKED = "", "unlinked"
+_Named = tuple[str, list[int]]
+
+
+def wheel_rename(label: str, other: str) -> float:
+    """Half a rename between two words of one fine group of the emotion wheel, else a whole one.
+
+    >>> wheel_rename("happy", "cheerful"), wheel_rename("happy", "proud")
+    (0.5, 1.0)
+    """
+    group = group_of(label, "fine")
+    return 0.5 if group is not None and group == group_of(other, "fine") else 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Branch:
+class Costs:
+    """What edits cost: the weight of a node by level, and how far labels are apart (None: equal or not)."""
+
+    attribute: float = 1.0
+    expression: float = 1.0
+    emotion: float = 1.0
+    rename: Rename | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("attribute", "expression", "emotion"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: expected a weight of 0 or more, got {getattr(self, name)!r}")
+
+    def size(self, tree: AffectiveTree) -> float:
+        """What the nodes of a tree weigh together: their number, where every level weighs 1."""
+        return (
+            self.attribute * len(tree.attributes)
+            + self.expression * len(tree.expressions)
+            + self.emotion * len(tree.emotions)
+        )
+
+
+PLAIN = Costs()
+
+
+class Branch(NamedTuple):
     """A node of the unfolded tree: level ('a', 'e', 'm' or '' for root and holder), label, weight, branches below.
 
     The weight is 1/k for a copy under k parents; `size` is the weight of the whole branch.
@@ -39,152 +81,192 @@ class Branch:
     size: float
 
     @staticmethod
-    def of(level: str, label: str, weight: float, below: list[Branch]) -> Branch:
+    def of(level: str, label: str, weight: float, below: Sequence[Branch] = ()) -> Branch:
         """A branch whose size is counted and whose branches stand in canonical order."""
         ordered = tuple(sorted(below, key=lambda branch: (branch.label, -branch.size)))
         return Branch(level, label, weight, ordered, weight + sum(branch.size for branch in ordered))
 
 
-@lru_cache(maxsize=16384)
-def unfold(tree: AffectiveTree) -> Branch:
-    """The tree as `Branch`es under a weightless root. Every node of the DAG counts 1 in total, whatever it supports."""
-    tree = tree.canonical()  # branches of one label and size keep an order that does not depend on how it was written
-    parents = {
-        "a": _num_parents(tree.expressions, len(tree.attributes)),
-        "e": _num_parents(tree.emotions, len(tree.expressions)),
-    }
+def unfold(tree: AffectiveTree, costs: Costs = PLAIN) -> Branch:
+    """The tree as `Branch`es under a weightless root. Every node of the DAG counts once, whatever it supports."""
+    attributes, place = _in_order(tree.attributes, [])
+    expressions, place = _in_order(tree.expressions, place)
+    emotions, _ = _in_order(tree.emotions, place)
+    parents, emotion_parents = _num_parents(expressions, len(attributes)), _num_parents(emotions, len(expressions))
 
-    def attribute(index: int) -> Branch:
-        return Branch.of("a", tree.attributes[index].label, 1 / max(parents["a"][index], 1), [])
+    def attribute(index: int, share: float) -> Branch:
+        weight = costs.attribute * (1 / max(parents[index], 1)) * share
+        return Branch("a", attributes[index][0], weight, (), weight)
 
-    def expression(index: int) -> Branch:
+    branches = []
+    for (label, supports), count in zip(expressions, emotion_parents, strict=True):
         # A copied expression takes its attributes along; they share the copy's weight.
-        node, share = tree.expressions[index], 1 / max(parents["e"][index], 1)
-        return Branch.of("e", node.label, share, [_scaled(attribute(below), share) for below in node.supports])
-
-    branches = [
-        Branch.of("m", node.label, 1.0, [expression(below) for below in node.supports]) for node in tree.emotions
-    ]
-    unlinked = [expression(index) for index, count in enumerate(parents["e"]) if count == 0]
-    unlinked += [attribute(index) for index, count in enumerate(parents["a"]) if count == 0]
+        share = 1 / max(count, 1)
+        branches.append(Branch.of("e", label, costs.expression * share, [attribute(i, share) for i in supports]))
+    below = [Branch.of("m", label, costs.emotion, [branches[i] for i in supports]) for label, supports in emotions]
+    unlinked = [branch for branch, count in zip(branches, emotion_parents, strict=True) if count == 0]
+    unlinked += [attribute(index, 1.0) for index, count in enumerate(parents) if count == 0]
     if unlinked:
-        branches.append(Branch.of("", UNLINKED, 0.0, unlinked))
-    return Branch.of("", ROOT, 0.0, branches)
+        below.append(Branch.of("", UNLINKED, 0.0, unlinked))
+    return Branch.of("", ROOT, 0.0, below)
 
 
-def _num_parents(above: tuple[Node, ...], count: int) -> list[int]:
+def _in_order(nodes: tuple[Node, ...], below: list[int]) -> tuple[list[_Named], list[int]]:
+    """Labels and supports of a level, in the order of `AffectiveTree.canonical`, and the new place of each node.
+
+    Branches of one label and size thereby keep an order that does not depend on how the tree was written.
+    """
+    named = [(node.label, sorted([below[index] for index in node.supports])) for node in nodes]
+    order = sorted(range(len(named)), key=named.__getitem__)
+    place = [0] * len(order)
+    for new, old in enumerate(order):
+        place[old] = new
+    return [named[old] for old in order], place
+
+
+def _num_parents(above: list[_Named], count: int) -> list[int]:
     parents = [0] * count
-    for node in above:
-        for index in node.supports:
+    for _, supports in above:
+        for index in supports:
             parents[index] += 1
     return parents
 
 
-def _scaled(branch: Branch, factor: float) -> Branch:
-    return Branch(branch.level, branch.label, branch.weight * factor, branch.below, branch.size * factor)
+def edit_distance(
+    reference: AffectiveTree, prediction: AffectiveTree, distance: Distance = "matched", costs: Costs = PLAIN
+) -> float:
+    """Cost of turning one tree into the other; 0 for equal trees, at most what the nodes of both weigh."""
+    return float(edit_distances([(reference, prediction)], distance, costs)[0])
 
 
-def edit_distance(reference: AffectiveTree, prediction: AffectiveTree, distance: Distance = "matched") -> float:
-    """Cost of turning one tree into the other; 0 for equal trees, at most the number of nodes of both."""
-    first, second = unfold(reference), unfold(prediction)
-    return _ordered(first, second) if distance == "ordered" else _matched(first, second)
+def edit_distances(
+    pairs: Sequence[tuple[AffectiveTree, AffectiveTree]], distance: Distance = "matched", costs: Costs = PLAIN
+) -> np.ndarray:
+    """`edit_distance` of many pairs, at a fraction of the price."""
+    weighted = Costs(costs.attribute, costs.expression, costs.emotion)  # one cache for all renames
+    return _distances(
+        [(in_postorder(one, weighted), in_postorder(two, weighted)) for one, two in pairs], distance, costs.rename
+    )
 
 
-def tree_similarity(reference: AffectiveTree, prediction: AffectiveTree, distance: Distance = "matched") -> float:
+def branch_distances(
+    pairs: Sequence[tuple[Branch, Branch]], distance: Distance = "matched", rename: Rename | None = None
+) -> np.ndarray:
+    """Distances of pairs of unfolded trees, which may be of any depth and shape."""
+    return _distances([(Postorder.of(one), Postorder.of(two)) for one, two in pairs], distance, rename)
+
+
+def tree_similarity(
+    reference: AffectiveTree, prediction: AffectiveTree, distance: Distance = "matched", costs: Costs = PLAIN
+) -> float:
     """1 - distance / (nodes of both): 1 for equal trees, 0 when nothing is shared. Two empty trees are equal.
 
     Every line that could not be parsed counts as one node too many, so that noise cannot be free.
     """
-    total = len(reference) + len(prediction) + len(prediction.unparsed)
+    total = costs.size(reference) + costs.size(prediction) + len(prediction.unparsed)
     if total == 0:
         return 1.0
-    cost = edit_distance(reference, prediction, distance) + len(prediction.unparsed)
-    return max(0.0, 1.0 - cost / total)
+    return max(0.0, 1.0 - _edits(reference, prediction, distance, costs) / total)
 
 
 def published_reward(
-    reference: AffectiveTree, prediction: AffectiveTree, scale: float = 0.1, distance: Distance = "ordered"
+    reference: AffectiveTree,
+    prediction: AffectiveTree,
+    scale: float = 0.1,
+    distance: Distance = "ordered",
+    costs: Costs = PLAIN,
 ) -> float:
     """exp(-scale * distance), the reward of the VidEmo paper (section 3.2). The paper does not say which `scale`."""
-    return math.exp(-scale * (edit_distance(reference, prediction, distance) + len(prediction.unparsed)))
+    return math.exp(-scale * _edits(reference, prediction, distance, costs))
 
 
-def _matched(first: Branch, second: Branch) -> float:
-    """Distance of two subtrees whose roots are paired."""
-    rename = 0.0 if first.label == second.label else max(first.weight, second.weight)
-    # Paired copies of unequal weight differ by what one of them weighs more.
-    return (rename or abs(first.weight - second.weight)) + _match_lists(first.below, second.below)
+def relative_reward(
+    reference: AffectiveTree,
+    prediction: AffectiveTree,
+    scale: float = 1.0,
+    distance: Distance = "matched",
+    costs: Costs = PLAIN,
+) -> float:
+    """exp(-scale * distance / nodes of the reference): the published form, its signal kept for trees of any size."""
+    size = costs.size(reference) or 1.0
+    return math.exp(-scale * _edits(reference, prediction, distance, costs) / size)
 
 
-def _match_lists(first: tuple[Branch, ...], second: tuple[Branch, ...]) -> float:
-    """Cheapest way to pair, delete and insert the branches of two lists."""
-    if not first or not second:
-        return sum(branch.size for branch in first) + sum(branch.size for branch in second)
-    if first == second:
-        return 0.0
-    rows, columns = len(first), len(second)
-    cost = np.zeros((rows + columns, rows + columns))
-    cost[:rows, columns:] = cost[rows:, :columns] = math.inf
-    for i, left in enumerate(first):
-        cost[i, columns + i] = left.size
-        for j, right in enumerate(second):
-            # Nodes pair within their level, and never with the `unlinked` holder, whatever a model calls them.
-            alike = left.level == right.level
-            cost[i, j] = _matched(left, right) if alike else left.size + right.size
-    for j, right in enumerate(second):
-        cost[rows + j, j] = right.size
-    pairs = linear_sum_assignment(np.where(np.isinf(cost), 1e9, cost))
-    return float(cost[pairs].sum())
+def _edits(reference: AffectiveTree, prediction: AffectiveTree, distance: Distance, costs: Costs) -> float:
+    return edit_distance(reference, prediction, distance, costs) + len(prediction.unparsed)
 
 
-def _ordered(first: Branch, second: Branch) -> float:
-    """Zhang and Shasha (1989), with node weights as costs; O(n^2) memory, O(n^2 depth^2) time for shallow trees."""
-    left, right = _Postorder(first), _Postorder(second)
-    table = np.zeros((left.count, right.count))
-    for i in left.keyroots:
-        for j in right.keyroots:
-            _forest_distance(left, right, i, j, table)
-    return float(table[-1, -1])
+class Postorder(NamedTuple):
+    """A tree in postorder: name and weight of each node, and the leftmost leaf below it.
+
+    A name is the letter of the level ('-' for root and holder) and the label.
+    """
+
+    names: list[str]
+    weights: np.ndarray
+    leftmost: np.ndarray
+
+    @staticmethod
+    def of(root: Branch) -> Postorder:
+        """The arrays of an unfolded tree."""
+        names: list[str] = []
+        weights: list[float] = []
+        leftmost: list[int] = []
+
+        def add(branch: Branch) -> None:
+            leaf = len(names)  # the first node that is added below, or this one
+            for below in branch.below:
+                add(below)
+            names.append((branch.level or "-") + branch.label)
+            weights.append(branch.weight)
+            leftmost.append(leaf)
+
+        add(root)
+        return Postorder(names, np.array(weights), np.array(leftmost))
 
 
-class _Postorder:
-    """A tree as arrays in postorder: (level, label), weights, leftmost leaf of each node, and the keyroots."""
-
-    def __init__(self, root: Branch) -> None:
-        self.labels: list[tuple[str, str]] = []
-        self.weights: list[float] = []
-        self.leftmost: list[int] = []
-        self._visit(root)
-        self.count = len(self.labels)
-        last_with_leaf = {leaf: index for index, leaf in enumerate(self.leftmost)}
-        self.keyroots = sorted(last_with_leaf.values())
-
-    def _visit(self, branch: Branch) -> int:
-        leaves = [self._visit(below) for below in branch.below]
-        self.labels.append((branch.level, branch.label))
-        self.weights.append(branch.weight)
-        self.leftmost.append(leaves[0] if leaves else len(self.labels) - 1)
-        return self.leftmost[-1]
+@lru_cache(maxsize=4096)
+def in_postorder(tree: AffectiveTree, costs: Costs = PLAIN) -> Postorder:
+    """The unfolded tree as arrays, kept for the next prediction with the same reference."""
+    return Postorder.of(unfold(tree, costs))
 
 
-def _forest_distance(left: _Postorder, right: _Postorder, i: int, j: int, table: np.ndarray) -> None:
-    start_i, start_j = left.leftmost[i], right.leftmost[j]
-    rows, columns = i - start_i + 2, j - start_j + 2
-    forest = np.zeros((rows, columns))
-    forest[1:, 0] = np.cumsum(left.weights[start_i : i + 1])
-    forest[0, 1:] = np.cumsum(right.weights[start_j : j + 1])
-    for x in range(1, rows):
-        node = start_i + x - 1
-        for y in range(1, columns):
-            other = start_j + y - 1
-            delete = forest[x - 1, y] + left.weights[node]
-            insert = forest[x, y - 1] + right.weights[other]
-            if left.leftmost[node] == start_i and right.leftmost[other] == start_j:
-                same = left.labels[node] == right.labels[other]
-                weights = left.weights[node], right.weights[other]
-                rename = abs(weights[0] - weights[1]) if same else max(weights)
-                forest[x, y] = min(delete, insert, forest[x - 1, y - 1] + rename)
-                table[node, other] = forest[x, y]
-            else:
-                whole = forest[left.leftmost[node] - start_i, right.leftmost[other] - start_j] + table[node, other]
-                forest[x, y] = min(delete, insert, whole)
+def _distances(pairs: Sequence[tuple[Postorder, Postorder]], distance: Distance, rename: Rename | None) -> np.ndarray:
+    from videmo import edit_distance as compiled  # numba takes half a second to import
+
+    kernel = compiled.ordered_distances if distance == "ordered" else compiled.matched_distances
+    found = np.zeros(len(pairs))
+    # A table of costs between all labels of a batch would be large: with one, a pair at a time.
+    step = len(pairs) if rename is None else 1
+    for begin in range(0, len(pairs), max(step, 1)):
+        codes: dict[str, int] = {}
+        first, second = (_pack(trees, codes) for trees in zip(*pairs[begin : begin + step], strict=True))
+        costs = compiled.EXACT if rename is None else _cost_table(list(codes), rename)
+        found[begin : begin + step] = kernel(first, second, costs)
+    return found
+
+
+def _pack(trees: Sequence[Postorder], codes: dict[str, int]) -> Forest:
+    from videmo.edit_distance import Forest
+
+    coded = np.array([codes.setdefault(name, len(codes)) for tree in trees for name in tree.names])
+    levels = np.array([ord(name[0]) for name in codes])
+    return Forest(
+        coded,
+        levels[coded],
+        np.concatenate([tree.weights for tree in trees]),
+        np.concatenate([tree.leftmost for tree in trees]),
+        np.cumsum([0, *(len(tree.names) for tree in trees)]),
+    )
+
+
+def _cost_table(names: Sequence[str], rename: Rename) -> np.ndarray:
+    table = np.ones((len(names), len(names)))
+    for one, name in enumerate(names):
+        for two, other in enumerate(names[:one]):
+            if name[0] == other[0] != "-":
+                share = rename(name[1:], other[1:])
+                if not 0 <= share <= 1:
+                    raise ValueError(f"rename of {name[1:]!r} and {other[1:]!r}: expected 0 to 1, got {share!r}")
+                table[one, two] = table[two, one] = share
+    return table

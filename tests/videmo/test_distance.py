@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 import zss
 
-from videmo.distance import Branch, Distance, edit_distance, published_reward, tree_similarity, unfold
+from videmo.distance import (
+    Branch,
+    Costs,
+    Distance,
+    edit_distance,
+    edit_distances,
+    published_reward,
+    relative_reward,
+    tree_similarity,
+    unfold,
+    wheel_rename,
+)
 from videmo.tree import LEVELS, AffectiveTree, Node, parse_tree
 
 DISTANCES: tuple[Distance, ...] = ("ordered", "matched")
@@ -228,7 +239,7 @@ def test_similarity_spans_zero_to_one(distance: Distance) -> None:
     assert tree_similarity(parse_tree("m1 joy"), parse_tree("m1 anger"), distance) == 0.5
 
 
-@pytest.mark.parametrize("measure", [tree_similarity, published_reward])
+@pytest.mark.parametrize("measure", [tree_similarity, published_reward, relative_reward])
 def test_unparsed_lines_are_not_free(measure: Callable[[AffectiveTree, AffectiveTree], float]) -> None:
     tree = parse_tree(WHOLE)
     values = [measure(tree, parse_tree(WHOLE + "\nnoise" * count)) for count in range(5)]
@@ -246,3 +257,62 @@ def test_published_reward_is_the_formula_of_the_paper() -> None:
     first, second = parse_tree("e1 x\nm1 joy <- e1"), parse_tree("m1 anger")
     assert published_reward(first, second) == pytest.approx(math.exp(-0.2))
     assert published_reward(first, second, scale=1.0, distance="matched") == pytest.approx(math.exp(-2))
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize(
+    ("label", "cost"), [("joyful", 0.5), ("happily", 0.5), ("proud", 1), ("sad", 1), ("purple", 1), ("happy", 0)]
+)
+def test_words_of_one_fine_group_cost_half(label: str, cost: float, distance: Distance) -> None:
+    first, second = parse_tree("a1 x\nm1 happy"), parse_tree(f"a1 x\nm1 {label}")
+    assert edit_distance(first, second, distance, Costs(rename=wheel_rename)) == pytest.approx(cost)
+    assert edit_distance(second, first, distance, Costs(rename=wheel_rename)) == pytest.approx(cost)
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize(("change", "cost"), [("a1 x", 1), ("e1 y", 2), ("m1 joy", 4)])
+def test_levels_weigh_what_they_are_told(change: str, cost: float, distance: Distance) -> None:
+    text, costs = "a1 x\ne1 y <- a1\nm1 joy <- e1", Costs(1, 2, 4)
+    first, second = parse_tree(text), parse_tree(text.replace(change, change[:3] + "other"))
+    assert edit_distance(first, second, distance, costs) == pytest.approx(cost)
+    assert edit_distance(first, AffectiveTree(), distance, costs) == pytest.approx(7) == costs.size(first)
+    assert tree_similarity(first, second, distance, costs) == pytest.approx(1 - cost / 14)
+
+
+def test_a_level_may_weigh_nothing() -> None:
+    first, second, costs = parse_tree("a1 x\nm1 joy"), parse_tree("a1 y\na2 z\nm1 joy"), Costs(attribute=0)
+    assert tree_similarity(first, second, costs=costs) == 1
+    assert tree_similarity(parse_tree("a1 x"), parse_tree("a1 y"), costs=costs) == 1
+    assert relative_reward(parse_tree("a1 x"), parse_tree("a1 y"), costs=costs) == 1
+
+
+@pytest.mark.parametrize("weight", [-1.0, math.nan, math.inf])
+def test_a_weight_is_finite_and_not_negative(weight: float) -> None:
+    with pytest.raises(ValueError, match="emotion: expected a weight of 0 or more"):
+        Costs(emotion=weight)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, math.nan])
+def test_a_rename_says_where_it_is_out_of_bounds(share: float) -> None:
+    with pytest.raises(ValueError, match="expected 0 to 1"):
+        edit_distance(parse_tree("m1 joy"), parse_tree("m1 anger"), costs=Costs(rename=lambda *_: share))
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_many_pairs_at_once(distance: Distance) -> None:
+    drawn = pairs(8, 100, most=(5, 4, 3))
+    for costs in (Costs(), Costs(1, 2, 3), Costs(rename=lambda one, two: 0.5)):
+        expected = [edit_distance(*pair, distance, costs) for pair in drawn]
+        assert edit_distances(drawn, distance, costs).tolist() == expected
+    assert edit_distances([], distance).tolist() == []
+
+
+def test_relative_reward_does_not_die_with_the_size_of_the_tree() -> None:
+    def tree(size: int, label: str) -> AffectiveTree:
+        return AffectiveTree(tuple(Node("a", f"{label if index % 2 else 'x'} {index}") for index in range(size)))
+
+    small, large = (relative_reward(tree(size, "y"), tree(size, "z")) for size in (10, 100))
+    assert small == pytest.approx(large) == pytest.approx(math.exp(-0.5))
+    assert published_reward(tree(100, "y"), tree(100, "z"), scale=1.0) < 1e-20
+    assert relative_reward(tree(10, "y"), AffectiveTree(), scale=2.0) == pytest.approx(math.exp(-2))
+    assert relative_reward(AffectiveTree(), AffectiveTree()) == 1
