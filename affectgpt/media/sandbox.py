@@ -35,9 +35,8 @@ class Sandbox:
 
     def __init__(self, workers: int, timeout_s: float) -> None:
         self.workers, self.timeout_s = workers, timeout_s
-        # Not fork: the parent may hold threads of torch and CUDA, whose locks a forked child would inherit locked.
-        self._context = _Context()
-        self._pool = ProcessPool(max_workers=workers, context=self._context, initializer=_die_with_parent)
+        self._context = WorkerContext()
+        self._pool = ProcessPool(max_workers=workers, context=self._context, initializer=die_with_parent)
 
     def map(
         self, function: Callable[[Item], Result], items: Iterable[Item]
@@ -104,20 +103,24 @@ class _Worker(ForkServerProcess):
                 sys.modules["__main__"] = script
 
 
-class _Context(ForkServerContext):
-    """The context of one pool, which remembers the workers it made."""
+class WorkerContext(ForkServerContext):
+    """How one pool starts its processes; it remembers them.
+
+    Not by fork: the parent may hold threads, of torch or of CUDA, whose locks a forked child would inherit locked.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.started: WeakSet[_Worker] = WeakSet()
 
     def Process(self, *args: Any, **kwargs: Any) -> _Worker:  # type: ignore[override]
+        """A worker of this context."""
         worker = _Worker(*args, **kwargs)
         self.started.add(worker)
         return worker
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """In a worker: exit when the parent is gone, even killed, for nobody is left to end a hang."""
     parent = multiprocessing.parent_process()
     if parent is not None:

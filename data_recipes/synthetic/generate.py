@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 
 from affectgpt.clip import Clip, write_clips
+from affectgpt.media.sandbox import WorkerContext, die_with_parent
 from affectgpt.problems import InputError
 from data_recipes.synthetic.face import FPS, animate
 from data_recipes.synthetic.lines import lines_for
@@ -229,7 +230,7 @@ def _read_manifest(path: Path) -> dict[str, Any] | None:
 def _film_all(shots: list[Shot], seed: int, folder: Path, workers: int, progress: Progress | None) -> None:
     batches = [shots[start : start + 8] for start in range(0, len(shots), 8)]
     done = 0
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, WorkerContext(), die_with_parent) as pool:
         try:
             for future in as_completed([pool.submit(_film_many, batch, seed, folder) for batch in batches]):
                 done += future.result()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import av
@@ -28,6 +30,7 @@ from videmo.tree import parse_tree
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("train", "rl", "dev", "test", "text")
+FORK = partial(multiprocessing.get_context, "fork")
 TINY = Settings(
     clips=9,
     rl_clips=3,
@@ -293,6 +296,7 @@ def test_an_interrupted_generation_leaves_nothing_and_stops_soon(
         raise stop
 
     monkeypatch.setattr(module, "film", film)
+    monkeypatch.setattr(module, "WorkerContext", FORK)  # a started worker would not have the replaced function
     out = tmp_path / "out"
     out.mkdir()
     with pytest.raises(stop):
@@ -307,6 +311,7 @@ def test_a_failing_clip_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         raise OSError("disk full")
 
     monkeypatch.setattr(module, "film", film)
+    monkeypatch.setattr(module, "WorkerContext", FORK)  # a started worker would not have the replaced function
     with pytest.raises(OSError, match="disk full"):
         generate(TINY, tmp_path / "new" / "out", workers=1)
     assert list((tmp_path / "new").iterdir()) == []
