@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import av
@@ -22,7 +20,7 @@ from affectgpt.problems import InputError
 from data_recipes.synthetic import generate as module
 from data_recipes.synthetic.command import main
 from data_recipes.synthetic.face import CROP_SIZE, FPS, NUM_CROPS, animate, draw_frame, pose_of
-from data_recipes.synthetic.generate import Settings, Shot, generate, plan_shots
+from data_recipes.synthetic.generate import Settings, generate, plan_shots
 from data_recipes.synthetic.rows import rows_of_clip, text_rows
 from data_recipes.synthetic.voice import SAMPLE_RATE, loudness_per_frame, speak
 from data_recipes.synthetic.world import ASPECTS, FACE_ASPECTS, LOOK_ASPECTS, Scene, annotate, draw_actor
@@ -30,7 +28,6 @@ from videmo.tree import parse_tree
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("train", "rl", "dev", "test", "text")
-FORK = partial(multiprocessing.get_context, "fork")
 TINY = Settings(
     clips=9,
     rl_clips=3,
@@ -279,39 +276,64 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
     assert (tmp_path / "manifest.json").is_file()
 
 
+@pytest.fixture
+def film_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """`film_by(code)`: `code` films a batch, from a module that workers import, for they are no forks of the test."""
+
+    def replace_by(code: str) -> None:
+        (tmp_path / "code").mkdir()
+        (tmp_path / "code" / "stand_in.py").write_text(code)
+        monkeypatch.syspath_prepend(tmp_path / "code")
+        monkeypatch.setattr(module, "_film_many", importlib.import_module("stand_in").film_many)
+
+    yield replace_by
+    sys.modules.pop("stand_in", None)
+
+
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
 def test_an_interrupted_generation_leaves_nothing_and_stops_soon(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]
+    tmp_path: Path, film_by: Callable[[str], None], stop: type[BaseException]
 ) -> None:
-    log = tmp_path / "log"
-
-    def film(shot: Shot, seed: int, folder: Path) -> None:
-        with log.open("a") as file:
-            file.write(f"{shot.name}\n")
-        time.sleep(0.002)
-        (folder / "half").touch()
+    film_by(
+        "import time\n"
+        "def film_many(shots, seed, folder):\n"
+        "    for shot in shots:\n"
+        "        with (folder.parent / 'log').open('a') as file:\n"
+        "            file.write(f'{shot.name}\\n')\n"
+        "        time.sleep(0.002)\n"
+        "        (folder / 'half').touch()\n"
+        "    return len(shots)\n"
+    )
+    out, log = tmp_path / "data" / "out", tmp_path / "data" / "log"
+    out.mkdir(parents=True)
 
     def progress(done: int, count: int) -> None:
-        assert list((tmp_path / "out").iterdir()) == []
+        assert list(out.iterdir()) == []
         raise stop
 
-    monkeypatch.setattr(module, "film", film)
-    monkeypatch.setattr(module, "WorkerContext", FORK)  # a started worker would not have the replaced function
-    out = tmp_path / "out"
-    out.mkdir()
     with pytest.raises(stop):
         generate(replace(TINY, clips=4000), out, workers=1, progress=progress)
     assert list(out.iterdir()) == []
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "out"]
+    assert sorted(path.name for path in out.parent.iterdir()) == ["log", "out"]
     assert len(log.read_text().splitlines()) < 2000  # what was not begun is not begun any more
 
 
-def test_a_failing_clip_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def film(shot: Shot, seed: int, folder: Path) -> None:
-        raise OSError("disk full")
+def test_a_program_that_used_opencv_before_does_not_hang(tmp_path: Path) -> None:
+    # A fork would inherit OpenCV's pool without its threads, and wait for them for ever.
+    script = (
+        "import sys, cv2, numpy\n"
+        "from pathlib import Path\n"
+        "from data_recipes.synthetic.generate import Settings, generate\n"
+        "cv2.setNumThreads(4)\n"
+        "cv2.GaussianBlur(numpy.zeros((2000, 2000, 3), numpy.uint8), (31, 31), 5)\n"
+        "generate(Settings(clips=1, rl_clips=1, dev_clips=1, test_clips=1), Path(sys.argv[1]), workers=1)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "out")], cwd=ROOT, check=True, timeout=60)
+    assert (tmp_path / "out" / "manifest.json").is_file()
 
-    monkeypatch.setattr(module, "film", film)
-    monkeypatch.setattr(module, "WorkerContext", FORK)  # a started worker would not have the replaced function
+
+def test_a_failing_clip_leaves_nothing(tmp_path: Path, film_by: Callable[[str], None]) -> None:
+    film_by("def film_many(shots, seed, folder):\n    raise OSError('disk full')\n")
     with pytest.raises(OSError, match="disk full"):
         generate(TINY, tmp_path / "new" / "out", workers=1)
     assert list((tmp_path / "new").iterdir()) == []
