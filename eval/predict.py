@@ -1,4 +1,4 @@
-"""Answers of a model to rows: batched, greedy, in the order of the rows."""
+"""Answers of a model to rows: batched, greedy or searched for, in the order of the rows."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from affectgpt.answers import answer
 from affectgpt.clip import Clip
 from affectgpt.reader import Reader
+from videmo.search import TreeSearch
 
 
 class Prediction(TypedDict):
@@ -34,16 +35,26 @@ def answer_rows(
     batch_size: int = 64,
     max_new_tokens: int = 128,
     progress: Callable[[int, int], None] | None = None,
+    search: TreeSearch | None = None,
 ) -> list[Prediction]:
-    """Answer every row. `status` is 'ok', or 'truncated' where the answer did not end within `max_new_tokens`."""
+    """Answer every row. `status` is 'ok', or 'truncated' where the answer did not end within `max_new_tokens`.
+
+    Args:
+        search: of rows whose answer is a tree; None answers them greedily, as the others.
+    """
     lengths = reader.lengths(clips)
     # Rows of like length and like task end together; longest first shows at once whether memory suffices.
     order = sorted(range(len(clips)), key=lambda index: (clips[index].task, -lengths[index]))
+    searched = [index for index in order if search is not None and clips[index].task == "tree"]
+    others = [index for index in order if search is None or clips[index].task != "tree"]
     predictions: dict[int, Prediction] = {}
-    for start in range(0, len(order), batch_size):
-        part = order[start : start + batch_size]
-        rows = reader.read([clips[index] for index in part])
-        for index, said in zip(part, answer(model, reader, rows, max_new_tokens), strict=True):
+    for part in (*_batches(searched, batch_size), *_batches(others, batch_size)):
+        asked = [clips[index] for index in part]
+        if search is not None and asked[0].task == "tree":
+            answers = search.answer(model, reader, asked, max_new_tokens)
+        else:
+            answers = answer(model, reader, reader.read(asked), max_new_tokens)
+        for index, said in zip(part, answers, strict=True):
             clip = clips[index]
             predictions[index] = Prediction(
                 id=clip.id,
@@ -57,3 +68,7 @@ def answer_rows(
         if progress:
             progress(len(predictions), len(order))
     return [predictions[index] for index in range(len(clips))]
+
+
+def _batches(order: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [order[start : start + size] for start in range(0, len(order), size)]

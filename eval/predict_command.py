@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from affectgpt.assistant import INPUTS, Assistant
 from affectgpt.clip import TASKS, Clip, read_clips
@@ -24,12 +24,15 @@ from affectgpt.media.decode import MediaError
 from affectgpt.media.sandbox import Sandbox
 from affectgpt.model.loading import model_folder
 from affectgpt.model.processing import AffectGPTProcessor
-from affectgpt.problems import InputError, Problem
+from affectgpt.problems import InputError, Problem, nearest, shorten
 from affectgpt.progress import Progress
 from affectgpt.reader import ClipReader, Reader
 from affectgpt.store import FeatureStore
 from eval.predict import Prediction, answer_rows
 from eval.prediction_file import PredictionFile
+
+if TYPE_CHECKING:
+    from videmo.search import SearchSettings, TreeSearch
 
 _NOTES = """
 Answers are kept in PREDICTIONS.jsonl.part as they come: after a cut, the same command goes on where it was. At the end
@@ -38,6 +41,8 @@ those of clips that could not be used, which are tried again. A clip that cannot
 reason; the exit code is 2 only if more rows than the budget allows have it.
 Without --store, features are computed as they are wanted and not kept. It runs in one process: under a launcher, give
 each process a row file and an output of its own.
+--search n=4 answers rows that ask for a tree level by level and keeps the best of 4 candidates of each level. Further
+settings: scorer=likelihood (or consistency, or a reward model's folder or Hub id), temperature=0.7, top_p=1, seed=0.
 """
 _ROWS_AT_ONCE = 8
 """Batches whose rows are read together and sorted by length; of Hub models, whose media are large, one."""
@@ -47,10 +52,13 @@ def main(argv: list[str]) -> int:
     """Answer the rows of a file with a model."""
     options = _parse(argv)
     _require_sense(options)
+    options.search = _read_search(options.search)
     clips = read_clips(options.rows, options.media_root)
     chosen = [clip for clip in clips if not options.tasks or clip.task in options.tasks][: options.limit]
     if not chosen:
         raise InputError(Problem(str(options.rows), "its rows", f"some of {', '.join(options.tasks)}", "none"))
+    if options.search is not None and not any(clip.task == "tree" for clip in chosen):
+        raise InputError(Problem(str(options.rows), "its rows", "some of task tree, for --search", "none"))
     file = PredictionFile(options.out, clips, _settings(options))
     pending = [clip for clip in chosen if clip.id not in file.known]
     kept = len(chosen) - len(pending)
@@ -133,6 +141,7 @@ def _answer(pending: Sequence[Clip], file: PredictionFile, kept: int, options: a
     work = ModelAtWork(assistant, options.timeout, options.workers)
     if kept:
         print(f"{kept} rows were answered before.", file=sys.stderr)
+    search = _tree_search(options.search, assistant.model.device)
     stored = _store_reader(work, pending, options) if options.store is not None else None
     progress, done = Progress("rows", kept), kept
     size = options.batch_size * (_ROWS_AT_ONCE if work.takes_features else 1)
@@ -142,7 +151,8 @@ def _answer(pending: Sequence[Clip], file: PredictionFile, kept: int, options: a
             file.add([_error(clip, bad[clip.id]) for clip in part if clip.id in bad])
             usable = [clip for clip in part if clip.id not in bad]
             if usable:
-                file.add(answer_rows(assistant.model, reader, usable, options.batch_size, options.max_new_tokens))
+                limits = options.batch_size, options.max_new_tokens
+                file.add(answer_rows(assistant.model, reader, usable, *limits, search=search))
             progress(done := done + len(part), kept + len(pending))
 
 
@@ -167,6 +177,45 @@ def _store_reader(
     return work.reader(source), {row: sample.reason for sample in bad for row in sample.rows}
 
 
+def _tree_search(settings: SearchSettings | None, device: Any) -> TreeSearch | None:
+    if settings is None:
+        return None
+    import torch
+
+    from videmo.search import TreeSearch, load_scorer
+
+    torch.manual_seed(settings.seed)
+    return TreeSearch(settings, load_scorer(settings.scorer, device))
+
+
+def _read_search(given: Sequence[str] | None) -> SearchSettings | None:
+    """The settings of --search.
+
+    Raises:
+        InputError: with everything that is wrong with them.
+    """
+    if given is None:
+        return None
+    from pydantic import ValidationError
+
+    from videmo.search import SearchSettings
+
+    pairs = [item.partition("=") for item in given]
+    try:
+        return SearchSettings(**{key: value for key, _, value in pairs})  # type: ignore[arg-type]
+    except ValidationError as errors:
+        known = SearchSettings.model_fields
+        raise InputError(
+            [
+                f"--search {error['loc'][0]}: unknown setting. {nearest(error['loc'][0], known)}"
+                if error["type"] == "extra_forbidden"
+                else f"--search {error['loc'][0]}: expected {error['msg'].removeprefix('Input should be ')}, "
+                f"got {shorten(error['input'])}"
+                for error in errors.errors()
+            ]
+        ) from None
+
+
 def _parts(clips: Sequence[Clip], size: int) -> Iterator[Sequence[Clip]]:
     for start in range(0, len(clips), size):
         yield clips[start : start + size]
@@ -186,7 +235,8 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
     ]
     weights = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:16]
     model = os.path.abspath(options.model) if os.path.isdir(options.model) else options.model
-    return {"model": model, "weights": weights, "max_new_tokens": options.max_new_tokens}
+    settings = {"model": model, "weights": weights, "max_new_tokens": options.max_new_tokens}
+    return settings if options.search is None else {**settings, "search": options.search.model_dump()}
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -202,6 +252,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--store", type=Path, metavar="DIR", help="feature store to read from; what it lacks is added")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=[], metavar="TASK", help=f"of {', '.join(TASKS)}")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
+    searches = "search for trees, for example n=4 scorer=consistency"
+    parser.add_argument("--search", nargs="+", metavar="KEY=VALUE", help=searches)
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="rows answered together (16)")
     parser.add_argument("--max-new-tokens", type=int, default=512, metavar="N", help="longest answer (512)")
     parser.add_argument(

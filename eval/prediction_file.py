@@ -35,7 +35,7 @@ class PredictionFile:
             self._take(file)
         before = json.loads(self.note.read_text()) if self.note.is_file() else settings
         if self.known and before != settings:
-            differing = [name for name in settings if before.get(name) != settings[name]]
+            differing = [name for name in settings | before if before.get(name) != settings.get(name)]
             raise InputError(
                 f"{path}: its lines were made with other settings ({', '.join(differing)}). Name another --out, or "
                 "remove it and what lies beside it."

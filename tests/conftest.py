@@ -183,3 +183,18 @@ def write_mp4() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """`hub(kind)`: the folder of a tiny video-language model, see `tests/hub_models.py`."""
+    folders: dict[str, str] = {}
+
+    def build(kind: str) -> str:
+        from tests.hub_models import tiny_hub_model
+
+        if kind not in folders:
+            folders[kind] = str(tiny_hub_model(kind, tmp_path_factory.mktemp("hub") / kind))
+        return folders[kind]
+
+    return build

@@ -27,11 +27,12 @@ from trl.models import unwrap_model_for_generation
 
 from affectgpt.batch import Batch, join_inputs, pad, prompt_batch
 from affectgpt.clip import Clip
+from affectgpt.prompt_cache import generate_groups, group_of
 from affectgpt.reader import Reader, Row
 from train.config import Recipe, StageConfig
 from train.monitor import append_rollouts
 from train.sft import common_arguments, newest_checkpoint
-from train.shared_prefix import Way, generate_groups, group_of, share_prompts
+from train.shared_prefix import Way, share_prompts
 from train.stages import without_adapter
 from videmo.reward_run import BoundReward
 from videmo.user_rewards import reward_function
@@ -123,8 +124,7 @@ class MediaGRPOTrainer(GRPOTrainer):
                 model, prompt, group, generation_config=self.generation_config, tokenizer=self.reader.tokenizer
             )
             model.train(was_training)
-        completions = output[:, prompt["input_ids"].shape[1] :].tolist()
-        return [_cut_after(row, self.eos_token_ids) for row in completions], None
+        return [_cut_after(row, self.eos_token_ids) for row in output.tolist()], None
 
     def _prompts(self, numbers: Sequence[int]) -> tuple[Batch, Tensor]:
         """What the model takes of the distinct prompts, each once, and which of them each rollout belongs to."""

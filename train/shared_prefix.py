@@ -15,7 +15,6 @@ heads.
 from __future__ import annotations
 
 import types
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -126,41 +125,3 @@ def _slots(group: Tensor, num_prompts: int) -> tuple[Tensor, int]:
     same = group[:, None] == group
     slot = torch.tril(same, diagonal=-1).sum(dim=1)
     return slot, int(torch.bincount(group, minlength=num_prompts).max())
-
-
-def generate_groups(model: Any, prompt: Batch, group: Tensor, **kwargs: Any) -> Tensor:
-    """`model.generate` for several answers to each prompt, whose media are encoded and whose tokens are read once.
-
-    Args:
-        prompt: what the model takes of U prompts, padded on the left.
-        group: (B,) which prompt each answer is to.
-        kwargs: for `generate`.
-
-    Returns:
-        (B, P + C) ids, prompt included, as `generate` gives them.
-    """
-    ids, mask = prompt["input_ids"], prompt["attention_mask"]
-    if ids.shape[1] < 2 or len(group) == len(ids):
-        return torch.as_tensor(model.generate(**prompt, **kwargs))
-    width = ids.shape[1]
-    positions = model._prepare_position_ids_for_generation(ids, dict(prompt))
-    known = {
-        name: value[:, :-1] if value.shape == ids.shape else value  # all but the last token, from which answers start
-        for name, value in prompt.items()
-    }
-    output = model(**known, position_ids=positions[..., : width - 1], use_cache=True, logits_to_keep=1)
-    cache = output.past_key_values
-    cache.batch_select_indices(group)
-    for module in model.modules():  # rotary positions of several axes go on from what the prompt left
-        deltas = getattr(module, "rope_deltas", None)
-        if isinstance(deltas, Tensor) and len(deltas) == len(ids):
-            module.rope_deltas = deltas[group]
-    answers = model.generate(input_ids=ids[group], attention_mask=mask[group], past_key_values=cache, **kwargs)
-    return torch.as_tensor(answers)
-
-
-def group_of(numbers: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Distinct numbers in their order, and which of them stands at each place."""
-    distinct = list(dict.fromkeys(numbers))
-    index = {number: place for place, number in enumerate(distinct)}
-    return distinct, [index[number] for number in numbers]

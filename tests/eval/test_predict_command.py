@@ -81,11 +81,11 @@ def test_it_goes_on_after_a_cut(run, monkeypatch):
     answered = []
     real = predict_command.answer_rows
 
-    def stopping(model, reader, clips, *settings):
+    def stopping(model, reader, clips, *settings, **named):
         if answered:
             raise KeyboardInterrupt
         answered.extend(clip.id for clip in clips)
-        return real(model, reader, clips, *settings)
+        return real(model, reader, clips, *settings, **named)
 
     monkeypatch.setattr(predict_command, "_ROWS_AT_ONCE", 1)
     monkeypatch.setattr(predict_command, "answer_rows", stopping)
@@ -100,8 +100,8 @@ def test_it_goes_on_after_a_cut(run, monkeypatch):
     monkeypatch.setattr(
         predict_command,
         "answer_rows",
-        lambda model, reader, clips, *settings: (
-            again.extend(clip.id for clip in clips) or real(model, reader, clips, *settings)
+        lambda model, reader, clips, *settings, **named: (
+            again.extend(clip.id for clip in clips) or real(model, reader, clips, *settings, **named)
         ),
     )
     _, report, lines = run()
@@ -144,3 +144,37 @@ def test_wrong_use_is_refused_at_once(run, monkeypatch):
     monkeypatch.delenv("WORLD_SIZE")
     with pytest.raises(InputError, match="some of tree"):
         run("--tasks", "tree")
+
+
+def test_trees_are_searched_for_when_asked(run, rows, tmp_path):
+    with pytest.raises(InputError, match="some of task tree, for --search, got none"):
+        run("--search", "n=2")
+    lines = [json.loads(line) for line in rows.read_text().splitlines()]
+    lines[3] |= {"task": "tree", "answer": "m1 joy"}
+    rows.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    _, _, greedy = run("--bad-sample-budget", 0.2)
+    with pytest.raises(InputError, match=r"made with other settings \(search\)"):
+        run("--search", "n=1", "--bad-sample-budget", 0.2)
+    run.out.unlink()
+    _, _, one = run("--search", "n=1", "--bad-sample-budget", 0.2)
+    assert one == greedy
+    noted = json.loads(run.out.with_name("said.jsonl.settings.json").read_text())["search"]
+    assert noted == {"n": 1, "scorer": "likelihood", "temperature": 0.7, "top_p": 1.0, "seed": 0}
+    run.out.unlink()
+    code, _, several = run("--search", "n=3", "scorer=consistency", "--bad-sample-budget", 0.2)
+    assert (code, len(several)) == (0, 6)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["n=0"], "--search n: expected greater than or equal to 1, got '0'"),
+        (["n=four", "scorers=x"], "2 problems"),
+        (["n=2", "scorer=agreement"], "scorer: agreement: expected a reward model's folder"),
+    ],
+)
+def test_what_is_wrong_with_a_search_is_said(run, rows, given, said):
+    lines = rows.read_text().replace('"caption"', '"tree"')
+    rows.write_text(lines.replace('"answer": "joy"', '"answer": "m1 joy"'))
+    with pytest.raises(InputError, match=said):
+        run("--search", *given)

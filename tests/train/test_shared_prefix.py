@@ -1,4 +1,4 @@
-"""Prompts that are read once give what prompts give that are read with every completion: scores, gradients, answers."""
+"""Prompts that are read once give what prompts give that are read with every completion: scores, gradients."""
 
 from __future__ import annotations
 
@@ -6,78 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-import transformers as hf
 from torch import Tensor
 
 from affectgpt.batch import prompt_batch
-from affectgpt.model.loading import load_model
 from affectgpt.reader import Row
-from tests.hub_models import tiny_hub_model
-from train.shared_prefix import following, generate_groups, group_of, share_prompts
-
-LM = {
-    "vocab_size": 60,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-    "bos_token_id": None,
-    "eos_token_id": 59,
-    "pad_token_id": 0,
-}
-GROUP = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2])
-
-
-def text_model(kind: str) -> Any:
-    torch.manual_seed(0)
-    return {
-        "qwen2": lambda: hf.Qwen2ForCausalLM(hf.Qwen2Config(**LM)),
-        "qwen3": lambda: hf.Qwen3ForCausalLM(hf.Qwen3Config(**LM, head_dim=8)),
-        "llama": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**LM)),
-        "gemma3": lambda: hf.Gemma3ForCausalLM(hf.Gemma3TextConfig(**LM, head_dim=8, sliding_window=64)),
-    }[kind]()
-
-
-def text_rows() -> list[Row]:
-    rng = torch.Generator().manual_seed(1)
-    return [Row(str(length), torch.randint(1, 59, (length,), generator=rng).tolist(), []) for length in (9, 4, 6)]
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory) -> Any:
-    folders = {}
-
-    def build(kind: str) -> str:
-        if kind not in folders:
-            folders[kind] = tiny_hub_model(kind, tmp_path_factory.mktemp("hub") / kind)
-        return str(folders[kind])
-
-    return build
-
-
-def subject(kind: str, tiny: Any, hub: Any) -> tuple[Any, list[Row]]:
-    """A model and three prompts for it, of unequal length; of models with media, one without."""
-    if kind == "affectgpt":
-        rows = [
-            tiny.row("What does this person feel?", "", tiny.features(1)),
-            tiny.row("joy?", "", tiny.features(2, audio=False)),
-            tiny.row("Explain step by step.", "", {}),
-        ]
-        return tiny.model(), rows
-    if kind.startswith("qwen2_5") or kind.endswith("_vl"):
-        from affectgpt.hub_reader import HubReader
-        from affectgpt.model.loading import load_processor
-        from tests.affectgpt.test_hub_reader import Decoded, clip
-
-        folder = hub(kind)
-        reader = HubReader(load_processor(folder), Decoded(), ("video", "text"))  # type: ignore[arg-type]
-        return load_model(folder), reader.read([clip("a"), clip("t", video=False), clip("b")])
-    return text_model(kind), text_rows()
-
-
-KINDS = ["qwen2", "qwen3", "llama", "gemma3", "affectgpt", "qwen2_5_vl", "qwen3_vl"]
+from tests.prompt_models import GROUP, KINDS, subject
+from train.shared_prefix import following, share_prompts
 
 
 def completions(vocabulary: int) -> tuple[Tensor, Tensor]:
@@ -166,31 +100,6 @@ def test_gradient_checkpointing_goes_through_the_packed_row(tiny, hub, kind):
     torch.testing.assert_close(scores[1], scores[0], rtol=0, atol=1e-5)
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("kind", KINDS)
-def test_answers_are_those_of_generate(tiny, hub, kind):
-    model, rows = subject(kind, tiny, hub)
-    model.eval()
-    settings = hf.GenerationConfig(max_new_tokens=6, min_new_tokens=6, do_sample=False, pad_token_id=0)
-    found = generate_groups(model, prompt_batch(rows, 0), GROUP, generation_config=settings)[:, -6:]
-    for index, number in enumerate(GROUP.tolist()):
-        alone = model.generate(**prompt_batch([rows[number]], 0), generation_config=settings)[0, -6:]
-        assert found[index].tolist() == alone.tolist()
-
-
-@torch.no_grad()
-def test_answers_to_one_prompt_differ_when_they_are_drawn(tiny, hub):
-    model, rows = subject("affectgpt", tiny, hub)
-    calls: list[int] = []
-    model.model.soft_tokens.register_forward_hook(lambda *_: calls.append(1))
-    torch.manual_seed(0)
-    settings = hf.GenerationConfig(max_new_tokens=6, min_new_tokens=6, do_sample=True, pad_token_id=0)
-    found = generate_groups(model, prompt_batch(rows, 0), GROUP, generation_config=settings)
-    assert len(calls) == 1
-    assert len({tuple(row) for row in found[:3, -6:].tolist()}) == 3
-
-
-def test_groups():
-    assert group_of([7, 7, 3, 7, 9]) == ([7, 3, 9], [0, 0, 1, 0, 2])
+def test_places_behind_a_prompt():
     positions = torch.tensor([[0, 0, 1], [0, 1, 2]])
     assert following(positions, torch.tensor([1, 0]), 2).tolist() == [[3, 4], [2, 3]]

@@ -1,0 +1,214 @@
+"""Search for trees: levels, scorers, and that one candidate is the greedy answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import BertConfig, BertForSequenceClassification
+
+from affectgpt.answers import answer
+from affectgpt.batch import supervised_batch
+from affectgpt.clip import Clip
+from affectgpt.problems import InputError
+from affectgpt.reader import ClipReader
+from videmo.reward_model import RewardModel
+from videmo.search import Candidate, SearchSettings, TreeSearch, consistency, likelihood, load_scorer
+from videmo.tree import parse_tree
+
+TREES = [
+    "a1 mouth: smiling\na2 brows: relaxed\ne1 smile <- a1 a2\nm1 joy <- e1",
+    "a1 brows: raised\ne1 frown <- a1\ne2 smile\nm1 fear <- e1",
+]
+
+
+class NoMedia:
+    def of(self, clips: Sequence[Clip]) -> list[dict]:
+        return [{} for _ in clips]
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[Clip]:
+    """Two questions of unequal length whose answers are trees, and one whose answer is none."""
+    asked = ["joy?", "Explain step by step what this person feels.", "What does this person feel?"]
+    told = [*TREES, "fear"]
+    return [
+        Clip(
+            id=f"row{index}",
+            messages=[{"role": "user", "content": question}, {"role": "assistant", "content": said}],
+            task="tree" if index < 2 else "emotion_label",
+            answer=said,
+        )
+        for index, (question, said) in enumerate(zip(asked, told, strict=True))
+    ]
+
+
+@pytest.fixture(scope="module")
+def taught(tiny, clips) -> tuple[Any, ClipReader]:
+    """A tiny model that has nearly learned the answers by heart, so that what it draws differs."""
+    model, reader = tiny.model(), ClipReader(tiny.processor, NoMedia())
+    batch = supervised_batch(reader.read(clips), tiny.processor.tokenizer.pad_token_id)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    model.train()
+    for _ in range(150):
+        loss = model(**batch).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if loss < 0.15:
+            break
+    return model.eval(), reader
+
+
+def search(taught: Any, clips: Sequence[Clip], scorer: Any = likelihood, limit: int = 96, **settings: Any) -> list:
+    torch.manual_seed(0)
+    model, reader = taught
+    return TreeSearch(SearchSettings(**settings), scorer).answer(model, reader, clips, limit)
+
+
+def test_the_model_of_these_tests_writes_trees(taught, clips):
+    model, reader = taught
+    said = answer(model, reader, reader.read(clips[:2]), 96)
+    assert all(parse_tree(one.text).is_valid for one in said)
+
+
+def test_one_candidate_is_the_greedy_answer(taught, clips):
+    model, reader = taught
+    for limit in (96, 20, 5):  # the last two cut it short
+        assert search(taught, clips[:2], n=1, limit=limit) == answer(model, reader, reader.read(clips[:2]), limit)
+
+
+def test_rows_do_not_depend_on_those_beside_them(taught, clips):
+    assert search(taught, clips[:2], n=1)[1:] == search(taught, clips[1:2], n=1)
+
+
+def test_levels_are_chosen_one_after_the_other_and_kept(taught, clips):
+    asked = []
+
+    def last(rows: Sequence[Clip], candidates: Sequence[Sequence[Candidate]]) -> list[list[float]]:
+        asked.append([row.id for row in rows])
+        chosen.append([group[-1] for group in candidates])
+        assert all(len(group) == 5 for group in candidates)
+        return [[float(place) for place in range(len(group))] for group in candidates]
+
+    chosen: list[list[Candidate]] = []
+    said = search(taught, clips[:2], last, n=5, temperature=0.5)
+    assert asked == [["row0", "row1"]] * 3
+    levels = [[parse_tree(level[row].text) for level in chosen] for row in range(2)]
+    for row in range(2):
+        texts = [level[row].text for level in chosen]
+        assert texts[1].startswith(texts[0])
+        assert texts[2].startswith(texts[1])
+        assert texts[2].strip() == said[row].text
+        assert not levels[row][0].expressions
+        assert not levels[row][0].emotions
+        assert not levels[row][1].emotions
+        assert levels[row][2].emotions
+    assert [candidate.goes_on for candidate in (chosen[0][0], chosen[1][0], chosen[2][0])] == [True, True, False]
+
+
+def test_the_likelihood_is_the_models_own(taught, clips):
+    model, reader = taught
+    seen: list[Candidate] = []
+
+    def watch(rows: Sequence[Clip], candidates: Sequence[Sequence[Candidate]]) -> list[list[float]]:
+        seen.extend(candidates[0])
+        return likelihood(rows, candidates)
+
+    search(taught, clips[:1], watch, n=3)
+    [row] = reader.read(clips[:1])
+    before: list[int] = []
+    for level in range(3):
+        group = seen[3 * level : 3 * level + 3]
+        for candidate in group:
+            ids = [*candidate.ids, *([reader.tokenizer.eos_token_id] if candidate.complete else [])]
+            whole = torch.tensor([[*row.prompt_ids, *before, *ids]])
+            logits = model(input_ids=whole).logits[0].log_softmax(-1)
+            picked = logits[:-1].gather(-1, whole[0, 1:, None])[-len(ids) :]
+            assert candidate.likelihood == pytest.approx(float(picked.mean()), abs=1e-5)
+        assert group[0].ids  # the greedy one
+        before += max(group, key=lambda candidate: candidate.likelihood).ids
+
+
+def candidate(text: str, value: float = 0.0) -> Candidate:
+    return Candidate([], text, value, False, True)
+
+
+def test_scorers(clips):
+    rows = clips[:1]
+    assert likelihood(rows, [[candidate("", -1.0), candidate("", -0.5)]]) == [[-1.0, -0.5]]
+    [[one, same, other]] = consistency(rows, [[candidate(TREES[0]), candidate(TREES[0]), candidate(TREES[1])]])
+    assert one == same > other
+    assert one == pytest.approx((1 + other) / 2)
+    assert consistency(rows, [[candidate("m1 joy")]]) == [[0.0]]
+
+
+def test_a_level_that_is_left_out_and_an_answer_that_never_ends(taught, clips):
+    model, reader = taught
+    tokenizer = reader.tokenizer
+
+    def spell(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    scripts = {"skips": [*spell("a1 x: y\nm1 joy"), tokenizer.eos_token_id], "goes on": spell("a1 x: y\n") * 20}
+
+    class Scripted(type(model)):  # type: ignore[misc]
+        def forward(self, input_ids=None, attention_mask=None, position_ids=None, past_key_values=None, **kwargs):  # type: ignore[no-untyped-def]
+            given = {"attention_mask": attention_mask, "past_key_values": past_key_values, **kwargs}
+            output = super().forward(input_ids, position_ids=position_ids, **given)
+            place = int(position_ids[0, -1]) + 1 - self.prompt_length
+            output.logits = torch.full_like(output.logits, -30.0)
+            output.logits[..., self.script[place]] = 30.0
+            return output
+
+    scripted = Scripted(model.config)
+    scripted.generation_config = model.generation_config
+    scripted.prompt_length = len(reader.read(clips[:1])[0].prompt_ids)
+    scripted.script = scripts["skips"]
+    assert search((scripted, reader), clips[:1], n=2)[0].text == "a1 x: y\nm1 joy"
+    scripted.script = scripts["goes on"]
+    [said] = search((scripted, reader), clips[:1], n=2, limit=30)
+    assert (said.complete, said.text.count("a1 x: y") > 1) == (False, True)
+
+
+@pytest.fixture
+def reward_model(tiny, tmp_path) -> Path:
+    """A classifier of one output over the tiny tokenizer."""
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=tiny.vocab_size + 16,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        num_labels=1,
+    )
+    BertForSequenceClassification(config).save_pretrained(tmp_path / "reward")
+    tiny.processor.tokenizer.save_pretrained(tmp_path / "reward")
+    return tmp_path / "reward"
+
+
+def test_a_reward_model_scores_conversations(reward_model, clips, taught):
+    scorer = load_scorer(str(reward_model), "cpu")
+    assert isinstance(scorer, RewardModel)
+    groups = [[candidate(TREES[0]), candidate(TREES[1]), candidate(TREES[0])], [candidate("x")]]
+    scores = scorer(clips[:2], groups)
+    assert [len(group) for group in scores] == [3, 1]
+    assert scores[0][0] == scores[0][2] != scores[0][1]
+    alone = scorer(clips[1:2], groups[1:])
+    assert alone[0][0] == pytest.approx(scores[1][0], abs=1e-5)
+    assert search(taught, clips[:2], scorer, n=2)[0].text
+
+
+def test_what_is_no_scorer(reward_model, tiny):
+    with pytest.raises(InputError, match=r"likelihod.*Did you mean 'likelihood'"):
+        load_scorer("likelihod", "cpu")
+    two = BertForSequenceClassification(
+        BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, num_labels=2)
+    )
+    two.save_pretrained(reward_model)
+    with pytest.raises(InputError, match=r"one output.*got one with 2"):
+        load_scorer(str(reward_model), "cpu")
