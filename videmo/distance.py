@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from videmo.edit_distance import Forest
 
 Distance = Literal["ordered", "matched"]
+Form = Literal["linear", "relative", "published"]
 Rename = Callable[[str, str], float]
-"""Of two different labels of one level: the share of a rename that they cost, 0 for the same to 1. Symmetric."""
+"""Of two different labels of one level: the share of a rename that they cost, 0 for the same to 1. Symmetric. One that
+has a method `prepare` is given all labels of a batch beforehand."""
 ROOT, UNLINKED = "", "unlinked"
 _Named = tuple[str, list[int]]
 
@@ -156,44 +158,39 @@ def branch_distances(
     return _distances([(Postorder.of(one), Postorder.of(two)) for one, two in pairs], distance, rename)
 
 
-def tree_similarity(
-    reference: AffectiveTree, prediction: AffectiveTree, distance: Distance = "matched", costs: Costs = PLAIN
-) -> float:
-    """1 - distance / (nodes of both): 1 for equal trees, 0 when nothing is shared. Two empty trees are equal.
-
-    Every line that could not be parsed counts as one node too many, so that noise cannot be free.
-    """
-    total = costs.size(reference) + costs.size(prediction) + len(prediction.unparsed)
-    if total == 0:
-        return 1.0
-    return max(0.0, 1.0 - _edits(reference, prediction, distance, costs) / total)
-
-
-def published_reward(
-    reference: AffectiveTree,
-    prediction: AffectiveTree,
-    scale: float = 0.1,
-    distance: Distance = "ordered",
-    costs: Costs = PLAIN,
-) -> float:
-    """exp(-scale * distance), the reward of the VidEmo paper (section 3.2). The paper does not say which `scale`."""
-    return math.exp(-scale * _edits(reference, prediction, distance, costs))
-
-
-def relative_reward(
-    reference: AffectiveTree,
-    prediction: AffectiveTree,
+def tree_scores(
+    pairs: Sequence[tuple[AffectiveTree, AffectiveTree]],
+    form: Form = "linear",
     scale: float = 1.0,
     distance: Distance = "matched",
     costs: Costs = PLAIN,
+) -> list[float]:
+    """How good each prediction of pairs (reference, prediction) is, from 1 for an equal tree down to 0.
+
+    Every line that could not be parsed counts as one node too many, so that noise cannot be free.
+
+    Args:
+        form: of the score of a prediction at distance E, where N and M are the nodes of reference and prediction:
+            'linear', 1 - scale * E / (N + M); 'relative', exp(-scale * E / N); or 'published', exp(-scale * E), that of
+            VidEmo (section 3.2), whose signal dies with the size of the tree.
+    """
+    edits = edit_distances(pairs, distance, costs)
+    scores = []
+    for (reference, prediction), edit in zip(pairs, edits.tolist(), strict=True):
+        lost = scale * (edit + len(prediction.unparsed))
+        if form == "linear":
+            nodes = costs.size(reference) + costs.size(prediction) + len(prediction.unparsed)
+            scores.append(max(0.0, 1.0 - lost / nodes) if nodes else 1.0)
+        else:
+            scores.append(math.exp(-lost / (costs.size(reference) or 1.0) if form == "relative" else -lost))
+    return scores
+
+
+def tree_similarity(
+    reference: AffectiveTree, prediction: AffectiveTree, distance: Distance = "matched", costs: Costs = PLAIN
 ) -> float:
-    """exp(-scale * distance / nodes of the reference): the published form, its signal kept for trees of any size."""
-    size = costs.size(reference) or 1.0
-    return math.exp(-scale * _edits(reference, prediction, distance, costs) / size)
-
-
-def _edits(reference: AffectiveTree, prediction: AffectiveTree, distance: Distance, costs: Costs) -> float:
-    return edit_distance(reference, prediction, distance, costs) + len(prediction.unparsed)
+    """1 - distance / (nodes of both): 1 for equal trees, 0 when nothing is shared. Two empty trees are equal."""
+    return tree_scores([(reference, prediction)], "linear", 1.0, distance, costs)[0]
 
 
 class Postorder(NamedTuple):
@@ -235,6 +232,9 @@ def _distances(pairs: Sequence[tuple[Postorder, Postorder]], distance: Distance,
     from videmo import edit_distance as compiled  # numba takes half a second to import
 
     kernel = compiled.ordered_distances if distance == "ordered" else compiled.matched_distances
+    prepare = getattr(rename, "prepare", None)
+    if prepare is not None:
+        prepare({name[1:] for pair in pairs for tree in pair for name in tree.names if name[0] != "-"})
     found = np.zeros(len(pairs))
     # A table of costs between all labels of a batch would be large: with one, a pair at a time.
     step = len(pairs) if rename is None else 1

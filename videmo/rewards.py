@@ -18,14 +18,17 @@ from affectgpt.emotions.lemmas import tidy
 from affectgpt.emotions.matcher import VocabularyMatcher
 from affectgpt.emotions.taxonomy import Level, group_of, normalise
 from affectgpt.emotions.written import answer_of
+from videmo.caption_rewards import caption_judge_reward, caption_similarity_reward
 from videmo.closed_answer import chooses
-from videmo.distance import tree_similarity
+from videmo.distance import Costs, Distance, Form, tree_scores, wheel_rename
+from videmo.model_name import ModelName
 from videmo.tree import AffectiveTree, parse_tree
 
 RewardFunction = Callable[..., list[float | None]]
 
 Penalty = Literal["none", "p1", "p2", "p3"]
 Count = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 CLOSED_TASKS = ("attribute_closed", "expression_single", "emotion_label")
 LABELS_TASKS = ("expression_multi", "emotion_open")
 _LEVELS: dict[str, tuple[Level, ...]] = {"basic": ("basic",), "fine": ("fine",), "both": ("basic", "fine")}
@@ -37,16 +40,44 @@ _parse = lru_cache(maxsize=4096)(parse_tree)
 _matcher = VocabularyMatcher()
 
 
-def tree_reward(completions: Sequence[str], task: Sequence[str], answer: Sequence[Any], **_: Any) -> list[float | None]:
-    """Affective-tree reward: 1 - matched edit distance / nodes of both trees, for tree rows.
+def tree_reward(
+    completions: Sequence[str],
+    task: Sequence[str],
+    answer: Sequence[Any],
+    form: Form = "linear",
+    scale: Weight = 1.0,
+    distance: Distance = "matched",
+    attribute: Weight = 1.0,
+    expression: Weight = 1.0,
+    emotion: Weight = 1.0,
+    rename: Literal["exact", "wheel"] | ModelName = "exact",
+    **_: Any,
+) -> list[float | None]:
+    """Affective-tree reward (VidEmo, section 3.2), for tree rows: see `videmo.distance.tree_scores`.
 
-    The published form is exp(-lambda * distance) (VidEmo, section 3.2), see `distance.published_reward`; its signal
-    dies with the size of the tree, which this one's does not.
+    Args:
+        form: 'published' is the paper's exp(-scale * distance), whose signal dies with the size of the tree.
+        scale: the paper's lambda.
+        attribute, expression, emotion: what a node of each level weighs.
+        rename: what it costs to rename a node: 'exact', all of its weight; 'wheel', half of it for words of one fine
+            group of the emotion wheel; or a sentence encoder, by the cosine of the labels.
     """
-    return [
-        tree_similarity(_parse(gold), parse_tree(text)) if kind == "tree" else None
-        for text, kind, gold in zip(completions, task, answer, strict=True)
-    ]
+    rows = [place for place, (_, kind, _) in enumerate(zip(completions, task, answer, strict=True)) if kind == "tree"]
+    pairs = [(_parse(answer[place]), parse_tree(completions[place])) for place in rows]
+    costs = _costs(attribute, expression, emotion, rename)
+    values: list[float | None] = [None] * len(completions)
+    for place, value in zip(rows, tree_scores(pairs, form, scale, distance, costs), strict=True):
+        values[place] = value
+    return values
+
+
+@lru_cache
+def _costs(attribute: float, expression: float, emotion: float, rename: str) -> Costs:
+    if rename in ("exact", "wheel"):
+        return Costs(attribute, expression, emotion, wheel_rename if rename == "wheel" else None)
+    from videmo.embedding_rename import EmbeddingRename
+
+    return Costs(attribute, expression, emotion, EmbeddingRename(rename))
 
 
 def format_reward(completions: Sequence[str], task: Sequence[str], **_: Any) -> list[float | None]:
@@ -194,6 +225,8 @@ REWARDS: dict[str, RewardFunction] = {
     "accuracy": accuracy_reward,
     "multi_label_f1": multi_label_f1_reward,
     "wheel_f1": wheel_f1_reward,
+    "caption_similarity": caption_similarity_reward,
+    "caption_judge": caption_judge_reward,
     "repetition": repetition_reward,
     "length": length_reward,
 }

@@ -66,7 +66,7 @@ def _checked(where: str, name: str, function: Callable[..., Any], settings: Mapp
     }
     problems = [f"{where}: unknown setting '{key}'. {_settings_of(key, known)}" for key in settings if key not in known]
     problems += [
-        f"{where}: '{key}' is no column and has no value. {nearest(key, COLUMNS)} A setting needs one in the recipe"
+        f"{where}: '{key}' is no column and has no value. {_meant(key)}A setting needs one in the recipe"
         for key, default in known.items()
         if default is inspect.Parameter.empty and key not in settings
     ]
@@ -81,6 +81,12 @@ def _checked(where: str, name: str, function: Callable[..., Any], settings: Mapp
     if problems:
         raise InputError(problems)
     return values
+
+
+def _meant(key: str) -> str:
+    """The column that was meant, if one is near."""
+    hint = nearest(key, COLUMNS)
+    return f"{hint} " if hint.startswith("Did you mean") else ""
 
 
 def _settings_of(key: str, known: Mapping[str, Any]) -> str:

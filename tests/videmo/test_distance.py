@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,7 @@ from videmo.distance import (
     Distance,
     edit_distance,
     edit_distances,
-    published_reward,
-    relative_reward,
+    tree_scores,
     tree_similarity,
     unfold,
     wheel_rename,
@@ -237,6 +237,16 @@ def test_similarity_spans_zero_to_one(distance: Distance) -> None:
     assert tree_similarity(tree, empty, distance) == 0
     assert tree_similarity(empty, tree, distance) == 0
     assert tree_similarity(parse_tree("m1 joy"), parse_tree("m1 anger"), distance) == 0.5
+
+
+def relative_reward(reference: AffectiveTree, prediction: AffectiveTree, **settings: Any) -> float:
+    return tree_scores([(reference, prediction)], "relative", **settings)[0]
+
+
+def published_reward(
+    reference: AffectiveTree, prediction: AffectiveTree, scale: float = 0.1, distance: Distance = "ordered"
+) -> float:
+    return tree_scores([(reference, prediction)], "published", scale, distance)[0]
 
 
 @pytest.mark.parametrize("measure", [tree_similarity, published_reward, relative_reward])

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from affectgpt.clip import TASKS
+from affectgpt.problems import InputError
 from videmo.rewards import (
     REWARDS,
     accuracy_reward,
@@ -19,6 +20,7 @@ from videmo.rewards import (
     tree_reward,
     wheel_f1_reward,
 )
+from videmo.user_rewards import reward_function
 
 GOLD = "a1 mouth: smiling\ne1 forced smile <- a1\nm1 masked distress <- e1"
 CASES = {
@@ -42,6 +44,38 @@ def test_rewards_of_a_tree_row(text: str, tree: float, form: float, label: float
     assert tree_reward(**columns) == [pytest.approx(tree)]
     assert format_reward(**columns) == [form]
     assert label_reward(**columns) == [label]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, 1 - 1 / 6),
+        ({"scale": 2.0}, 1 - 2 / 6),
+        ({"form": "relative"}, math.exp(-1 / 3)),
+        ({"form": "published", "scale": 0.5, "distance": "ordered"}, math.exp(-0.5)),
+        ({"emotion": 4.0}, 1 - 4 / 12),
+        ({"attribute": 2.0, "expression": 0.0}, 1 - 1 / 6),
+        ({"rename": "wheel"}, 1 - 0.5 / 6),
+    ],
+)
+def test_settings_of_the_tree_reward(settings: dict, expected: float) -> None:
+    gold, said = (f"a1 x\ne1 y <- a1\nm1 {emotion} <- e1" for emotion in ("happy", "cheerful"))
+    [value] = reward_function("tree", settings)([said], task=["tree"], answer=[gold], id=["row"])
+    assert value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"form": "square"}, "setting 'form': expected 'linear', 'relative' or 'published', got 'square'"),
+        ({"scale": -1}, "setting 'scale': expected"),
+        ({"rename": "./nowhere"}, "setting 'rename': expected"),
+        ({"lambda": 0.1}, "unknown setting 'lambda'"),
+    ],
+)
+def test_wrong_settings_of_the_tree_reward_are_said(settings: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        reward_function("tree", settings)
 
 
 def test_a_tree_in_another_order_is_as_good() -> None:
@@ -82,7 +116,7 @@ APPLIES = {
 }
 
 
-@pytest.mark.parametrize("name", REWARDS)
+@pytest.mark.parametrize("name", APPLIES)
 def test_every_reward_answers_every_task_and_ignores_other_columns(name: str) -> None:
     answers = {"tree": GOLD, "labels": ["x"]}
     answer = [answers.get(kind, "x") for kind in TASKS.values()]
@@ -92,7 +126,7 @@ def test_every_reward_answers_every_task_and_ignores_other_columns(name: str) ->
     assert all(0 <= value <= 1 for value in values if value is not None)
 
 
-@pytest.mark.parametrize("name", sorted(REWARDS.keys() - {"repetition", "length"}))
+@pytest.mark.parametrize("name", sorted(APPLIES.keys() - {"repetition", "length"}))
 def test_columns_of_unequal_length_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="zip"):
         REWARDS[name](["x", "y"], task=["tree"], answer=["m1 joy"])

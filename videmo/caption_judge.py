@@ -1,0 +1,96 @@
+"""A language model that marks captions: not by what it writes, but by how likely it finds each mark.
+
+The mean of the marks 0 to 9 under the next token's probabilities: one forward pass, no sampling, nothing to parse, and
+differences finer than a mark, which a group of rewards needs.
+
+Shapes: B captions, L tokens, V words.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from affectgpt.llm_extract import as_turn
+from affectgpt.model.processing import defuse, special_tokens
+from affectgpt.problems import InputError, Problem, shorten
+from affectgpt.prompts import CAPTION_JUDGE
+
+LONGEST = 4_000
+"""Characters of a caption that are shown."""
+_MARKS = "0123456789"
+_MOST_KEPT = 100_000
+
+
+class CaptionJudge:
+    """Marks captions against true ones.
+
+    Args:
+        model: folder or Hub id of a causal language model; one that follows instructions.
+        device: by default the accelerator, where there is one.
+
+    Raises:
+        InputError: it cannot be loaded, or writes a mark in several tokens.
+    """
+
+    def __init__(self, model: str, device: Any = None, batch_size: int = 16) -> None:
+        expected = "a causal language model's folder or Hub id"
+        try:
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(model, padding_side="left")
+            self.model: Any = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(Problem("caption judge", model, expected, shorten(str(error), 200))) from error
+        self.marks_ids = [self.tokenizer(mark, add_special_tokens=False)["input_ids"][-1] for mark in _MARKS]
+        if len(set(self.marks_ids)) < len(_MARKS):
+            raise InputError(Problem("caption judge", model, expected, "one whose digits are no tokens"))
+        if self.tokenizer.pad_token is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        self.special = special_tokens(self.tokenizer)
+        place: Any = device or torch.accelerator.current_accelerator(check_available=True) or "cpu"
+        self.model.to(place).eval()
+        self.batch_size = batch_size
+        self.known: OrderedDict[str, float] = OrderedDict()
+        """Marks given before, by request."""
+
+    def marks(self, captions: Sequence[str], references: Sequence[str]) -> list[float]:
+        """A mark from 0 to 1 of each caption beside the true one."""
+        requests = [
+            CAPTION_JUDGE.format(reference=self._shown(reference), caption=self._shown(caption))
+            for caption, reference in zip(captions, references, strict=True)
+        ]
+        missing = sorted({request for request in requests if request not in self.known}, key=len)
+        for start in range(0, len(missing), self.batch_size):
+            part = missing[start : start + self.batch_size]
+            self.known |= dict(zip(part, self._mark(part), strict=True))
+        marks = [self.known[request] for request in requests]
+        while len(self.known) > _MOST_KEPT:
+            self.known.popitem(last=False)
+        return marks
+
+    @torch.no_grad()
+    def _mark(self, requests: Sequence[str]) -> list[float]:
+        texts = [as_turn(self.tokenizer, request) for request in requests]
+        batch = self.tokenizer(
+            texts, return_tensors="pt", padding=True, add_special_tokens=self.tokenizer.chat_template is None
+        )
+        inputs = {name: batch[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
+        places = inputs["attention_mask"].cumsum(-1) - 1
+        logits = self.model(**inputs, position_ids=places.clamp(min=0), logits_to_keep=1).logits[:, -1]  # (B, V)
+        shares = logits[:, self.marks_ids].float().softmax(-1)
+        means: list[float] = (shares @ torch.arange(10.0, device=shares.device) / 9).tolist()
+        return means
+
+    def _shown(self, text: str) -> str:
+        """On one line, cut, and without anything that would end the request."""
+        return defuse(" ".join(text[:LONGEST].encode("utf-8", "replace").decode().split()), self.special)
+
+
+@lru_cache(maxsize=2)
+def load_caption_judge(model: str) -> CaptionJudge:
+    """The judge of that name, loaded once."""
+    return CaptionJudge(model)
