@@ -51,8 +51,8 @@ from affectgpt.store import FeatureStore
 from data_recipes.synthetic.generate import Settings, generate
 from data_recipes.synthetic.towers import WEIGHTS
 from train.base import build_tiny, train_tokenizer
-from train.config import load_recipe
 from train.data import StageDataset, SupervisedCollator
+from train.recipe_file import load_recipe
 
 TIMEOUT_S = 300.0
 WORKERS = os.cpu_count() or 1

@@ -19,9 +19,10 @@ from affectgpt.clip import Clip
 from affectgpt.reader import ClipReader
 from eval.predict import Prediction, answer_rows
 from eval.scores import score
-from train.config import Recipe, save_recipe
+from train.config import Recipe
 from train.monitor import Console
 from train.prepare import prepare
+from train.recipe_file import save_recipe
 from train.results import read_predictions, rows_to_score
 from train.stages import load_stage_model, planned_stages
 

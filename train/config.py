@@ -1,25 +1,20 @@
-"""Recipes: one YAML file says what a run does. Every problem of a recipe is reported at once, before anything loads."""
+"""What a recipe may say, section by section; `train/recipe_file.py` reads it from YAML."""
 
 from __future__ import annotations
 
-import types
-import typing
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from affectgpt.clip import TASKS
 from affectgpt.media.readers import Reader as VideoReader
 from affectgpt.model.configuration import Fusion, Pooling
 from affectgpt.model.loading import Attention, Precision
-from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
+from affectgpt.problems import InputError, nearest
 from data_recipes.synthetic.generate import Settings
 from videmo.user_rewards import reward_function, user_functions
 
-RECIPES = Path(__file__).parent / "recipes"
 Modality = Literal["video", "audio", "text"]
 PARTS = ("train", "rl", "dev", "test", "text")
 
@@ -332,119 +327,3 @@ class Recipe(Section):
         if not self.curriculum and any(stage.packing for stage in self.stages):
             raise ValueError("curriculum: false shuffles the rows of all stages, which packing cannot; leave one out")
         return self
-
-
-def find_recipe(name: str | Path) -> Path:
-    """A recipe's file: a path, or the name of one in `train/recipes`."""
-    path = Path(name)
-    shipped = RECIPES / f"{path.name}.yaml"
-    if not path.suffix and shipped.is_file():
-        return shipped
-    known = [item.stem for item in sorted(RECIPES.glob("*.yaml"))]
-    return require_file(path, "a recipe", nearest(path.stem, known))
-
-
-def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe and apply `key=value` overrides; stages are addressed by name or by number.
-
-    Raises:
-        InputError: with every problem: keys that do not exist (and the nearest that do), values of the wrong type or
-            out of range, each with its line.
-    """
-    path = find_recipe(name)
-    text = path.read_text(encoding="utf-8")
-    try:
-        values = yaml.safe_load(text)
-        lines = _line_numbers(yaml.compose(text, Loader=yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        raise InputError(Problem(str(path), "the file", "YAML", str(error).replace("\n", " "))) from None
-    if not isinstance(values, dict):
-        raise InputError(Problem(str(path), "the file", "a mapping", shorten(values)))
-    for override in overrides:
-        values = _override(values, override)
-    try:
-        return Recipe(**values)
-    except ValidationError as errors:
-        raise InputError([_problem(str(path), error, lines) for error in errors.errors()]) from None
-
-
-def save_recipe(recipe: Recipe, path: Path) -> None:
-    """Write a recipe with every default spelt out."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
-
-
-def _override(values: dict[str, Any], text: str) -> dict[str, Any]:
-    key, equals, raw = text.partition("=")
-    if not equals:
-        raise InputError(f"override '{text}': expected key=value, for example seed=1 or stages.grpo.steps=10")
-    place: Any = values
-    names = key.split(".")
-    for position, name in enumerate(names):
-        last = position == len(names) - 1
-        if isinstance(place, list):
-            stages = {str(item.get("name", index)): index for index, item in enumerate(place)}
-            stages |= {str(index): index for index in range(len(place))}
-            if name not in stages:
-                raise InputError(f"override '{text}': no stage '{name}'. {nearest(name, stages)}")
-            name = stages[name]  # type: ignore[assignment]
-        elif not isinstance(place, dict):
-            raise InputError(f"override '{text}': '{'.'.join(names[:position])}' has no parts")
-        if last:
-            try:
-                place[name] = yaml.safe_load(raw)
-            except yaml.YAMLError:
-                raise InputError(f"override '{text}': the value is not YAML") from None
-        else:
-            if isinstance(place, dict) and place.get(name) is None:
-                place[name] = {}
-            place = place[name]
-    return values
-
-
-def _line_numbers(node: yaml.Node | None, place: tuple[str | int, ...] = ()) -> dict[tuple[str | int, ...], int]:
-    """Line of every key of a YAML document, by its path."""
-    lines: dict[tuple[str | int, ...], int] = {}
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            lines[(*place, key.value)] = key.start_mark.line + 1
-            lines |= _line_numbers(value, (*place, key.value))
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            lines[(*place, index)] = value.start_mark.line + 1
-            lines |= _line_numbers(value, (*place, index))
-    return lines
-
-
-def _problem(file: str, error: Any, lines: dict[tuple[str | int, ...], int]) -> Problem | str:
-    place = tuple(error["loc"])
-    known = next((lines[place[:size]] for size in range(len(place), 0, -1) if place[:size] in lines), 1)
-    where = f"line {known}, '{'.'.join(map(str, place)) or 'the recipe'}'"
-    if error["type"] == "extra_forbidden":
-        fields = _fields_at(Recipe, place[:-1])
-        return Problem(file, where, "a known key", "an unknown one", nearest(place[-1], fields))
-    if error["type"] == "missing":
-        return Problem(file, where, "a value", "nothing")
-    if error["type"] == "value_error":  # one of ours, a sentence by itself
-        return f"{file}: {where}: {error['ctx']['error']}"
-    message = error["msg"].removeprefix("Input should be ")
-    got = "something else" if isinstance(error["input"], dict) else shorten(error["input"])
-    return Problem(file, where, message, got)
-
-
-def _fields_at(section: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:
-    """Names of the keys that a recipe may have at a place."""
-    for name in place:
-        if isinstance(name, int):
-            continue
-        section = _section_in(section.model_fields[name].annotation)
-    return list(section.model_fields)
-
-
-def _section_in(annotation: Any) -> type[BaseModel]:
-    """The section inside an annotation such as `tuple[StageConfig, ...]` or `TinyConfig | None`."""
-    if typing.get_origin(annotation) in (tuple, typing.Union, types.UnionType):
-        found = [item for item in typing.get_args(annotation) if isinstance(item, type) and item is not type(None)]
-        return _section_in(found[0])
-    assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
-    return annotation

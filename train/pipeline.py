@@ -15,9 +15,10 @@ import torch
 import transformers
 
 from affectgpt.problems import InputError
-from train.config import Recipe, save_recipe
+from train.config import Recipe
 from train.monitor import Console, MemoryMeter
 from train.prepare import prepare
+from train.recipe_file import save_recipe
 from train.results import finish, score_stage
 from train.stages import planned_stages, run_stages, world
 

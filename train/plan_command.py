@@ -36,10 +36,10 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print the plan as one JSON object, memory in MB")
     options = parser.parse_intermixed_args(argv)
-    from train.config import load_recipe
     from train.memory import GB
     from train.pipeline import quiet_libraries
     from train.plan import Machine, make_plan
+    from train.recipe_file import load_recipe
 
     quiet_libraries()
     machine = Machine(options.gpus, options.nodes, options.gpu_memory * GB)

@@ -16,9 +16,9 @@ from affectgpt.model.loading import load_model
 from tests.conftest import TEXTS
 from tests.hub_models import tiny_hub_model
 from train.base import train_tokenizer
-from train.config import load_recipe
 from train.monitor import Console
 from train.prepare import prepare
+from train.recipe_file import load_recipe
 
 KINDS = ("qwen2_5_vl", "qwen3_vl")
 

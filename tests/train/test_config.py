@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from affectgpt.problems import InputError
-from train.config import RECIPES, Recipe, load_recipe, save_recipe
+from train.config import Recipe
+from train.recipe_file import RECIPES, load_recipe, save_recipe
 
 GOOD = """\
 output: runs/x

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForMultimodalLM, Qwen2Config
 
 from affectgpt.problems import InputError
-from train.config import LoraSettings, ModelConfig, Recipe, load_recipe
+from train.config import LoraSettings, ModelConfig, Recipe
 from train.memory import (
     BUCKET,
     GB,
@@ -27,6 +27,7 @@ from train.memory import (
 )
 from train.plan import Machine, build_model, config_of, count_parameters, make_plan, split_batches, training_of
 from train.plan_command import main
+from train.recipe_file import load_recipe
 from train.stages import add_adapter, freeze, freeze_encoders, without_adapter
 
 LLM = {

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from affectgpt.clip import TASKS
-from train.config import RECIPES, load_recipe, save_recipe
 from train.plan import Machine, make_plan, own_option
 from train.plan_command import main
+from train.recipe_file import RECIPES, load_recipe, save_recipe
 from train.stages import planned_stages
 
 SHIPPED = ("affectgpt_7b", "videmo_3b", "videmo_7b")
