@@ -34,7 +34,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from affectgpt.clip import Clip
 from affectgpt.reader import Row
-from train.grpo import MediaGRPOTrainer
+from train.grpo_trainer import MediaGRPOTrainer
 from train.pipeline import quiet_libraries
 
 VOCABULARY, GENERATIONS = 4096, 8

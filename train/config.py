@@ -233,6 +233,9 @@ class StageConfig(Section):
     epsilon: float = Field(default=0.2, gt=0)
     epsilon_high: float | None = Field(default=None, gt=0)
     """The ratio is clipped to [1 - epsilon, 1 + epsilon_high]; both are epsilon unless given."""
+    exchanges: int = Field(default=0, ge=0)
+    """Rounds of a step in which groups of equal reward, which teach nothing, are exchanged for groups of other prompts
+    (DAPO's dynamic sampling); what is equal after the last round stays."""
     reward_files: tuple[Path, ...] = ()
     """Python files whose functions are rewards too. They are run when the recipe is read."""
     reward_failure: Literal["stop", "drop"] = "stop"

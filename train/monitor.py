@@ -20,13 +20,20 @@ LOGGED = {
     "useful_tokens": "useful_tokens",
     "reward": "reward",
     "reward_std": "reward_std",
+    "advantage_std": "advantage_std",
     "zero_variance_share": "zero_variance_share",
+    "exchanged_share": "exchanged_share",
+    "parse_rate": "parse_rate",
     "kl": "kl",
     "entropy": "entropy",
     "completions/mean_length": "completion_length",
     "completions/clipped_ratio": "truncated_share",
     "clip_ratio/region_mean": "clipped_share",
-    **{f"seconds/{part}": f"seconds/{part}" for part in ("rollout", "reward", "scoring", "update")},
+    **{
+        f"{figure}/{part}": f"{figure}/{part}"
+        for figure in ("seconds", "tokens_per_s")
+        for part in ("rollout", "reward", "scoring", "update")
+    },
 }
 """What a trainer logs -> its name in `log.jsonl`; rewards by component are added, mean and spread."""
 
@@ -156,11 +163,17 @@ class StageLog(TrainerCallback):
             file.write(json.dumps(line) + "\n")
 
 
-def append_rollouts(path: Path, stage: str, step: int, rollouts: Sequence[Mapping[str, Any]]) -> None:
-    """Append rollouts, with their rewards, to a file of the run, a line each."""
+def show_rollouts(path: Path, stage: str, to_wandb: bool, step: int, rollouts: Sequence[Mapping[str, Any]]) -> None:
+    """Append rollouts, with their rewards, to a file of the run, a line each; and send them to W&B as a table."""
     with path.open("a", encoding="utf-8") as file:
         for rollout in rollouts:
             file.write(json.dumps({"stage": stage, "step": step, **rollout}, ensure_ascii=False) + "\n")
+    if to_wandb:
+        import wandb
+
+        if wandb.run is not None:
+            table = wandb.Table(columns=[*rollouts[0]], data=[[*rollout.values()] for rollout in rollouts])
+            wandb.log({f"rollouts/{stage}": table, "train/global_step": step})
 
 
 def forget_stage(path: Path, stage: str, after_step: int = 0) -> None:

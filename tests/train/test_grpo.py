@@ -19,15 +19,17 @@ from trl.trainer.utils import nanstd
 from affectgpt.clip import Clip
 from affectgpt.model.clip_encoder import Features
 from affectgpt.reader import ClipReader
-from train import grpo
+from train import grpo_trainer as grpo
 from train.config import LoraSettings, Recipe, StageConfig
-from train.grpo import equal_groups, run_grpo, split_groups
+from train.grpo import run_grpo
+from train.rollout import are_equal, split_groups, to_exchange
 from train.stages import add_adapter, load_stage_model
 from videmo.rewards import REWARDS
 
 INTERNALS = {
     "_prepare_inputs": ["generation_batch"],
     "_generate_and_score_completions": ["inputs"],
+    "_generate": ["prompts"],
     "_tokenize_prompts": ["prompts"],
     "_generate_single_turn": ["prompt_ids", "images", "multimodal_fields", "num_generations"],
     "_calculate_rewards": ["inputs", "prompts", "completions", "completion_ids_list"],
@@ -81,19 +83,34 @@ def train(tiny, rows, tmp_path, monkeypatch) -> Callable[..., grpo.MediaGRPOTrai
     """`train(reward, model=None, order=None, **stage settings)` runs a stage and returns its trainer."""
     clips, reader = rows
 
-    def run(reward: Any, model: Any = None, order: list[int] | None = None, **settings: Any) -> grpo.MediaGRPOTrainer:
+    def run(
+        reward: Any,
+        model: Any = None,
+        order: list[int] | None = None,
+        output: str = "",
+        world_size: int = 1,
+        **settings: Any,
+    ) -> grpo.MediaGRPOTrainer:
         monkeypatch.setitem(REWARDS, "label", reward)
         defaults = {"steps": 1, "batch_size": 8, "generations": 4, "learning_rate": 1e-3, "max_new_tokens": 6}
         fixed = {"name": "rl", "kind": "grpo", "mixture": {"tree": 1.0}, "rewards": {"label": 1.0}}
         stage = StageConfig(**(fixed | defaults | {"log_steps": 1, "warmup_ratio": 0.0} | settings))
-        recipe = Recipe(output=tmp_path, data={"train": "x"}, model={"path": str(tiny.folder)}, stages=(stage,))
+        recipe = Recipe(
+            output=tmp_path / output, data={"train": "x"}, model={"path": str(tiny.folder)}, stages=(stage,)
+        )
         model = model or AutoModelForImageTextToText.from_pretrained(tiny.folder)
         prompts = stage.steps * stage.batch_size // stage.generations
         order = order or [index % len(clips) for index in range(prompts)]
         torch.manual_seed(0)
-        return run_grpo(recipe, stage, model, clips, order, reader, tmp_path / "steps", [])
+        recipe.output.mkdir(exist_ok=True)
+        return run_grpo(recipe, stage, model, clips, order, reader, recipe.output / "steps", [], world_size)
 
     return run
+
+
+def dull(completions: list[str], id: list[str], **_: Any) -> list[float]:
+    """The same for every completion of two of the rows."""
+    return [0.5 if name in ("row0", "row1") else value for name, value in zip(id, letters(completions), strict=True)]
 
 
 def letters(completions: list[str], **_: Any) -> list[float]:
@@ -241,7 +258,59 @@ def test_groups_of_equal_rewards_are_counted_in_spite_of_rounding():
     # The mean of equal numbers can be another number in float32, so that a spread taken from it is not 0.
     rewards = torch.tensor([[tenth / 10 + 0.01] * 8 for tenth in range(10)] + [[0.5] * 7 + [0.501]] * 5)
     assert nanstd(rewards, dim=1)[:10].max() > 1e-8
-    assert equal_groups(rewards) == pytest.approx(2 / 3)
+    assert are_equal(rewards).tolist() == [True] * 10 + [False] * 5
+
+
+def test_every_process_draws_as_many_groups_anew():
+    equal = torch.tensor([[False, True, False, True], [False, False, True, False]])
+    places = to_exchange(equal)
+    assert places.tolist() == [[1, 3], [2, 0]]
+    assert to_exchange(torch.zeros(2, 4, dtype=torch.bool)).shape == (2, 0)
+
+
+def test_groups_that_teach_nothing_are_exchanged_for_others(train, tmp_path):
+    asked = []
+
+    def reward(completions: list[str], id: list[str], **_: Any) -> list[float]:
+        asked.append(sorted(set(id)))
+        return [
+            0.5 if name in ("row0", "row1") else value for name, value in zip(id, letters(completions), strict=True)
+        ]
+
+    order = [0, 2, 0, 1, 1, 3]
+    trainer = train(reward, order=order, steps=3, exchanges=4)
+    kept = [json.loads(line) for line in (tmp_path / "rollouts.jsonl").read_text().splitlines()]
+    assert {line["id"] for line in kept} <= {"row2", "row3"}
+    for line in kept:
+        assert line["rewards/label"] == pytest.approx(letters([line["completion"]])[0], abs=1e-4) == line["reward"]
+    shares = logged(trainer, "exchanged_share")
+    assert shares == [0.5, 1.0, 0.5]
+    assert logged(trainer, "zero_variance_share") == [0.0, 0.0, 0.0]
+    assert all(value > 0 for value in logged(trainer, "grad_norm"))
+    assert asked[0] == ["row0", "row2"]  # each batch first as it was drawn
+    plain = train(reward, order=order, steps=3, output="plain")
+    assert logged(plain, "zero_variance_share") == [0.5, 1.0, 0.5]
+    assert logged(plain, "grad_norm")[1] == 0
+    assert "exchanged_share" not in plain.state.log_history[0]
+
+
+def test_a_row_keeps_its_rollouts_when_groups_are_exchanged(train):
+    trainer = train(dull, exchanges=3, order=[0, 1, 2, 3], steps=2)
+    trainer.model.train()
+    torch.manual_seed(1)
+    output = rollouts(trainer, [0, 0, 1, 3])
+    assert output["row"].unique().tolist() == [2, 3]
+    said = trainer.reader.tokenizer.batch_decode(output["completion_ids"], skip_special_tokens=True)
+    values = torch.tensor(letters(said)).view(4, 4)
+    expected = (values - values.mean(1, keepdim=True)) / (values.std(1, keepdim=True) + 1e-4)
+    torch.testing.assert_close(output["advantages"].view(4, 4), expected, rtol=0, atol=1e-4)
+    lengths = [len(trainer.read[row].prompt_ids) for row in output["row"].tolist()]
+    assert output["prompt_mask"].sum(1).tolist() == lengths
+
+
+def test_groups_are_exchanged_whole(train):
+    with pytest.raises(ValueError, match="exchanges needs whole groups on every process"):
+        train(letters, batch_size=8, exchanges=1, world_size=4)
 
 
 def test_each_line_of_the_log_comes_with_a_group_and_the_time_of_its_parts(train, tmp_path):
@@ -257,7 +326,12 @@ def test_each_line_of_the_log_comes_with_a_group_and_the_time_of_its_parts(train
     for part in ("rollout", "reward", "scoring", "update"):
         assert len(logged(trainer, f"seconds/{part}")) == 2
         assert min(logged(trainer, f"seconds/{part}")) >= 0
+    seconds, speeds = logged(trainer, "seconds/update"), logged(trainer, "tokens_per_s/update")
+    tokens = [spent * speed for spent, speed in zip(seconds, speeds, strict=True)]
+    assert all(8 <= count <= 8 * 6 + 1 for count in tokens)
     assert logged(trainer, "zero_variance_share") == [0.0, 0.0]
+    assert logged(trainer, "parse_rate") == [0.0, 0.0]
+    assert logged(trainer, "advantage_std") == pytest.approx([math.sqrt(6 / 7)] * 2, abs=1e-2)
 
 
 def test_a_reward_that_can_be_learnt_rises(train):

@@ -15,7 +15,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from affectgpt.clip import Clip
 from affectgpt.reader import Row
-from train.grpo import MediaGRPOTrainer
+from train.grpo_trainer import MediaGRPOTrainer
 
 WORDS, GENERATIONS, LENGTH = 40, 4, 6
 PROMPTS = ["w3 w9 w4 w8", "w7 w5", "w11 w12 w13 w6 w20 w21"]

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from train.monitor import Console, MemoryMeter, StageLog, forget_stage
+from train.monitor import Console, MemoryMeter, StageLog, forget_stage, show_rollouts
 
 
 class Terminal(io.StringIO):
@@ -165,3 +165,25 @@ def test_memory_meter():
     with MemoryMeter(period_s=0.01) as memory:
         time.sleep(0.1)
     assert 10 < memory.peak_mb < 100_000
+
+
+def test_rollouts_go_to_the_run_and_to_wandb_as_a_table(tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    rollouts = [
+        {"id": "row0", "completion": "a1 mouth: smiling\nm1 joy", "reward": 0.75, "rewards/tree": 0.75},
+        {"id": "row0", "completion": "nothing", "reward": 0.0, "rewards/tree": None},
+    ]
+    show_rollouts(tmp_path / "rollouts.jsonl", "grpo", True, 2, rollouts)  # without a run there, the file alone
+    run = wandb.init(project="test", dir=tmp_path)
+    sent = []
+    monkeypatch.setattr(run, "log", sent.append)
+    monkeypatch.setattr(wandb, "log", run.log)
+    show_rollouts(tmp_path / "rollouts.jsonl", "grpo", True, 3, rollouts)
+    run.finish()
+    lines = [json.loads(line) for line in (tmp_path / "rollouts.jsonl").read_text().splitlines()]
+    assert lines == [{"stage": "grpo", "step": step, **rollout} for step in (2, 3) for rollout in rollouts]
+    [logged] = sent
+    assert logged["train/global_step"] == 3
+    assert logged["rollouts/grpo"].columns == ["id", "completion", "reward", "rewards/tree"]
+    assert logged["rollouts/grpo"].data == [[*rollout.values()] for rollout in rollouts]

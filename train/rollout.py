@@ -1,0 +1,79 @@
+"""Rollouts between generation and loss: cut, told apart, split into micro-batches, read again for scoring.
+
+Shapes: B completions of a batch, P prompt tokens, C completion tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from affectgpt.batch import Batch, join_inputs, pad
+from affectgpt.reader import Row
+
+
+def split_groups(rollouts: dict[str, Any], generations: int, parts: int) -> list[dict[str, Any]]:
+    """Rollouts to `parts` micro-batches, groups shuffled and kept together as far as a micro-batch holds them.
+
+    Args:
+        rollouts: tensors whose first dimension counts rollouts, a group's one after another; anything else goes into
+            every micro-batch.
+        generations: rollouts of a group.
+    """
+    count = len(rollouts["completion_ids"])
+    order = torch.arange(count).view(-1, generations)[torch.randperm(count // generations)].flatten()
+    size = count // parts
+    return [
+        {
+            name: value[order[part * size : (part + 1) * size].to(value.device)]
+            if isinstance(value, Tensor) and value.ndim and len(value) == count
+            else value
+            for name, value in rollouts.items()
+        }
+        for part in range(parts)
+    ]
+
+
+def are_equal(rewards: Tensor) -> Tensor:
+    """(groups,) whether the rewards of each group are equal but for rounding: such a group teaches nothing.
+
+    TRL's own count takes the mean's rounding for a difference.
+
+    Args:
+        rewards: (groups, rollouts of a group).
+    """
+    return rewards.amax(1) - rewards.amin(1) < 1e-6
+
+
+def to_exchange(equal: Tensor) -> Tensor:
+    """(processes, n) groups that each process draws anew: all that are equal, and as many others as the rest have more.
+
+    Every process draws the same number, so that all of them gather the same; n is 0 where no group is equal.
+
+    Args:
+        equal: (processes, groups) which groups of each process are equal.
+    """
+    most = int(equal.sum(1).max())
+    return torch.argsort(equal.long(), dim=1, descending=True, stable=True)[:, :most]
+
+
+def scoring_inputs(rows: Sequence[Row], prompt_width: int, width: int) -> Batch:
+    """What a model takes besides ids when prompts, padded on the left to `prompt_width`, and completions are scored.
+
+    What it takes of every token, such as its kind, is (B, width) and 0 for completions.
+    """
+    batch = join_inputs(rows)
+    for name in dict.fromkeys(name for row in rows for name in row.per_token):
+        prompts = pad([row.per_token.get(name, [0] * len(row.prompt_ids)) for row in rows], 0, "left", prompt_width)
+        batch[name] = functional.pad(prompts, (0, width - prompt_width))
+    return batch
+
+
+def cut_after(ids: list[int], ends: Sequence[int]) -> list[int]:
+    """Ids up to and with the first of `ends`."""
+    stop = next((place for place, token in enumerate(ids) if token in ends), len(ids) - 1)
+    return ids[: stop + 1]
