@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
 from affectgpt.clip import Clip
 from affectgpt.reader import Row
 from train.grpo_trainer import MediaGRPOTrainer
+from train.shared_prefix import share_prompts
 
 WORDS, GENERATIONS, LENGTH = 40, 4, 6
 PROMPTS = ["w3 w9 w4 w8", "w7 w5", "w11 w12 w13 w6 w20 w21"]
@@ -226,26 +231,57 @@ def test_losses_and_gradients_are_the_published_ones(tmp_path, loss_type, level,
         torch.testing.assert_close(found[name], parameter.grad, rtol=1e-4, atol=1e-5, msg=name)
 
 
-def test_the_order_of_rollouts_and_micro_batches_do_not_matter(tmp_path):
-    run = trainer(True, tmp_path, max_steps=1, loss_type="dapo")
-    run.model.train()
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> dict[str, Any]:
+    """The same policy, scored in each way."""
+    made = {}
+    for way in ("plain", "cache", "packed"):
+        run: Any = trainer(True, tmp_path_factory.mktemp(way), max_steps=1, loss_type="dapo", beta=0.1)
+        run.shares_prompts = way != "plain"
+        if way == "packed":
+            share_prompts(run.model, "packed")
+        run.model.train()
+        made[way] = run
+    return made
+
+
+def learnt(run: Any, batch: dict[str, Any], parts: list[list[int]]) -> tuple[float, Tensor]:
+    """Loss and gradient of a batch that is learned from in micro-batches."""
+    run.model.zero_grad()
+    run.current_gradient_accumulation_steps = run.args.steps_per_generation = len(parts)
+    total = 0.0
+    for part in parts:
+        chosen = {
+            name: value[part] if isinstance(value, Tensor) and value.ndim else value for name, value in batch.items()
+        }
+        loss = run._compute_loss(run.model, chosen)
+        loss.backward()
+        total += float(loss.detach())
+    return total, run.model.get_input_embeddings().weight.grad.clone()
+
+
+def widened(batch: dict[str, Any], left: int, right: int) -> dict[str, Any]:
+    """The batch with more padding before its prompts and behind its completions."""
+    padded = dict(batch)
+    for name in ("prompt_ids", "prompt_mask"):
+        padded[name] = pad(batch[name], (left, 0), value=int(name == "prompt_ids"))
+    for name in ("completion_ids", "completion_mask", "old_per_token_logps", "ref_per_token_logps"):
+        padded[name] = pad(batch[name], (0, right), value=int(name == "completion_ids"))
+    return padded
+
+
+@given(
+    order=st.permutations(range(8)),
+    cuts=st.sets(st.integers(1, 7)),
+    padding=st.tuples(st.integers(0, 5), st.integers(0, 4)),
+    way=st.sampled_from(["plain", "cache", "packed"]),
+)
+@settings(max_examples=60)
+def test_how_rollouts_are_batched_does_not_matter(runs, order, cuts, padding, way):
     batch = rollouts()
-
-    def gradient(parts: list[Tensor]) -> Tensor:
-        run.model.zero_grad()
-        run.current_gradient_accumulation_steps = run.args.steps_per_generation = len(parts)
-        for part in parts:
-            chosen = {
-                name: value[part] if isinstance(value, Tensor) and value.ndim else value
-                for name, value in batch.items()
-            }
-            run._compute_loss(run.model, chosen).backward()
-        return run.model.get_input_embeddings().weight.grad.clone()
-
-    whole = gradient([torch.arange(8)])
-    for parts in (
-        [torch.randperm(8)],
-        [torch.arange(4), torch.arange(4, 8)],
-        [torch.tensor([0, 5]), torch.tensor([4, 1]), torch.tensor([2, 6]), torch.tensor([7, 3])],
-    ):
-        torch.testing.assert_close(gradient(parts), whole, rtol=0, atol=1e-5)
+    loss, gradient = learnt(runs["plain"], batch, [[*range(8)]])
+    bounds = [0, *sorted(cuts), 8]
+    parts = [order[start:end] for start, end in pairwise(bounds)]
+    found_loss, found = learnt(runs[way], widened(batch, *padding), parts)
+    assert found_loss == pytest.approx(loss, abs=1e-5)
+    torch.testing.assert_close(found, gradient, rtol=0, atol=1e-5)
