@@ -19,7 +19,7 @@ from affectgpt.clip import Clip
 from affectgpt.reader import ClipReader
 from eval.predict import Prediction, answer_rows
 from eval.scores import score
-from train.config import Recipe
+from train.config import FusionSettings, Recipe
 from train.monitor import Console
 from train.prepare import prepare
 from train.recipe_file import save_recipe
@@ -53,7 +53,10 @@ def derive(recipe: Recipe, name: str, seed: int) -> Recipe:
             for stage in recipe.stages
             if stage.kind == "grpo"
         ]
-        model = recipe.model.model_copy(update={"path": str(parent), "tiny": None})
+        built = {
+            name: field.get_default(call_default_factory=True) for name, field in FusionSettings.model_fields.items()
+        }
+        model = recipe.model.model_copy(update={**built, "path": str(parent), "tiny": None})  # it is built already
         return recipe.model_copy(update={**common, "model": model, "stages": tuple(stages)})
     return recipe.model_copy(update={**common, "stages": supervised, **variants(recipe)[name]})
 
