@@ -42,7 +42,8 @@ reason; the exit code is 2 only if more rows than the budget allows have it.
 Without --store, features are computed as they are wanted and not kept. It runs in one process: under a launcher, give
 each process a row file and an output of its own.
 --search n=4 answers rows that ask for a tree level by level and keeps the best of 4 candidates of each level. Further
-settings: scorer=likelihood (or consistency, or a reward model's folder or Hub id), temperature=0.7, top_p=1, seed=0.
+settings: scorer=likelihood (or consistency, or a reward model's folder or Hub id), node_bonus=0 (what each node adds to
+a score), temperature=0.7, top_p=1, seed=0.
 """
 _ROWS_AT_ONCE = 8
 """Batches whose rows are read together and sorted by length; of Hub models, whose media are large, one."""

@@ -2,7 +2,8 @@
 
 Ablations stop after the supervised stages and are compared with `supervised`, the full recipe up to there; only
 `no_tree_reward` goes on to GRPO, from the same checkpoints as `full`. A modality that is taken away is taken away in
-training too; rows named `masked_...` merely hide one from the full model.
+training too; rows named `masked_...` merely hide one from the full model. Rows named `..._search` are answered by the
+model of the row so named, by search (`videmo/search.py`) instead of greedily.
 """
 
 from __future__ import annotations
@@ -15,18 +16,36 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from affectgpt.clip import Clip
 from affectgpt.reader import ClipReader
 from eval.predict import Prediction, answer_rows
 from eval.scores import score
+from eval.stats import Difference, compare, mean_tally
 from train.config import FusionSettings, Recipe
 from train.monitor import Console
 from train.prepare import prepare
 from train.recipe_file import save_recipe
 from train.results import read_predictions, rows_to_score
 from train.stages import load_stage_model, planned_stages
+from videmo.distance import tree_similarity
+from videmo.search import SearchSettings, TreeSearch, likelihood
+from videmo.tree import parse_tree
 
 MODALITIES = ("video", "audio", "text")
+SEARCHES = {
+    "search": TreeSearch(SearchSettings(n=4), likelihood),
+    "search_bonus": TreeSearch(SearchSettings(n=4, node_bonus=0.02), likelihood),
+}
+"""What is added to the name of a row -> how its trees are searched for."""
+COMPARED = [
+    ("no_tree_reward", "full"),
+    ("supervised", "full"),
+    *((name, f"{name}_{search}") for name in ("supervised", "full") for search in SEARCHES),
+]
+"""Rows whose tree similarity is compared clip by clip."""
+_Answers = tuple[list[Clip], list[Prediction]]
 
 
 def variants(recipe: Recipe) -> dict[str, dict[str, Any]]:
@@ -62,9 +81,9 @@ def derive(recipe: Recipe, name: str, seed: int) -> Recipe:
 
 
 def run_ablations(recipe: Recipe, seeds: Sequence[int], workers: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run every ablation with every seed, `workers` at a time; writes and returns `ablations.json` of the recipe's run.
+    """Run every ablation with every seed, `workers` at a time; returns `ablations.json` of the recipe's run.
 
-    Runs that are done are found again, so an interrupted call goes on where it was.
+    Writes `comparisons.json` beside it. Runs that are done are found again: an interrupted call goes on where it was.
     """
     say(f"ablations: {len(variants(recipe)) + 2} x {len(seeds)} runs, {workers} at a time")
     for names in (["full", *variants(recipe)], ["no_tree_reward"]):
@@ -72,13 +91,25 @@ def run_ablations(recipe: Recipe, seeds: Sequence[int], workers: int, say: Calla
         with ThreadPoolExecutor(workers) as pool:
             for done in pool.map(_run, jobs):
                 say(f"ablations: {done.name} done")
-    table = {
-        name: score(*_pooled([derive(recipe, source, seed) for seed in seeds], stage), resamples=1000).metrics
-        for name, source, stage in _rows_of_table(recipe)
-    }
+    return tabulate(recipe, seeds)
+
+
+def tabulate(recipe: Recipe, seeds: Sequence[int]) -> dict[str, Any]:
+    """Score what the runs of `run_ablations` left, pooled over seeds."""
+    rows = _rows_of_table(recipe)
+    answers = {name: _pooled([derive(recipe, source, seed) for seed in seeds], stage) for name, source, stage in rows}
+    full = [derive(recipe, "full", seed) for seed in seeds]
+    for name, _, stage in rows:
+        if name in ("supervised", "full"):
+            for added, search in SEARCHES.items():
+                answers[f"{name}_{added}"] = _answered_again(full, stage, search=search)
     for hidden in MODALITIES:
-        table[f"masked_{hidden}"] = _masked([derive(recipe, "full", seed) for seed in seeds], hidden)
+        inputs = [name for name in MODALITIES if name != hidden]
+        answers[f"masked_{hidden}"] = _answered_again(full, -1, inputs)
+    table = {name: dict(score(*pooled, resamples=1000).metrics) for name, pooled in answers.items()}
+    compared = {f"{second} over {first}": _compare(answers[first], answers[second]) for first, second in COMPARED}
     (recipe.output / "ablations.json").write_text(json.dumps(table, indent=2) + "\n")
+    (recipe.output / "comparisons.json").write_text(json.dumps(compared, indent=2) + "\n")
     return table
 
 
@@ -100,7 +131,7 @@ def _run(recipe: Recipe) -> Path:
     return recipe.output
 
 
-def _pooled(recipes: Sequence[Recipe], stage: int) -> tuple[list[Clip], list[Prediction]]:
+def _pooled(recipes: Sequence[Recipe], stage: int) -> _Answers:
     """Test rows and answers of several runs together; clips of one actor stay one cluster."""
     clips: list[Clip] = []
     predictions: list[Prediction] = []
@@ -111,17 +142,32 @@ def _pooled(recipes: Sequence[Recipe], stage: int) -> tuple[list[Clip], list[Pre
     return clips, predictions
 
 
-def _masked(recipes: Sequence[Recipe], hidden: str) -> dict[str, Any]:
-    """The full model's scores when it is not given one modality."""
+def _answered_again(
+    recipes: Sequence[Recipe], stage: int, inputs: Sequence[str] = MODALITIES, search: TreeSearch | None = None
+) -> _Answers:
+    """Trees of a stage's model when it is given some modalities only, or searches."""
     clips: list[Clip] = []
     predictions: list[Prediction] = []
-    inputs = [name for name in MODALITIES if name != hidden]
     for recipe in recipes:
         prepared = prepare(recipe, Console({}, quiet=True))
         assert isinstance(prepared.reader, ClipReader)
         reader = ClipReader(prepared.reader.processor, prepared.reader.source, inputs)
         rows = [clip for clip in rows_to_score(prepared.clips["test"], recipe) if clip.task == "tree"]
-        model = load_stage_model(recipe.output / "checkpoints" / recipe.stages[-1].name, recipe)
+        model = load_stage_model(recipe.output / "checkpoints" / planned_stages(recipe)[stage].name, recipe)
+        limits = recipe.evaluation.batch_size, recipe.evaluation.max_new_tokens
+        torch.manual_seed(recipe.seed)
         clips += rows
-        predictions += answer_rows(model, reader, rows, recipe.evaluation.batch_size, recipe.evaluation.max_new_tokens)
-    return dict(score(clips, predictions, resamples=1000).metrics)
+        predictions += answer_rows(model, reader, rows, *limits, search=search)
+    return clips, predictions
+
+
+def _compare(first: _Answers, second: _Answers) -> Difference:
+    """Tree similarity of the second answers over that of the first, on the same clips, clustered by actor."""
+    scored = []
+    for clips, predictions in (first, second):
+        pairs = [pair for pair in zip(clips, predictions, strict=True) if pair[0].task == "tree"]
+        values = [tree_similarity(parse_tree(clip.answer), parse_tree(said["response"])) for clip, said in pairs]
+        scored.append((mean_tally(values), [clip for clip, _ in pairs]))
+    (one, asked), (other, same) = scored
+    assert [clip.id for clip in asked] == [clip.id for clip in same]
+    return compare(one, other, [clip.group or clip.id for clip in asked])

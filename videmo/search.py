@@ -36,6 +36,8 @@ class SearchSettings(BaseModel):
 
     n: int = Field(default=4, ge=1)
     """Candidates of each level."""
+    node_bonus: float = 0.0
+    """What each node of a candidate adds to its score: above 0 for models that leave out what they see."""
     scorer: str = "likelihood"
     """'likelihood', 'consistency', or the folder or Hub id of a reward model."""
     temperature: float = Field(default=0.7, gt=0)
@@ -134,12 +136,20 @@ class TreeSearch:
             candidates = _draw(model, reader, prompts, open_rows, said, above, self.settings, room)
             scores = self.scorer([clips[row] for row in open_rows], candidates)
             for row, group, values in zip(open_rows, candidates, scores, strict=True):
-                kept[row] = max(zip(values, group, strict=True), key=lambda pair: pair[0])[1]
+                kept[row] = self._best(group, values)
                 said[row] += kept[row].ids
             open_rows = [row for row in open_rows if kept[row].goes_on]
             prompts.extend([kept[row].ids if kept[row].goes_on else [] for row in range(len(clips))])
         model.train(was_training)
         return [Answer(kept[row].text.strip(), kept[row].complete) for row in range(len(clips))]
+
+    def _best(self, group: Sequence[Candidate], scores: Sequence[float]) -> Candidate:
+        bonus = self.settings.node_bonus
+        total = [
+            score + (bonus * len(parse_tree(candidate.text)) if bonus else 0.0)
+            for candidate, score in zip(group, scores, strict=True)
+        ]
+        return group[total.index(max(total))]
 
 
 def _draw(

@@ -159,7 +159,7 @@ def test_trees_are_searched_for_when_asked(run, rows, tmp_path):
     _, _, one = run("--search", "n=1", "--bad-sample-budget", 0.2)
     assert one == greedy
     noted = json.loads(run.out.with_name("said.jsonl.settings.json").read_text())["search"]
-    assert noted == {"n": 1, "scorer": "likelihood", "temperature": 0.7, "top_p": 1.0, "seed": 0}
+    assert noted == {"n": 1, "node_bonus": 0.0, "scorer": "likelihood", "temperature": 0.7, "top_p": 1.0, "seed": 0}
     run.out.unlink()
     code, _, several = run("--search", "n=3", "scorer=consistency", "--bad-sample-budget", 0.2)
     assert (code, len(several)) == (0, 6)
