@@ -76,7 +76,7 @@ def _checked(where: str, name: str, function: Callable[..., Any], settings: Mapp
         try:
             values[key] = TypeAdapter(types.get(key, Any)).validate_python(settings[key])
         except ValidationError as error:
-            expected = error.errors()[0]["msg"].removeprefix("Input should be ")
+            expected = error.errors()[0]["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
             problems.append(f"{where}: setting '{key}': expected {expected}, got {shorten(settings[key])}")
     if problems:
         raise InputError(problems)

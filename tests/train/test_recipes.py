@@ -15,7 +15,7 @@ from train.plan_command import main
 from train.recipe_file import RECIPES, load_recipe, save_recipe
 from train.stages import planned_stages
 
-SHIPPED = ("affectgpt_7b", "videmo_3b", "videmo_7b")
+SHIPPED = ("affectgpt_7b", "videmo_3b", "videmo_7b", "videmo_affectgpt_7b")
 
 
 def opening(name: str) -> str:
@@ -95,6 +95,23 @@ def test_videmo(name, total):
     grpo = recipe.stages[3]
     prompts = grpo.batch_size // grpo.generations
     assert (prompts, grpo.steps) == (128, pytest.approx(78_072 / (prompts * grpo.mixture["tree"]), abs=1))
+
+
+def test_videmo_on_affectgpt_is_the_model_of_one_and_the_teaching_of_the_other():
+    joined, affectgpt, videmo = (load_recipe(name) for name in ("videmo_affectgpt_7b", "affectgpt_7b", "videmo_7b"))
+    published = {"pooling": "attention_paper", "fusion": "attention_paper"}
+    assert joined.model.model_copy(update=published) == affectgpt.model
+    machine = {"accumulation": 1, "gradient_checkpointing": False}
+    for ours, theirs in zip(joined.stages, videmo.stages, strict=True):
+        assert ours.model_copy(update=machine) == theirs.model_copy(update=machine)
+
+
+def test_other_settings_that_the_recipes_name_are_settings():
+    for name in SHIPPED:
+        lines = re.findall(r"^  +\.\.\. (.+)$", opening(name).replace("\\\n", " "), re.MULTILINE)
+        assert lines or name == "affectgpt_7b"
+        for line in lines:
+            load_recipe(name, shlex.split(line))
 
 
 def test_affectgpt_sees_as_many_rows_on_any_machine():
