@@ -28,6 +28,7 @@ TASKS = {
     "valence": "number",
     "caption": "text",
     "tree": "tree",
+    "dialogue": "label",
     "text": "text",
 }
 """Every task, with the type of its `answer`: a label, a list of labels, a number, free text, or a written tree."""

@@ -60,6 +60,35 @@ class PromptCache:
         return torch.as_tensor(output)[:, ids.shape[1] :]
 
     @torch.no_grad()
+    def log_probs(self, group: Tensor, answers: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Log-probabilities of the tokens of given answers, (C,) of each.
+
+        Args:
+            group: (B,) which prompt each answer is to.
+            answers: B lists of at least one token.
+        """
+        device = self.ids.device
+        ids = pad(answers, 0, "right").to(device)  # (B, C)
+        mask = pad([[1] * len(answer) for answer in answers], 0, "right").to(device)
+        cache = _copied(self.cache)
+        cache.batch_select_indices(group)
+        for module, left in self.deltas:
+            module.rope_deltas = left[group]
+        read = torch.cat([self.ids[group, -1:], ids[:, :-1]], dim=1)
+        seen = torch.cat([self.mask[group], mask[:, :-1]], dim=1)
+        given = {"attention_mask": seen, "past_key_values": cache}
+        positions = self.model._prepare_position_ids_for_generation(seen, given)
+        logits = self.model(
+            input_ids=read,
+            attention_mask=seen,
+            position_ids=positions[..., -read.shape[1] :],
+            past_key_values=cache,
+            use_cache=True,
+        ).logits
+        scores = logits.float().log_softmax(-1).gather(-1, ids[..., None])[..., 0]
+        return [row[: len(answer)] for row, answer in zip(scores, answers, strict=True)]
+
+    @torch.no_grad()
     def extend(self, continuations: Sequence[Sequence[int]]) -> None:
         """Read on: each prompt goes on with these ids, of which there may be none."""
         last = self.ids[:, -1].tolist()

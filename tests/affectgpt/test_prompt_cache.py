@@ -58,5 +58,28 @@ def test_prompts_read_on_are_as_if_they_had_been_longer(tiny, hub, kind):
     assert not torch.equal(first, found)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("kind", KINDS)
+def test_given_answers_are_as_likely_as_in_a_plain_forward(tiny, hub, kind):
+    model, rows = subject(kind, tiny, hub)
+    model.eval()
+    answers = [[5, 6, 7, 8], [9], [10, 11], [5], [12, 13, 14], [6, 6], [7], [8, 9, 10, 11, 12]]
+    prompts = PromptCache(model, prompt_batch(rows, 0))
+    prompts.extend([[3, 4], [], [5]])
+    found = prompts.log_probs(GROUP, answers)
+    again = prompts.log_probs(GROUP[:2], answers[:2])  # the prompts are as they were
+    for index, number in enumerate(GROUP.tolist()):
+        row, more = rows[number], [[3, 4], [], [5]][number]
+        ids = [*row.prompt_ids, *more, *answers[index]]
+        rest = [0] * (len(ids) - len(row.prompt_ids))
+        longer = Row(row.id, ids, [], row.inputs, {name: [*values, *rest] for name, values in row.per_token.items()})
+        logits = model(**prompt_batch([longer], 0)).logits[0].log_softmax(-1)
+        said = torch.tensor(answers[index])
+        expected = logits[-len(said) - 1 : -1].gather(-1, said[:, None])[:, 0]
+        torch.testing.assert_close(found[index], expected, rtol=0, atol=1e-5)
+        if index < 2:
+            torch.testing.assert_close(again[index], expected, rtol=0, atol=1e-5)
+
+
 def test_groups():
     assert group_of([7, 7, 3, 7, 9]) == ([7, 3, 9], [0, 0, 1, 0, 2])

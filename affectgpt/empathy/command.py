@@ -1,0 +1,171 @@
+"""The commands `affectgpt plugins list`, `train` and `run`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+import json
+import sys
+import time
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from affectgpt.clip import Clip, iterate_json, read_clips, write_clips
+from affectgpt.emotions.lemmas import tidy
+from affectgpt.empathy.dialogue import Dialogue, read_dialogues
+from affectgpt.empathy.evidence import pieces_of, to_json
+from affectgpt.empathy.plugins import Plugin, evidence_of, find_plugins, load_plugin, plugin_class, save_plugin
+from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
+
+_ROWS_AT_ONCE = 4096
+
+
+def list_main(argv: list[str]) -> int:
+    """List the small affect models that are installed."""
+    argparse.ArgumentParser(prog="affectgpt plugins list", description=list_main.__doc__).parse_args(argv)
+    for name, entry in find_plugins().items():
+        print(f"{name}\t{entry.value}")
+    return 0
+
+
+def train_main(argv: list[str]) -> int:
+    """Train a plugin on dialogues with known emotions."""
+    parser = argparse.ArgumentParser(prog="affectgpt plugins train", description=train_main.__doc__)
+    parser.add_argument("plugin", metavar="NAME", help="of the plugin, see `affectgpt plugins list`")
+    parser.add_argument("--data", required=True, type=Path, metavar="FILE.jsonl", help="lines of context and emotion")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder to write")
+    texts = "a setting of the plugin, for example encoder=scratch seed=1; see its `fit`"
+    parser.add_argument("--encoder", metavar="NAME", help="scratch, minilm, or the folder or Hub id of a text encoder")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help=texts)
+    parser.add_argument("--json", action="store_true", help="print one JSON object with what was trained")
+    options = parser.parse_args(argv)
+    if (options.out / "plugin.json").exists() or (options.out.exists() and not options.out.is_dir()):
+        raise InputError(f"--out: {options.out} is there already. Name another folder, or remove it.")
+    plugin = plugin_class(options.plugin)
+    settings = _settings(plugin, [*options.set, *([f"encoder={options.encoder}"] if options.encoder else [])])
+    rows = rows_of_dialogues(options.data)
+    started = time.monotonic()
+    trained = plugin.fit(rows, **settings)
+    save_plugin(trained, options.out)
+    seconds = round(time.monotonic() - started, 1)
+    print(f"Wrote {options.out}: {len(rows)} rows, {seconds:g} s.", file=sys.stderr)
+    if options.json:
+        print(json.dumps({"plugin": options.plugin, "rows": len(rows), "seconds": seconds, "out": str(options.out)}))
+    return 0
+
+
+def _settings(plugin: type[Plugin], given: Sequence[str]) -> dict[str, Any]:
+    """Settings of a plugin's `fit`, each as the annotation there has it.
+
+    Raises:
+        InputError: with every one that it does not have, or that is of another type.
+    """
+    parameters = inspect.signature(plugin.fit).parameters
+    known = {
+        name: parameter
+        for name, parameter in parameters.items()
+        if parameter.default is not inspect.Parameter.empty and not callable(parameter.default)
+    }
+    types = typing.get_type_hints(plugin.fit, include_extras=True)
+    settings: dict[str, Any] = {}
+    problems = []
+    for item in given:
+        key, _, value = item.partition("=")
+        if key not in known:
+            problems.append(f"--set {key}: unknown setting of plugin '{plugin.name}'. {nearest(key, known)}")
+            continue
+        try:
+            settings[key] = TypeAdapter(types.get(key, Any)).validate_python(value)
+        except ValidationError as error:
+            expected = error.errors()[0]["msg"].removeprefix("Input should be ")
+            problems.append(f"--set {key}: expected {expected}, got {shorten(value)}")
+    if problems:
+        raise InputError(problems)
+    return settings
+
+
+def run_main(argv: list[str]) -> int:
+    """Put the evidence of a trained plugin on every row of a row file."""
+    parser = argparse.ArgumentParser(prog="affectgpt plugins run", description=run_main.__doc__)
+    parser.add_argument("plugin", type=Path, metavar="DIR", help="a trained plugin")
+    parser.add_argument("rows", type=Path, metavar="ROWS", help="a row file (JSONL)")
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="ROWS2", help="the row file to write, in the same folder"
+    )
+    parser.add_argument(
+        "--media-root", type=Path, metavar="DIR", help="folder of media paths (default: the row file's)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object with the counts")
+    options = parser.parse_args(argv)
+    clips = read_clips(options.rows, options.media_root)
+    problems: list[Problem | str] = []
+    for clip in clips:
+        try:
+            pieces_of(clip.evidence, f"{options.rows}: row {clip.line}, evidence")
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    plugin = load_plugin(options.plugin)
+    told = 0
+    written: list[Clip] = []
+    for start in range(0, len(clips), _ROWS_AT_ONCE):
+        part = clips[start : start + _ROWS_AT_ONCE]
+        for clip, piece in zip(part, evidence_of(plugin, part), strict=True):
+            told += piece is not None
+            evidence = {**(clip.evidence or {}), **({} if piece is None else {plugin.name: to_json(piece)})}
+            written.append(dataclasses.replace(clip, evidence=evidence or None))
+    write_clips(options.out, written, options.media_root or options.rows.parent)
+    report = {"rows": len(clips), "with_evidence": told, "out": str(options.out)}
+    print(f"Wrote {options.out}: evidence on {told} of {len(clips)} rows.", file=sys.stderr)
+    if options.json:
+        print(json.dumps(report))
+    return 0
+
+
+def rows_of_dialogues(path: Path, labels: Sequence[str] | None = None) -> list[Clip]:
+    """The dialogues of a file as rows of task `dialogue`: lines of `context` and `emotion`, or such rows themselves.
+
+    Args:
+        labels: which emotions there may be; any, if None.
+
+    Raises:
+        InputError: with every problem of every line.
+    """
+    path = require_file(path, "a file of dialogues", "A line is {'context': [turn, ...], 'emotion': label}.")
+    first = next(iter(iterate_json(path)), (0, {}))[1]
+    if isinstance(first, dict) and "messages" in first:
+        rows = [clip for clip in read_clips(path) if clip.task == "dialogue"]
+        wrong = [row for row in rows if labels is not None and tidy(row.answer) not in labels]
+        if wrong:
+            expected = "a label of the plugin"
+            raise InputError(
+                [
+                    Problem(
+                        str(path), f"row {row.line}, 'answer'", expected, row.answer, nearest(row.answer, labels or ())
+                    )
+                    for row in wrong
+                ]
+            )
+        return rows
+    return [_row(place, dialogue) for place, dialogue in enumerate(read_dialogues(path, labels))]
+
+
+def _row(place: int, dialogue: Dialogue) -> Clip:
+    """The last turn is by the one who feels; whoever answers is the assistant."""
+    count = len(dialogue.turns)
+    roles = ["user" if (count - 1 - turn) % 2 == 0 else "assistant" for turn in range(count)]
+    turns = [{"role": role, "content": text} for role, text in zip(roles, dialogue.turns, strict=True)]
+    target = {"role": "assistant", "content": f"Emotion: {dialogue.emotion}"}
+    return Clip(
+        id=f"dialogue-{place}",
+        messages=[*turns, target],
+        task="dialogue",
+        answer=dialogue.emotion,
+        group=dialogue.group,
+    )

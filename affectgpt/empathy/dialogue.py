@@ -1,0 +1,81 @@
+"""What a text plugin reads: the turns of a dialogue, or what is said in a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from affectgpt.clip import Clip, iterate_json
+from affectgpt.emotions.lemmas import tidy
+from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
+
+EMOTIONS = (
+    *("surprised", "excited", "annoyed", "proud", "angry", "sad", "grateful", "lonely", "impressed", "afraid"),
+    *("disgusted", "confident", "terrified", "hopeful", "anxious", "disappointed", "joyful", "prepared", "guilty"),
+    *("furious", "nostalgic", "jealous", "anticipating", "embarrassed", "content", "devastated", "sentimental"),
+    *("caring", "trusting", "ashamed", "apprehensive", "faithful"),
+)
+"""The 32 of EmpatheticDialogues, in the order of CEM, ESCM and IAMM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """What two people say in turn; the last turn is by the one whose emotion is asked for."""
+
+    turns: tuple[str, ...]
+    emotion: str | None = None
+    """The true one, where it is known."""
+    group: str | None = None
+    """Of the same conversation: what must not stand in training and test both."""
+
+
+def read_dialogues(path: str | Path, labels: Sequence[str] | None = None) -> list[Dialogue]:
+    """The dialogues of a JSONL file: `context`, a list of turns, and `emotion`.
+
+    Other keys are passed over. Dialogues that open with the same turn are of one group.
+
+    Args:
+        labels: which emotions there may be; any, if None.
+
+    Raises:
+        InputError: with every problem of every line.
+    """
+    path = require_file(path, "a file of dialogues", "A line is {'context': [turn, ...], 'emotion': label}.")
+    dialogues: list[Dialogue] = []
+    problems: list[Problem | str] = []
+    for number, row in iterate_json(path):
+        if isinstance(row, Problem):
+            problems.append(row)
+            continue
+        place, before = f"row {number}", len(problems)
+        context, emotion = row.get("context"), row.get("emotion")
+        turns = context if isinstance(context, list) else []
+        if not turns or not all(isinstance(turn, str) and turn.strip() for turn in turns):
+            expected = "a list of turns, none of them empty"
+            problems.append(Problem(str(path), f"{place}, field 'context'", expected, shorten(context)))
+        if not isinstance(emotion, str) or not emotion.strip():
+            problems.append(Problem(str(path), f"{place}, field 'emotion'", "a label", shorten(emotion)))
+        elif labels is not None and tidy(emotion) not in labels:
+            fix = nearest(emotion, labels)
+            problems.append(Problem(str(path), f"{place}, field 'emotion'", "a label of the plugin", emotion, fix))
+        if len(problems) == before:
+            assert isinstance(emotion, str)
+            dialogues.append(Dialogue(tuple(turns), tidy(emotion), turns[0]))
+    if not dialogues and not problems:
+        problems.append(Problem(str(path), "the file", "at least one dialogue", "none"))
+    if problems:
+        raise InputError(problems)
+    return dialogues
+
+
+def dialogue_of(clip: Clip) -> Dialogue | None:
+    """What is said in a row: the turns of a dialogue, or the subtitle of a clip; None where nothing is.
+
+    The question that a row asks about a clip is no part of it.
+    """
+    if clip.task == "dialogue":
+        turns = tuple(turn["content"] for turn in clip.prompt if turn["role"] != "system")
+        return Dialogue(turns, clip.answer, clip.group or turns[0]) if turns else None
+    words = (clip.subtitle or "").strip()
+    return Dialogue((words,), None, clip.group) if words else None

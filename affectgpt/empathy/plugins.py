@@ -1,0 +1,123 @@
+"""Plugins: small affect models that say something about a row, each a file of its own.
+
+A plugin is a class with the methods of `Plugin`, registered under a name as an entry point of the group
+`affectgpt.plugins`, in this project's setup.cfg or in that of any other package. A saved plugin is a folder:
+`plugin.json` says whose it is, the rest is the plugin's.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from affectgpt.clip import Clip
+from affectgpt.empathy.evidence import KINDS, Evidence
+from affectgpt.problems import InputError, Problem, nearest, shorten
+
+GROUP = "affectgpt.plugins"
+FORMAT = 1
+"""Changes when older folders can no longer be read."""
+NOTE = "plugin.json"
+
+
+class Plugin(ABC):
+    """A small model that turns rows into evidence."""
+
+    name: ClassVar[str]
+    """Under which it is registered."""
+    kind: ClassVar[str]
+    """Of its evidence: a key of `affectgpt.empathy.evidence.KINDS`."""
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, rows: Sequence[Clip], **settings: Any) -> Self:
+        """A plugin that has learned from rows; `settings` are its own, each with a default."""
+
+    @abstractmethod
+    def predict(self, rows: Sequence[Clip]) -> list[Any]:
+        """Evidence about each row, None about rows that it has nothing to say about."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write what `load` reads into a folder that is there: weights as safetensors, all else as JSON."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> Self:
+        """The plugin that was saved there."""
+
+    @abstractmethod
+    def card(self) -> Mapping[str, Any]:
+        """What a user should know of it: data, settings, figures; JSON."""
+
+
+def find_plugins() -> dict[str, EntryPoint]:
+    """Every registered plugin, by name; nothing is imported."""
+    return {entry.name: entry for entry in sorted(entry_points(group=GROUP))}
+
+
+def plugin_class(name: str) -> type[Plugin]:
+    """The class of a registered plugin.
+
+    Raises:
+        InputError: no plugin of that name, or one that cannot be imported or is no plugin.
+    """
+    known = find_plugins()
+    if name not in known:
+        raise InputError(f"unknown plugin '{name}'. {nearest(name, known)}")
+    try:
+        found = known[name].load()
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"plugin '{name}' ({known[name].value}) cannot be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Plugin)) or found.kind not in KINDS:
+        kinds = ", ".join(KINDS)
+        raise InputError(f"plugin '{name}' ({known[name].value}): expected a Plugin whose kind is one of {kinds}")
+    return found
+
+
+def save_plugin(plugin: Plugin, folder: Path) -> None:
+    """Write a plugin into a folder, which is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plugin.save(folder)
+    note = {"plugin": plugin.name, "format": FORMAT, "kind": plugin.kind, "card": dict(plugin.card())}
+    (folder / NOTE).write_text(json.dumps(note, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load_plugin(folder: str | Path) -> Plugin:
+    """The plugin that was saved in a folder.
+
+    Raises:
+        InputError: there is none, one of another version, or one whose package is not installed.
+    """
+    folder = Path(folder)
+    fix = "Make one with: affectgpt plugins train NAME --data FILE.jsonl --out DIR"
+    if not (folder / NOTE).is_file():
+        raise InputError(Problem(str(folder), NOTE, "a saved plugin", "nothing there", fix))
+    try:
+        note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+        name, version = note["plugin"], note["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(Problem(str(folder), NOTE, "a plugin's name and format", shorten(str(error)), fix)) from None
+    if version != FORMAT:
+        raise InputError(Problem(str(folder), NOTE, f"format {FORMAT}", shorten(version), "Train it again."))
+    return plugin_class(name).load(folder)
+
+
+def evidence_of(plugin: Plugin, rows: Sequence[Clip]) -> list[Evidence | None]:
+    """What a plugin says of rows, of its kind, one piece or None for each.
+
+    Raises:
+        InputError: it answers for another number of rows, or with something else.
+    """
+    found = list(plugin.predict(rows))
+    form = KINDS[plugin.kind]
+    wrong = next((piece for piece in found if piece is not None and not isinstance(piece, form)), None)
+    if len(found) != len(rows):
+        raise InputError(f"plugin '{plugin.name}': expected evidence of {len(rows)} rows, got {len(found)}")
+    if wrong is not None:
+        raise InputError(f"plugin '{plugin.name}': expected {form.__name__} or None, got {shorten(wrong)}")
+    return found

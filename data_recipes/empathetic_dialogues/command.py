@@ -1,0 +1,40 @@
+"""The command `affectgpt data empathetic-dialogues`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from affectgpt.clip import write_clips
+from affectgpt.problems import InputError, Problem
+from data_recipes.empathetic_dialogues.recipe import SPLITS, read_turns, rows_of
+
+
+def main(argv: list[str]) -> int:
+    """Turn the public tables of EmpatheticDialogues into row files of dialogues with their emotion and response."""
+    parser = argparse.ArgumentParser(prog="affectgpt data empathetic-dialogues", description=main.__doc__)
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="with train.csv, valid.csv and test.csv, or some")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="train.jsonl, dev.jsonl, test.jsonl")
+    parser.add_argument("--json", action="store_true", help="print one JSON object with the counts")
+    options = parser.parse_args(argv)
+    present = {split: options.folder / name for split, name in SPLITS.items() if (options.folder / name).is_file()}
+    if not present:
+        expected = f"some of {', '.join(SPLITS.values())}"
+        raise InputError(Problem(str(options.folder), "the folder", expected, "none of them", "Unpack the archive."))
+    tables, problems = {}, []
+    for split, path in present.items():
+        try:
+            tables[split] = list(rows_of(read_turns(path)))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    for split, rows in tables.items():
+        write_clips(options.out / f"{split}.jsonl", rows)
+        groups = len({row.group for row in rows})
+        print(f"Wrote {options.out / split}.jsonl: {len(rows)} rows of {groups} dialogues.", file=sys.stderr)
+    if options.json:
+        print(json.dumps({split: len(rows) for split, rows in tables.items()}))
+    return 0
