@@ -39,7 +39,7 @@ def train_main(argv: list[str]) -> int:
     parser.add_argument("plugin", metavar="NAME", help="of the plugin, see `affectgpt plugins list`")
     parser.add_argument("--data", required=True, type=Path, metavar="FILE.jsonl", help="lines of context and emotion")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder to write")
-    texts = "a setting of the plugin, for example encoder=scratch seed=1; see its `fit`"
+    texts = "settings of the plugin, for example epochs=2 seed=1 (docs/plugins.md)"
     parser.add_argument("--encoder", metavar="NAME", help="scratch, minilm, or the folder or Hub id of a text encoder")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help=texts)
     parser.add_argument("--json", action="store_true", help="print one JSON object with what was trained")
