@@ -22,8 +22,7 @@ from safetensors.numpy import load_file, save_file
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from affectgpt.clip import Clip
-from affectgpt.emotions.lemmas import tidy
-from affectgpt.empathy.dialogue import Dialogue, dialogue_of
+from affectgpt.empathy.dialogue import Dialogue, dialogue_of, known_emotions
 from affectgpt.empathy.emotion_model import EmotionModel
 from affectgpt.empathy.encoders import SCRATCH
 from affectgpt.empathy.evidence import CauseEvidence, CauseWord
@@ -114,13 +113,8 @@ class CauseModel(Plugin):
         if method != "naive_bayes":
             model = EmotionModel.fit(rows, encoder=encoder, seed=seed, **settings)
             return cls(method, model, {"method": method, "rows": len(rows), "emotion_model": model.about})
-        told = [dialogue for row in rows if (dialogue := dialogue_of(row)) is not None and dialogue.emotion]
-        emotions = [tidy(dialogue.emotion or "") for dialogue in told]
-        labels = sorted(set(emotions))
-        if len(labels) < 2:
-            raise InputError(f"cause plugin: expected rows of two emotions or more, got {len(labels)}")
-        texts = [read_text(dialogue.turns) for dialogue in told]
-        counts = WordCounts.fit(texts, [labels.index(emotion) for emotion in emotions], len(labels))
+        told, labels, targets = known_emotions(rows, cls.name)
+        counts = WordCounts.fit([read_text(dialogue.turns) for dialogue in told], targets, len(labels))
         return cls(method, counts, {"method": method, "rows": len(told), "labels": labels})
 
     def predict(self, rows: Sequence[Clip]) -> list[CauseEvidence | None]:

@@ -79,3 +79,17 @@ def dialogue_of(clip: Clip) -> Dialogue | None:
         return Dialogue(turns, clip.answer, clip.group or turns[0]) if turns else None
     words = (clip.subtitle or "").strip()
     return Dialogue((words,), None, clip.group) if words else None
+
+
+def known_emotions(clips: Sequence[Clip], plugin: str) -> tuple[list[Dialogue], list[str], list[int]]:
+    """What a plugin learns from: dialogues whose emotion is known, all emotions in order, and each dialogue's number.
+
+    Raises:
+        InputError: fewer than two emotions; names the plugin.
+    """
+    told = [said for clip in clips if (said := dialogue_of(clip)) is not None and said.emotion]
+    emotions = [tidy(said.emotion or "") for said in told]
+    labels = sorted(set(emotions))
+    if len(labels) < 2:
+        raise InputError(f"{plugin} plugin: expected rows of two emotions or more, got {len(labels)}")
+    return told, labels, [labels.index(emotion) for emotion in emotions]

@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from affectgpt.clip import Clip
-from affectgpt.emotions.lemmas import tidy
-from affectgpt.empathy.dialogue import dialogue_of
+from affectgpt.empathy.dialogue import dialogue_of, known_emotions
 from affectgpt.empathy.encoders import (
     MINILM,
     SCRATCH,
@@ -38,7 +37,6 @@ from affectgpt.empathy.evidence import EmotionEvidence
 from affectgpt.empathy.plugins import Plugin
 from affectgpt.empathy.tfidf import TfidfModel
 from affectgpt.empathy.words import Text, read_text
-from affectgpt.problems import InputError
 
 HELD_OUT = 0.08
 """Share of conversations that calibration keeps from training."""
@@ -101,13 +99,8 @@ class EmotionModel(Plugin):
         Raises:
             InputError: fewer than two emotions, or an encoder that cannot be loaded.
         """
-        told = [dialogue for row in rows if (dialogue := dialogue_of(row)) is not None and dialogue.emotion]
-        emotions = [tidy(dialogue.emotion or "") for dialogue in told]
-        labels = sorted(set(emotions))
-        if len(labels) < 2:
-            raise InputError(f"emotion plugin: expected rows of two emotions or more, got {len(labels)}")
-        texts = [read_text(dialogue.turns) for dialogue in told]
-        targets = np.array([labels.index(emotion) for emotion in emotions])
+        told, labels, numbers = known_emotions(rows, cls.name)
+        texts, targets = [read_text(dialogue.turns) for dialogue in told], np.array(numbers)
         held_out = _held_out([dialogue.group or str(place) for place, dialogue in enumerate(told)], seed)
         train = np.flatnonzero(~held_out)
         torch.manual_seed(seed)
