@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -205,16 +205,15 @@ def _read_search(given: Sequence[str] | None) -> SearchSettings | None:
     try:
         return SearchSettings(**{key: value for key, _, value in pairs})  # type: ignore[arg-type]
     except ValidationError as errors:
-        known = SearchSettings.model_fields
-        raise InputError(
-            [
-                f"--search {error['loc'][0]}: unknown setting. {nearest(error['loc'][0], known)}"
-                if error["type"] == "extra_forbidden"
-                else f"--search {error['loc'][0]}: expected {error['msg'].removeprefix('Input should be ')}, "
-                f"got {shorten(error['input'])}"
-                for error in errors.errors()
-            ]
-        ) from None
+        raise InputError([_search_problem(error, SearchSettings.model_fields) for error in errors.errors()]) from None
+
+
+def _search_problem(error: Any, known: Iterable[str]) -> str:
+    name = error["loc"][0]
+    if error["type"] == "extra_forbidden":
+        return f"--search {name}: unknown setting. {nearest(name, known)}"
+    expected, _, hint = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ").partition(". ")
+    return f"--search {name}: expected {expected}, got {shorten(error['input'])}. {hint}".removesuffix(". ")
 
 
 def _parts(clips: Sequence[Clip], size: int) -> Iterator[Sequence[Clip]]:

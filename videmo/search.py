@@ -13,20 +13,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
 from affectgpt.answers import Answer, end_tokens
 from affectgpt.batch import prompt_batch
 from affectgpt.clip import Clip
+from affectgpt.problems import nearest
 from affectgpt.prompt_cache import PromptCache
 from affectgpt.reader import Reader
 from videmo.distance import tree_similarity
 from videmo.tree import LEVELS, parse_tree
+
+_SCORERS = ("likelihood", "consistency")
 
 
 class SearchSettings(BaseModel):
@@ -44,6 +48,15 @@ class SearchSettings(BaseModel):
     """Of the candidates that are drawn, all but the first."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("scorer")
+    @classmethod
+    def _scorer(cls, name: str) -> str:
+        if name not in _SCORERS and "/" not in name and not Path(name).is_dir():
+            raise ValueError(
+                f"likelihood, consistency, or a reward model's folder or Hub id. {nearest(name, _SCORERS)}"
+            )
+        return name
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,11 @@ def test_trees_are_searched_for_when_asked(run, rows, tmp_path):
     [
         (["n=0"], "--search n: expected greater than or equal to 1, got '0'"),
         (["n=four", "scorers=x"], "2 problems"),
-        (["n=2", "scorer=agreement"], "scorer: agreement: expected a reward model's folder"),
+        (
+            ["n=2", "scorer=consistancy"],
+            "scorer: expected likelihood, .* id, got 'consistancy'. Did you mean 'consistency'",
+        ),
+        (["n=2", "scorer=no/where"], "scorer: no/where: expected a reward model's folder"),
     ],
 )
 def test_what_is_wrong_with_a_search_is_said(run, rows, given, said):
