@@ -115,6 +115,17 @@ def write_clips(path: Path, clips: Iterable[Clip], root: Path | None = None) -> 
         draft.unlink(missing_ok=True)
 
 
+def media_outside(clips: Iterable[Clip], out: Path, root: Path) -> Problem | None:
+    """What is wrong with rows in `out` whose media paths are relative to `root`: media that lie elsewhere, if any."""
+    media = (getattr(clip, name) for clip in clips for name in MEDIA_FIELDS)
+    outside = {path for path in media if path is not None and not path.is_relative_to(root)}
+    if not outside:
+        return None
+    got = f"{len(outside)} elsewhere, such as {min(outside)}"
+    fix = "Name a folder that holds them all with --media-root, or write the row file to one."
+    return Problem(str(out), "its media", f"files below {root}", got, fix)
+
+
 def iterate_json(path: Path) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
     """Each line of a JSONL file with its number from 1: the object on it, or the problem with it."""
     with path.open("rb") as file:

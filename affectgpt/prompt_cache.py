@@ -51,13 +51,18 @@ class PromptCache:
             group: (B,) which prompt each answer is to.
             kwargs: for `generate`.
         """
-        cache = _copied(self.cache)
-        cache.batch_select_indices(group)
-        for module, left in self.deltas:
-            module.rope_deltas = left[group]
-        ids, mask = self.ids[group], self.mask[group]
+        ids, mask, cache = self.ids[group], self.mask[group], self._cache_of(group)
         output = self.model.generate(input_ids=ids, attention_mask=mask, past_key_values=cache, **kwargs)
         return torch.as_tensor(output)[:, ids.shape[1] :]
+
+    def _cache_of(self, group: Tensor) -> Any:
+        """The cache for answers to these prompts; the original stays as it is, and tensors are not copied twice."""
+        twin = copy.copy(self.cache)
+        twin.layers = [copy.copy(layer) for layer in self.cache.layers]
+        twin.batch_select_indices(group)
+        for module, left in self.deltas:
+            module.rope_deltas = left[group]
+        return twin
 
     @torch.no_grad()
     def log_probs(self, group: Tensor, answers: Sequence[Sequence[int]]) -> list[Tensor]:
@@ -70,10 +75,7 @@ class PromptCache:
         device = self.ids.device
         ids = pad(answers, 0, "right").to(device)  # (B, C)
         mask = pad([[1] * len(answer) for answer in answers], 0, "right").to(device)
-        cache = _copied(self.cache)
-        cache.batch_select_indices(group)
-        for module, left in self.deltas:
-            module.rope_deltas = left[group]
+        cache = self._cache_of(group)
         read = torch.cat([self.ids[group, -1:], ids[:, :-1]], dim=1)
         seen = torch.cat([self.mask[group], mask[:, :-1]], dim=1)
         given = {"attention_mask": seen, "past_key_values": cache}
@@ -84,8 +86,8 @@ class PromptCache:
             position_ids=positions[..., -read.shape[1] :],
             past_key_values=cache,
             use_cache=True,
-        ).logits
-        scores = logits.float().log_softmax(-1).gather(-1, ids[..., None])[..., 0]
+        ).logits.float()  # (B, C, V)
+        scores = logits.gather(-1, ids[..., None])[..., 0] - logits.logsumexp(-1)
         return [row[: len(answer)] for row, answer in zip(scores, answers, strict=True)]
 
     @torch.no_grad()
@@ -114,13 +116,6 @@ class PromptCache:
             logits_to_keep=1,
         )
         self.cache = output.past_key_values
-
-
-def _copied(cache: Any) -> Any:
-    """A cache whose prompts can be selected while the original keeps all; tensors are shared, not copied."""
-    twin = copy.copy(cache)
-    twin.layers = [copy.copy(layer) for layer in cache.layers]
-    return twin
 
 
 def generate_groups(model: Any, prompt: Batch, group: Tensor, **kwargs: Any) -> Tensor:

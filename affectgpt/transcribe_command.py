@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from affectgpt.clip import MEDIA_FIELDS, Clip, read_clips, write_clips
+from affectgpt.clip import Clip, media_outside, read_clips, write_clips
 from affectgpt.media.decode import MediaError, read_audio
 from affectgpt.media.sandbox import map_sandboxed
 from affectgpt.problems import InputError, Problem
@@ -140,11 +140,8 @@ def _require_usable(options: argparse.Namespace, clips: Sequence[Clip], root: Pa
         problems.append(Problem("--workers", "its value", "1 or more", f"{options.workers}"))
     if options.out.is_dir():
         problems.append(Problem(str(options.out), "--out", "a file", "a folder"))
-    media = (getattr(clip, name) for clip in clips for name in MEDIA_FIELDS)
-    if outside := {path for path in media if path is not None and not path.is_relative_to(root)}:
-        got = f"{len(outside)} elsewhere, such as {min(outside)}"
-        fix = "Name a folder that holds them all with --media-root, or write the row file to one."
-        problems.append(Problem(str(options.out), "its media", f"files below {root}", got, fix))
+    if outside := media_outside(clips, options.out, root):
+        problems.append(outside)
     if problems:
         raise InputError(problems)
 

@@ -7,8 +7,7 @@ import json
 import time
 from pathlib import Path
 
-from affectgpt.empathy.command import rows_of_dialogues
-from affectgpt.empathy.emotion_model import EmotionModel
+from affectgpt.empathy.dialogue import rows_of_dialogues
 from affectgpt.empathy.plugins import evidence_of, load_plugin
 from affectgpt.problems import InputError
 from eval.empathy import score_emotions
@@ -24,8 +23,7 @@ def main(argv: list[str]) -> int:
     plugin = load_plugin(options.plugin)
     if plugin.kind != "emotion":
         raise InputError(f"{options.plugin}: expected a plugin of kind emotion, got one of kind {plugin.kind}")
-    labels = plugin.labels if isinstance(plugin, EmotionModel) else None
-    rows = rows_of_dialogues(options.data, labels)
+    rows = rows_of_dialogues(options.data, plugin.labels)
     started = time.monotonic()
     found = evidence_of(plugin, rows)
     seconds = time.monotonic() - started

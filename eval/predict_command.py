@@ -27,6 +27,7 @@ from affectgpt.model.processing import AffectGPTProcessor
 from affectgpt.problems import InputError, Problem, nearest, shorten
 from affectgpt.progress import Progress
 from affectgpt.reader import ClipReader, Reader
+from affectgpt.settings import expectation
 from affectgpt.store import FeatureStore
 from eval.predict import Prediction, answer_rows
 from eval.prediction_file import PredictionFile
@@ -212,7 +213,7 @@ def _search_problem(error: Any, known: Iterable[str]) -> str:
     name = error["loc"][0]
     if error["type"] == "extra_forbidden":
         return f"--search {name}: unknown setting. {nearest(name, known)}"
-    expected, _, hint = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ").partition(". ")
+    expected, _, hint = expectation(error).partition(". ")
     return f"--search {name}: expected {expected}, got {shorten(error['input'])}. {hint}".removesuffix(". ")
 
 

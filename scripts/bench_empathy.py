@@ -16,7 +16,7 @@ from typing import Any
 
 from _bench import compare, report
 
-from affectgpt.empathy.command import rows_of_dialogues
+from affectgpt.empathy.dialogue import rows_of_dialogues
 from affectgpt.empathy.emotion_model import EmotionModel
 
 LIMITS = {"train_scratch": 120.0, "train_minilm": 600.0}

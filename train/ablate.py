@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -25,7 +25,7 @@ from eval.scores import score
 from eval.stats import Difference, compare, mean_tally
 from train.config import FusionSettings, Recipe
 from train.monitor import Console
-from train.prepare import prepare
+from train.prepare import Prepared, prepare
 from train.recipe_file import save_recipe
 from train.results import read_predictions, rows_to_score
 from train.stages import load_stage_model, planned_stages
@@ -46,6 +46,13 @@ COMPARED = [
 ]
 """Rows whose tree similarity is compared clip by clip."""
 _Answers = tuple[list[Clip], list[Prediction]]
+
+
+class _DoneRun(NamedTuple):
+    """A run that is done, and its data."""
+
+    recipe: Recipe
+    prepared: Prepared
 
 
 def variants(recipe: Recipe) -> dict[str, dict[str, Any]]:
@@ -97,8 +104,10 @@ def run_ablations(recipe: Recipe, seeds: Sequence[int], workers: int, say: Calla
 def tabulate(recipe: Recipe, seeds: Sequence[int]) -> dict[str, Any]:
     """Score what the runs of `run_ablations` left, pooled over seeds."""
     rows = _rows_of_table(recipe)
-    answers = {name: _pooled([derive(recipe, source, seed) for seed in seeds], stage) for name, source, stage in rows}
-    full = [derive(recipe, "full", seed) for seed in seeds]
+    sources = dict.fromkeys(source for _, source, _ in rows)
+    runs = {source: [_done_run(derive(recipe, source, seed)) for seed in seeds] for source in sources}
+    answers = {name: _pooled(runs[source], stage) for name, source, stage in rows}
+    full = runs["full"]
     for name, _, stage in rows:
         if name in ("supervised", "full"):
             for added, search in SEARCHES.items():
@@ -131,25 +140,27 @@ def _run(recipe: Recipe) -> Path:
     return recipe.output
 
 
-def _pooled(recipes: Sequence[Recipe], stage: int) -> _Answers:
+def _done_run(recipe: Recipe) -> _DoneRun:
+    return _DoneRun(recipe, prepare(recipe, Console({}, quiet=True)))
+
+
+def _pooled(runs: Sequence[_DoneRun], stage: int) -> _Answers:
     """Test rows and answers of several runs together; clips of one actor stay one cluster."""
     clips: list[Clip] = []
     predictions: list[Prediction] = []
-    for recipe in recipes:
-        prepared = prepare(recipe, Console({}, quiet=True))
+    for recipe, prepared in runs:
         clips += rows_to_score(prepared.clips["test"], recipe)
         predictions += read_predictions(recipe, planned_stages(recipe)[stage].name, "test")
     return clips, predictions
 
 
 def _answered_again(
-    recipes: Sequence[Recipe], stage: int, inputs: Sequence[str] = MODALITIES, search: TreeSearch | None = None
+    runs: Sequence[_DoneRun], stage: int, inputs: Sequence[str] = MODALITIES, search: TreeSearch | None = None
 ) -> _Answers:
     """Trees of a stage's model when it is given some modalities only, or searches."""
     clips: list[Clip] = []
     predictions: list[Prediction] = []
-    for recipe in recipes:
-        prepared = prepare(recipe, Console({}, quiet=True))
+    for recipe, prepared in runs:
         assert isinstance(prepared.reader, ClipReader)
         reader = ClipReader(prepared.reader.processor, prepared.reader.source, inputs)
         rows = [clip for clip in rows_to_score(prepared.clips["test"], recipe) if clip.task == "tree"]

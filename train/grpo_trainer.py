@@ -74,6 +74,8 @@ class MediaGRPOTrainer(GRPOTrainer):
         self.numbers: list[int] = []
         """The row of every rollout that is being generated or scored."""
         super().__init__(*args, **kwargs)
+        self.order = np.array(self.train_dataset["row"])  # type: ignore[index]
+        """Rows as the stage draws them: a row as often as its mixture has it."""
         self.shares_prompts: bool | None = None
         """Whether prompts are scored once per group; None until the first batch has shown that it gives the same."""
         way: Way = "packed" if self.args.gradient_checkpointing else "cache"
@@ -154,15 +156,14 @@ class MediaGRPOTrainer(GRPOTrainer):
         processes, me = self.accelerator.num_processes, self.accelerator.process_index
         size = self.num_generations
         assert size is not None
-        order = np.array(self.train_dataset["row"])  # type: ignore[index]
         tried = self.accelerator.gather(torch.tensor(self.numbers, device=self.accelerator.device)).tolist()
         rewards = self._rewards_of(self.inputs, completions, completion_ids)
         exchanged = 0
         for turn in range(self.exchanges):
             equal = are_equal(self._total(rewards).view(-1, size)).view(processes, -1)
             places = to_exchange(equal)
-            others = order[~np.isin(order, tried)]
-            if not places.numel() or not len(others):
+            others = self.order[~np.isin(self.order, tried)] if places.numel() else self.order[:0]
+            if not len(others):
                 break
             rng = np.random.default_rng([self.args.seed, self.state.global_step, turn])
             drawn = rng.choice(others, places.shape, replace=len(others) < places.numel()).tolist()

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
+from affectgpt.settings import expectation
 from train.config import Recipe
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -110,7 +111,7 @@ def _problem(file: str, error: Any, lines: dict[tuple[str | int, ...], int]) -> 
         return Problem(file, where, "a value", "nothing")
     if error["type"] == "value_error":  # one of ours, a sentence by itself
         return f"{file}: {where}: {error['ctx']['error']}"
-    message = error["msg"].removeprefix("Input should be ")
+    message = expectation(error)
     got = "something else" if isinstance(error["input"], dict) else shorten(error["input"])
     return Problem(file, where, message, got)
 

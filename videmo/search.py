@@ -30,8 +30,6 @@ from affectgpt.reader import Reader
 from videmo.distance import tree_similarity
 from videmo.tree import LEVELS, parse_tree
 
-_SCORERS = ("likelihood", "consistency")
-
 
 class SearchSettings(BaseModel):
     """How a tree is searched for."""
@@ -52,10 +50,8 @@ class SearchSettings(BaseModel):
     @field_validator("scorer")
     @classmethod
     def _scorer(cls, name: str) -> str:
-        if name not in _SCORERS and "/" not in name and not Path(name).is_dir():
-            raise ValueError(
-                f"likelihood, consistency, or a reward model's folder or Hub id. {nearest(name, _SCORERS)}"
-            )
+        if name not in SCORERS and "/" not in name and not Path(name).is_dir():
+            raise ValueError(f"{', '.join(SCORERS)}, or a reward model's folder or Hub id. {nearest(name, SCORERS)}")
         return name
 
 
@@ -105,18 +101,21 @@ def _agreement(texts: Sequence[str]) -> list[float]:
     ]
 
 
+SCORERS: dict[str, Scorer] = {"likelihood": likelihood, "consistency": consistency}
+"""Those that need no model of their own."""
+
+
 def load_scorer(name: str, device: Any) -> Scorer:
     """The scorer of a name, or a reward model.
 
     Raises:
         InputError: it is neither.
     """
-    known: dict[str, Scorer] = {"likelihood": likelihood, "consistency": consistency}
-    if name in known:
-        return known[name]
+    if name in SCORERS:
+        return SCORERS[name]
     from videmo.reward_model import RewardModel
 
-    return RewardModel(name, device, known)
+    return RewardModel(name, device, SCORERS)
 
 
 @dataclass(frozen=True, slots=True)

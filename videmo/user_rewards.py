@@ -11,16 +11,14 @@ import importlib.util
 import inspect
 import sys
 import traceback
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from affectgpt.clip import FIELDS
-from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
+from affectgpt.problems import InputError, Problem, nearest, require_file
+from affectgpt.settings import read_settings
 from videmo.rewards import REWARDS, RewardFunction
 
 TRAINER_COLUMNS = ("completions", "prompts", "completion_ids", "trainer_state", "log_extra", "log_metric")
@@ -55,8 +53,8 @@ def _checked(where: str, name: str, function: Callable[..., Any], settings: Mapp
     """The settings as the function's annotations have them."""
     parameters = inspect.signature(function).parameters.values()
     kinds = {parameter.kind for parameter in parameters}
-    wrong = kinds & {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL}
-    if wrong or inspect.Parameter.VAR_KEYWORD not in kinds or inspect.iscoroutinefunction(function):
+    unfit = kinds & {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL}
+    if unfit or inspect.Parameter.VAR_KEYWORD not in kinds or inspect.iscoroutinefunction(function):
         shape = f"{'async ' if inspect.iscoroutinefunction(function) else ''}{name}{inspect.signature(function)}"
         raise InputError(f"{where}: expected the form '{_SIGNATURE.format(name=name)}', got '{shape}'")
     known = {
@@ -70,14 +68,8 @@ def _checked(where: str, name: str, function: Callable[..., Any], settings: Mapp
         for key, default in known.items()
         if default is inspect.Parameter.empty and key not in settings
     ]
-    types = typing.get_type_hints(function, include_extras=True)
-    values = {}
-    for key in settings.keys() & known.keys():
-        try:
-            values[key] = TypeAdapter(types.get(key, Any)).validate_python(settings[key])
-        except ValidationError as error:
-            expected = error.errors()[0]["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-            problems.append(f"{where}: setting '{key}': expected {expected}, got {shorten(settings[key])}")
+    values, wrong = read_settings(function, {key: value for key, value in settings.items() if key in known})
+    problems += [f"{where}: setting '{key}': {problem}" for key, problem in wrong.items()]
     if problems:
         raise InputError(problems)
     return values

@@ -94,25 +94,31 @@ class CauseModel(Plugin):
         cls,
         rows: Sequence[Clip],
         method: Method = "naive_bayes",
-        encoder: str = SCRATCH,
+        encoder: str | None = None,
+        epochs: int | None = None,
         seed: int = 0,
         **settings: Any,
     ) -> Self:
         """A model trained on rows whose emotion is known; what caused it need not be.
 
         Args:
-            encoder, seed, settings: of the emotion model that `attention` and `occlusion` ask.
+            encoder, epochs, seed, settings: of the emotion model that `attention` and `occlusion` ask; its encoder is
+                'scratch' unless another is named.
 
         Raises:
-            InputError: an unknown method, or too few emotions.
+            InputError: an unknown method, too few emotions, or settings of an emotion model where none is asked.
         """
         if method not in get_args(Method):
             raise InputError(
                 Problem("cause plugin", "method", "a known one", method, nearest(method, get_args(Method)))
             )
         if method != "naive_bayes":
-            model = EmotionModel.fit(rows, encoder=encoder, seed=seed, **settings)
+            model = EmotionModel.fit(rows, encoder=encoder or SCRATCH, epochs=epochs, seed=seed, **settings)
             return cls(method, model, {"method": method, "rows": len(rows), "emotion_model": model.about})
+        asked = {"encoder": encoder, "epochs": epochs, **settings}
+        if given := [name for name, value in asked.items() if value is not None]:
+            expected, got = "method attention or occlusion", f"method {method}, which asks no emotion model"
+            raise InputError([Problem("cause plugin", name, expected, got, "Leave it out.") for name in given])
         told, labels, targets = known_emotions(rows, cls.name)
         counts = WordCounts.fit([read_text(dialogue.turns) for dialogue in told], targets, len(labels))
         return cls(method, counts, {"method": method, "rows": len(told), "labels": labels})

@@ -6,21 +6,19 @@ import argparse
 import dataclasses
 import inspect
 import json
+import os
 import sys
 import time
-import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from affectgpt.clip import Clip, iterate_json, read_clips, write_clips
-from affectgpt.emotions.lemmas import tidy
-from affectgpt.empathy.dialogue import Dialogue, read_dialogues
+from affectgpt.clip import Clip, media_outside, read_clips, write_clips
+from affectgpt.empathy.dialogue import rows_of_dialogues
 from affectgpt.empathy.evidence import pieces_of, to_json
 from affectgpt.empathy.plugins import Plugin, evidence_of, find_plugins, load_plugin, plugin_class, save_plugin
-from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
+from affectgpt.problems import InputError, Problem, nearest
+from affectgpt.settings import read_settings
 
 _ROWS_AT_ONCE = 4096
 
@@ -65,28 +63,22 @@ def _settings(plugin: type[Plugin], given: Sequence[str]) -> dict[str, Any]:
     Raises:
         InputError: with every one that it does not have, or that is of another type.
     """
-    parameters = inspect.signature(plugin.fit).parameters
-    known = {
-        name: parameter
-        for name, parameter in parameters.items()
+    pairs = {key: value for key, _, value in (item.partition("=") for item in given)}
+    known = [
+        name
+        for name, parameter in inspect.signature(plugin.fit).parameters.items()
         if parameter.default is not inspect.Parameter.empty and not callable(parameter.default)
-    }
-    types = typing.get_type_hints(plugin.fit, include_extras=True)
-    settings: dict[str, Any] = {}
-    problems = []
-    for item in given:
-        key, _, value = item.partition("=")
-        if key not in known:
-            problems.append(f"--set {key}: unknown setting of plugin '{plugin.name}'. {nearest(key, known)}")
-            continue
-        try:
-            settings[key] = TypeAdapter(types.get(key, Any)).validate_python(value)
-        except ValidationError as error:
-            expected = error.errors()[0]["msg"].removeprefix("Input should be ")
-            problems.append(f"--set {key}: expected {expected}, got {shorten(value)}")
+    ]
+    values, wrong = read_settings(plugin.fit, {key: value for key, value in pairs.items() if key in known})
+    problems = [
+        f"--set {key}: unknown setting of plugin '{plugin.name}'. {nearest(key, known)}"
+        for key in pairs
+        if key not in known
+    ]
+    problems += [f"--set {key}: {problem}" for key, problem in wrong.items()]
     if problems:
         raise InputError(problems)
-    return settings
+    return values
 
 
 def run_main(argv: list[str]) -> int:
@@ -94,16 +86,15 @@ def run_main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="affectgpt plugins run", description=run_main.__doc__)
     parser.add_argument("plugin", type=Path, metavar="DIR", help="a trained plugin")
     parser.add_argument("rows", type=Path, metavar="ROWS", help="a row file (JSONL)")
-    parser.add_argument(
-        "--out", required=True, type=Path, metavar="ROWS2", help="the row file to write, in the same folder"
-    )
-    parser.add_argument(
-        "--media-root", type=Path, metavar="DIR", help="folder of media paths (default: the row file's)"
-    )
+    parser.add_argument("--out", required=True, type=Path, metavar="ROWS2", help="the row file to write")
+    roots = "folder of media paths (default: the row file's, of each)"
+    parser.add_argument("--media-root", type=Path, metavar="DIR", help=roots)
     parser.add_argument("--json", action="store_true", help="print one JSON object with the counts")
     options = parser.parse_args(argv)
     clips = read_clips(options.rows, options.media_root)
-    problems: list[Problem | str] = []
+    root = Path(os.path.abspath(options.media_root or options.out.parent))
+    outside = media_outside(clips, options.out, root)
+    problems: list[Problem | str] = [] if outside is None else [outside]
     for clip in clips:
         try:
             pieces_of(clip.evidence, f"{options.rows}: row {clip.line}, evidence")
@@ -120,52 +111,9 @@ def run_main(argv: list[str]) -> int:
             told += piece is not None
             evidence = {**(clip.evidence or {}), **({} if piece is None else {plugin.name: to_json(piece)})}
             written.append(dataclasses.replace(clip, evidence=evidence or None))
-    write_clips(options.out, written, options.media_root or options.rows.parent)
+    write_clips(options.out, written, root)
     report = {"rows": len(clips), "with_evidence": told, "out": str(options.out)}
     print(f"Wrote {options.out}: evidence on {told} of {len(clips)} rows.", file=sys.stderr)
     if options.json:
         print(json.dumps(report))
     return 0
-
-
-def rows_of_dialogues(path: Path, labels: Sequence[str] | None = None) -> list[Clip]:
-    """The dialogues of a file as rows of task `dialogue`: lines of `context` and `emotion`, or such rows themselves.
-
-    Args:
-        labels: which emotions there may be; any, if None.
-
-    Raises:
-        InputError: with every problem of every line.
-    """
-    path = require_file(path, "a file of dialogues", "A line is {'context': [turn, ...], 'emotion': label}.")
-    first = next(iter(iterate_json(path)), (0, {}))[1]
-    if isinstance(first, dict) and "messages" in first:
-        rows = [clip for clip in read_clips(path) if clip.task == "dialogue"]
-        wrong = [row for row in rows if labels is not None and tidy(row.answer) not in labels]
-        if wrong:
-            expected = "a label of the plugin"
-            raise InputError(
-                [
-                    Problem(
-                        str(path), f"row {row.line}, 'answer'", expected, row.answer, nearest(row.answer, labels or ())
-                    )
-                    for row in wrong
-                ]
-            )
-        return rows
-    return [_row(place, dialogue) for place, dialogue in enumerate(read_dialogues(path, labels))]
-
-
-def _row(place: int, dialogue: Dialogue) -> Clip:
-    """The last turn is by the one who feels; whoever answers is the assistant."""
-    count = len(dialogue.turns)
-    roles = ["user" if (count - 1 - turn) % 2 == 0 else "assistant" for turn in range(count)]
-    turns = [{"role": role, "content": text} for role, text in zip(roles, dialogue.turns, strict=True)]
-    target = {"role": "assistant", "content": f"Emotion: {dialogue.emotion}"}
-    return Clip(
-        id=f"dialogue-{place}",
-        messages=[*turns, target],
-        task="dialogue",
-        answer=dialogue.emotion,
-        group=dialogue.group,
-    )

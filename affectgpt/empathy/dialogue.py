@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from affectgpt.clip import Clip, iterate_json
+from affectgpt.clip import Clip, iterate_json, read_clips
 from affectgpt.emotions.lemmas import tidy
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
 
@@ -17,6 +17,7 @@ EMOTIONS = (
     *("caring", "trusting", "ashamed", "apprehensive", "faithful"),
 )
 """The 32 of EmpatheticDialogues, in the order of CEM, ESCM and IAMM."""
+_LABEL = "a label of the plugin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def read_dialogues(path: str | Path, labels: Sequence[str] | None = None) -> lis
             problems.append(Problem(str(path), f"{place}, field 'emotion'", "a label", shorten(emotion)))
         elif labels is not None and tidy(emotion) not in labels:
             fix = nearest(emotion, labels)
-            problems.append(Problem(str(path), f"{place}, field 'emotion'", "a label of the plugin", emotion, fix))
+            problems.append(Problem(str(path), f"{place}, field 'emotion'", _LABEL, emotion, fix))
         if len(problems) == before:
             assert isinstance(emotion, str)
             dialogues.append(Dialogue(tuple(turns), tidy(emotion), turns[0]))
@@ -67,6 +68,45 @@ def read_dialogues(path: str | Path, labels: Sequence[str] | None = None) -> lis
     if problems:
         raise InputError(problems)
     return dialogues
+
+
+def rows_of_dialogues(path: Path, labels: Sequence[str] | None = None) -> list[Clip]:
+    """The dialogues of a file as rows of task `dialogue`: lines of `context` and `emotion`, or such rows themselves.
+
+    Args:
+        labels: which emotions there may be; any, if None.
+
+    Raises:
+        InputError: with every problem of every line.
+    """
+    path = require_file(path, "a file of dialogues", "A line is {'context': [turn, ...], 'emotion': label}.")
+    first = next(iter(iterate_json(path)), (0, {}))[1]
+    if isinstance(first, dict) and "messages" in first:
+        rows = [clip for clip in read_clips(path) if clip.task == "dialogue"]
+        problems = [
+            Problem(str(path), f"row {row.line}, 'answer'", _LABEL, row.answer, nearest(row.answer, labels))
+            for row in rows
+            if labels is not None and tidy(row.answer) not in labels
+        ]
+        if problems:
+            raise InputError(problems)
+        return rows
+    return [_row(place, dialogue) for place, dialogue in enumerate(read_dialogues(path, labels))]
+
+
+def _row(place: int, dialogue: Dialogue) -> Clip:
+    """The last turn is by the one who feels; whoever answers is the assistant."""
+    count = len(dialogue.turns)
+    roles = ["user" if (count - 1 - turn) % 2 == 0 else "assistant" for turn in range(count)]
+    turns = [{"role": role, "content": text} for role, text in zip(roles, dialogue.turns, strict=True)]
+    target = {"role": "assistant", "content": f"Emotion: {dialogue.emotion}"}
+    return Clip(
+        id=f"dialogue-{place}",
+        messages=[*turns, target],
+        task="dialogue",
+        answer=dialogue.emotion,
+        group=dialogue.group,
+    )
 
 
 def dialogue_of(clip: Clip) -> Dialogue | None:

@@ -63,6 +63,7 @@ class EmotionModel(Plugin):
     """An encoder, its head, and perhaps a TF-IDF model beside them; `fit` or `load` makes one."""
 
     name, kind = "emotion", "emotion"
+    labels: list[str]
 
     def __init__(
         self, labels: Sequence[str], encoder: TextEncoder, tfidf: TfidfModel | None, about: Mapping[str, Any]
@@ -86,15 +87,15 @@ class EmotionModel(Plugin):
         tfidf: bool = True,
         seed: int = 0,
         say: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
-        **_: Any,
     ) -> Self:
         """A model trained on rows whose emotion is known.
 
         Args:
             encoder: 'minilm', 'scratch', or the folder or Hub id of a text encoder.
             epochs, learning_rate: by default what suits the encoder.
-            tfidf: let a linear model on TF-IDF features stand beside the encoder.
             frozen: leave a pretrained encoder as it is and train the head alone.
+            tfidf: let a linear model on TF-IDF features stand beside the encoder.
+            say: called with a line after each epoch.
 
         Raises:
             InputError: fewer than two emotions, or an encoder that cannot be loaded.
@@ -106,7 +107,7 @@ class EmotionModel(Plugin):
         torch.manual_seed(seed)
         scratch = encoder == SCRATCH
         trained = [texts[place].text for place in train]
-        reader: Any = ScratchEncoder.of(trained) if scratch else HubEncoder(find_encoder(encoder))
+        reader: Any = ScratchEncoder.of(trained) if scratch else HubEncoder.of(find_encoder(encoder))
         words = TfidfModel.fit(trained, targets[train], len(labels)) if tfidf else None
         model = cls(labels, reader, words, {"encoder": encoder, "rows": len(train), "seed": seed})
         for parameter in reader.parameters() if frozen else ():

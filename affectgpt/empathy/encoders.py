@@ -92,29 +92,32 @@ class ScratchEncoder(nn.Module):
 
 
 class HubEncoder(nn.Module):
-    """An encoder of the Hub with its tokenizer.
+    """An encoder of the Hub with its tokenizer, which says where tokens stand; `of` loads both."""
 
-    Args:
-        model: folder or Hub id of anything that `AutoModel` loads, that takes text and whose tokenizer is a fast one.
+    def __init__(self, tokenizer: Any, model: Any) -> None:
+        super().__init__()
+        self.tokenizer, self.model = tokenizer, model
+        self.width = int(model.config.hidden_size)
+        self.longest = min(tokenizer.model_max_length, _MOST_TOKENS)
 
-    Raises:
-        InputError: it cannot be loaded, or its tokenizer does not say where tokens stand.
-    """
+    @staticmethod
+    def of(name: str) -> HubEncoder:
+        """Of a folder or Hub id of anything that `AutoModel` loads, that takes text and whose tokenizer is a fast one.
 
-    def __init__(self, model: str) -> None:
+        Raises:
+            InputError: it cannot be loaded, or its tokenizer does not say where tokens stand.
+        """
         from transformers import AutoModel, AutoTokenizer
 
-        super().__init__()
         expected = "'scratch', or the folder or Hub id of a text encoder with a fast tokenizer"
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(model, padding_side="right")
-            self.model: Any = AutoModel.from_pretrained(model, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(name, padding_side="right")
+            model = AutoModel.from_pretrained(name, dtype=torch.float32)
         except (OSError, ValueError, KeyError) as error:
-            raise InputError(Problem("--encoder", model, expected, shorten(str(error), 200))) from error
-        if not self.tokenizer.is_fast:
-            raise InputError(Problem("--encoder", model, expected, "one with a slow tokenizer"))
-        self.width = int(self.model.config.hidden_size)
-        self.longest = min(self.tokenizer.model_max_length, _MOST_TOKENS)
+            raise InputError(Problem("--encoder", name, expected, shorten(str(error), 200))) from error
+        if not tokenizer.is_fast:
+            raise InputError(Problem("--encoder", name, expected, "one with a slow tokenizer"))
+        return HubEncoder(tokenizer, model)
 
     def read(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokens of texts; of long ones the first and the last."""
@@ -151,10 +154,5 @@ def load_encoder(folder: Path) -> TextEncoder:
         return ScratchEncoder(**json.loads((folder / "words.json").read_text(encoding="utf-8")))
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-    encoder = HubEncoder.__new__(HubEncoder)
-    nn.Module.__init__(encoder)
-    encoder.tokenizer = AutoTokenizer.from_pretrained(folder / "encoder", padding_side="right")
-    encoder.model = AutoModel.from_config(AutoConfig.from_pretrained(folder / "encoder"))
-    encoder.width = int(encoder.model.config.hidden_size)
-    encoder.longest = min(encoder.tokenizer.model_max_length, _MOST_TOKENS)
-    return encoder
+    tokenizer = AutoTokenizer.from_pretrained(folder / "encoder", padding_side="right")
+    return HubEncoder(tokenizer, AutoModel.from_config(AutoConfig.from_pretrained(folder / "encoder")))

@@ -9,7 +9,7 @@ A row's `evidence` is a mapping from a name, of whoever said it, to one piece:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
@@ -161,8 +161,3 @@ def pieces_of(evidence: Mapping[str, Any] | None, place: str = "evidence") -> di
     if problems:
         raise InputError(problems)
     return pieces
-
-
-def first_of(evidence: Iterable[Evidence], kind: type[Evidence]) -> Any:
-    """The first piece of a kind; None where there is none."""
-    return next((piece for piece in evidence if isinstance(piece, kind)), None)

@@ -31,14 +31,16 @@ class Plugin(ABC):
     """Under which it is registered."""
     kind: ClassVar[str]
     """Of its evidence: a key of `affectgpt.empathy.evidence.KINDS`."""
+    labels: Sequence[str] | None = None
+    """Of an emotion plugin: its label set, where that is known before it predicts."""
 
     @classmethod
     @abstractmethod
-    def fit(cls, rows: Sequence[Clip], **settings: Any) -> Self:
-        """A plugin that has learned from rows; `settings` are its own, each with a default."""
+    def fit(cls, rows: Sequence[Clip]) -> Self:
+        """A plugin that has learned from rows. Parameters of its own, each with a default, are its settings."""
 
     @abstractmethod
-    def predict(self, rows: Sequence[Clip]) -> list[Any]:
+    def predict(self, rows: Sequence[Clip]) -> Sequence[Evidence | None]:
         """Evidence about each row, None about rows that it has nothing to say about."""
 
     @abstractmethod

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from affectgpt.clip import write_clips
 from affectgpt.problems import InputError, Problem
-from data_recipes.empathetic_dialogues.recipe import SPLITS, read_turns, rows_of
+from data_recipes.empathetic_dialogues.recipe import SPLITS, read_turns, rows_of, whole_conversations
 
 
 def main(argv: list[str]) -> int:
@@ -23,10 +23,11 @@ def main(argv: list[str]) -> int:
     if not present:
         expected = f"some of {', '.join(SPLITS.values())}"
         raise InputError(Problem(str(options.folder), "the folder", expected, "none of them", "Unpack the archive."))
-    tables, problems = {}, []
+    tables, behind, problems = {}, {}, []
     for split, path in present.items():
         try:
-            tables[split] = list(rows_of(read_turns(path)))
+            conversations, behind[split] = whole_conversations(read_turns(path))
+            tables[split] = list(rows_of(conversations))
         except InputError as error:
             problems += error.problems
     if problems:
@@ -34,7 +35,8 @@ def main(argv: list[str]) -> int:
     for split, rows in tables.items():
         write_clips(options.out / f"{split}.jsonl", rows)
         groups = len({row.group for row in rows})
-        print(f"Wrote {options.out / split}.jsonl: {len(rows)} rows of {groups} dialogues.", file=sys.stderr)
+        gaps = f" {behind[split]} turns behind a missing one were left out." if behind[split] else ""
+        print(f"Wrote {options.out / split}.jsonl: {len(rows)} rows of {groups} dialogues.{gaps}", file=sys.stderr)
     if options.json:
         print(json.dumps({split: len(rows) for split, rows in tables.items()}))
     return 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from affectgpt.clip import Clip
@@ -67,16 +68,23 @@ def read_turns(path: Path) -> list[Turn]:
     return turns
 
 
-def rows_of(turns: list[Turn]) -> Iterator[Clip]:
-    """A row for each turn of a listener, in the order of the table; gaps in a conversation end it."""
-    conversations: dict[str, list[Turn]] = {}
+def whole_conversations(turns: list[Turn]) -> tuple[list[list[Turn]], int]:
+    """Conversations in the order of the table, each up to its first gap; and how many turns stand behind a gap."""
+    spoken: dict[str, list[Turn]] = {}
     for turn in turns:
-        conversations.setdefault(turn.conversation, []).append(turn)
-    for name, spoken in conversations.items():
-        ordered = sorted(spoken, key=lambda turn: turn.number)
+        spoken.setdefault(turn.conversation, []).append(turn)
+    whole = []
+    for found in spoken.values():
+        ordered = sorted(found, key=lambda turn: turn.number)
+        in_order = takewhile(lambda pair: pair[0] == pair[1].number, enumerate(ordered, start=1))
+        whole.append([turn for _, turn in in_order])
+    return whole, len(turns) - sum(map(len, whole))
+
+
+def rows_of(conversations: list[list[Turn]]) -> Iterator[Clip]:
+    """A row for each turn of a listener."""
+    for ordered in conversations:
         for place, turn in enumerate(ordered):
-            if turn.number != place + 1:
-                break
             if place % 2 == 0:
                 continue
             messages = [
@@ -85,6 +93,7 @@ def rows_of(turns: list[Turn]) -> Iterator[Clip]:
             ]
             emotion = ordered[0].emotion
             target = {"role": "assistant", "content": f"Emotion: {emotion}\nResponse: {turn.text}"}
+            name = turn.conversation
             yield Clip(
                 id=f"{name}/{turn.number}",
                 messages=[*messages, target],

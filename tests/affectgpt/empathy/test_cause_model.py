@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from affectgpt.empathy.cause_model import CauseModel, WordCounts
-from affectgpt.empathy.command import rows_of_dialogues
+from affectgpt.empathy.dialogue import rows_of_dialogues
 from affectgpt.empathy.plugins import load_plugin, save_plugin
-from affectgpt.empathy.words import read_text
 from affectgpt.problems import InputError
 from tests.affectgpt.empathy.test_emotion_model import WORDS, write_data
 
@@ -59,10 +58,16 @@ def test_what_says_nothing_is_left_out(rows):
     model = CauseModel.fit(rows)
     silent = rows[0].__class__(id="a", messages=rows[0].messages, task="caption", answer="x")
     assert model.predict([silent]) == [None]
-    [piece] = model.predict([rows[0]])
-    assert "was" not in [word.text.casefold() for word in piece.words]
+    turns = [{"role": "user", "content": "It was dark."}, {"role": "assistant", "content": "Oh."}]
+    [piece] = model.predict([rows[0].__class__(id="b", messages=turns, task="dialogue", answer="afraid")])
+    assert "was" in model.model.words
+    assert [word.text for word in piece.words] == ["dark"]
     with pytest.raises(InputError, match="Did you mean 'attention'"):
         CauseModel.fit(rows, method="atention")
     with pytest.raises(InputError, match="two emotions or more, got 1"):
         CauseModel.fit([row for row in rows if row.answer == "joyful"])
-    assert read_text(["..."]).words() == []
+    for settings in ({"encoder": "minilm"}, {"epochs": 3}, {"tfidf": False}):
+        with pytest.raises(InputError, match="expected method attention or occlusion, got method naive_bayes"):
+            CauseModel.fit(rows, **settings)
+    with pytest.raises(TypeError, match="epoch"):
+        CauseModel.fit(rows, method="attention", epoch=3)

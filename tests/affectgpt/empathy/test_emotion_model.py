@@ -10,8 +10,8 @@ import torch
 from transformers import BertConfig, BertModel
 
 from affectgpt.clip import Clip
-from affectgpt.empathy.command import rows_of_dialogues, train_main
-from affectgpt.empathy.dialogue import read_dialogues
+from affectgpt.empathy.command import train_main
+from affectgpt.empathy.dialogue import read_dialogues, rows_of_dialogues
 from affectgpt.empathy.emotion_model import AttentionHead, EmotionModel
 from affectgpt.empathy.plugins import load_plugin, save_plugin
 from affectgpt.empathy.tfidf import TfidfModel

@@ -58,6 +58,8 @@ def test_a_prompt_is_read_once_whatever_the_number_of_labels(tiny, rows):
     )
     single = score_labels(model, reader, read, ["joy", "fear"], batch_size=1)
     assert len(tokens) == 4
+    longest = max(len(reader.tokenizer(label, add_special_tokens=False)["input_ids"]) for label in ("joy", "fear"))
+    assert tokens == [value for row in read for value in (len(row.prompt_ids) - 1, 2 * longest)]
     together = score_labels(model, reader, read, ["joy", "fear"])
     assert len(tokens) == 6
     torch.testing.assert_close(single, together, rtol=0, atol=1e-5)

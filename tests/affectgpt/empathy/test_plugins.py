@@ -9,7 +9,6 @@ import pytest
 
 from affectgpt.clip import Clip, read_clips, write_clips
 from affectgpt.empathy.command import run_main
-from affectgpt.empathy.evidence import EmotionEvidence
 from affectgpt.empathy.plugins import evidence_of, find_plugins, load_plugin, plugin_class, save_plugin
 from affectgpt.problems import InputError
 
@@ -140,11 +139,22 @@ def test_folders_that_cannot_be_loaded(tmp_path, note, said):
         load_plugin(tmp_path)
 
 
+def test_rows_are_written_where_their_media_can_be_found(other, tmp_path):
+    save_plugin(plugin_class("shouting").fit([]), tmp_path / "saved")
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "a.mp4").touch()
+    write_clips(tmp_path / "rows" / "rows.jsonl", [row("a", "x", video=tmp_path / "rows" / "a.mp4")])
+    given = [str(tmp_path / "saved"), str(tmp_path / "rows" / "rows.jsonl"), "--out"]
+    with pytest.raises(InputError, match=r"its media: expected files below .*out, got 1 elsewhere.*--media-root"):
+        run_main([*given, str(tmp_path / "out" / "told.jsonl")])
+    assert run_main([*given, str(tmp_path / "told.jsonl")]) == 0
+    assert read_clips(tmp_path / "told.jsonl")[0].video == tmp_path / "rows" / "a.mp4"
+
+
 def test_wrong_evidence_on_rows_is_named(other, tmp_path):
     save_plugin(plugin_class("shouting").fit([]), tmp_path / "saved")
     rows = [row("a", "x", evidence={"mine": {"kind": "mood"}}), row("b", "x", evidence={"mine": 1})]
     write_clips(tmp_path / "rows.jsonl", rows)
     with pytest.raises(InputError, match=r"(?s)row 1, evidence of mine.*row 2, evidence of mine"):
         run_main([str(tmp_path / "saved"), str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "out.jsonl")])
-    assert EmotionEvidence.kind == "emotion"
     assert not (tmp_path / "out.jsonl").exists()

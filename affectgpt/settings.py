@@ -1,0 +1,35 @@
+"""Settings that a user gives by name, read as the annotations of the function that takes them have it."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from affectgpt.problems import shorten
+
+
+def read_settings(function: Callable[..., Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Values of the types that a function's parameters have, and what is wrong with the others, by name.
+
+    Args:
+        given: names of parameters and what was given for each, perhaps as text.
+
+    Returns:
+        The values, and texts of the form 'expected ..., got ...'.
+    """
+    types = typing.get_type_hints(function, include_extras=True)
+    values, wrong = {}, {}
+    for name, value in given.items():
+        try:
+            values[name] = TypeAdapter(types.get(name, Any)).validate_python(value)
+        except ValidationError as error:
+            wrong[name] = f"expected {expectation(error.errors()[0])}, got {shorten(value)}"
+    return values, wrong
+
+
+def expectation(error: Mapping[str, Any]) -> str:
+    """What pydantic expected, worded to stand behind 'expected'."""
+    return str(error["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
