@@ -64,6 +64,8 @@ class Clip:
     options: list[str] | None = None
     group: str | None = None
     evidence: dict[str, Any] | None = None
+    situation: str | None = None
+    """What somebody wrote about it apart from the dialogue, which may give the answer away."""
     source: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     """Whatever an importer or a generator wants to keep; nothing in the project depends on it."""
@@ -207,7 +209,7 @@ class _RowChecker:
                 self.add(name, "a known field", "an unknown one", nearest(name, FIELDS))
         if not (isinstance(row.get("id"), str) and row["id"]):
             self.add("id", "a non-empty string", self._got(row, "id"))
-        for name in ("subtitle", "group", "source"):
+        for name in ("subtitle", "group", "situation", "source"):
             if not isinstance(row.get(name), str | None):
                 self.add(name, "a string", self._got(row, name))
         for name in ("evidence", "extra"):

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from affectgpt.clip import Clip
+from affectgpt.empathy.prompting import Cues, prompt_of
 from affectgpt.features import DecodedMedia
 from affectgpt.media.bundle import Decoded, Wanted
 from affectgpt.media.readers import Reader
@@ -34,14 +35,20 @@ class HubReader:
         source: of frames and sound.
         inputs: which of 'video', 'audio' and 'text' the model may see, hear and read of a clip.
         max_pixels: most pixels of a frame; the processor's own limit when None.
+        cues: what of a row's evidence its prompt shows.
     """
 
     stop_strings: list[str] = []  # noqa: RUF012
 
     def __init__(
-        self, processor: Any, source: DecodedMedia, inputs: Sequence[str], max_pixels: int | None = None
+        self,
+        processor: Any,
+        source: DecodedMedia,
+        inputs: Sequence[str],
+        max_pixels: int | None = None,
+        cues: Cues = Cues(),  # noqa: B008 (frozen)
     ) -> None:
-        self.processor, self.source, self.inputs = processor, source, tuple(inputs)
+        self.processor, self.source, self.inputs, self.cues = processor, source, tuple(inputs), cues
         self.tokenizer = processor.tokenizer
         self.special = special_tokens(self.tokenizer)
         if max_pixels is not None:
@@ -93,7 +100,7 @@ class HubReader:
         subtitle = clip.subtitle if "text" in self.inputs and "text" not in hide else None
         turns: list[dict[str, Any]] = []
         first = True
-        for turn in clip.prompt:
+        for turn in prompt_of(clip, self.cues):
             text = defuse(turn["content"], self.special)
             content: list[dict[str, str]] = []
             if turn["role"] == "user" and first:

@@ -28,6 +28,20 @@ PAPER = {
 """AffectGPT's plain prompt, field by field in the order of the paper: its structure, in words of our own. Released
 weights expect the wording of their own code; `AffectGPTProcessor(wording=...)` takes it."""
 
+EMPATHY = {
+    "role": "You listen to somebody and answer with empathy.",
+    "labels": "Emotions: {labels}.",
+    "stages": "Emotions: {first}; only if none of these fits: {rest}.",
+    "likely": "Likely emotions: {first}.",
+    "words": "Causes: {words}.",
+    "moments": "Moments: {moments}.",
+    "situation": "What happened: {situation}",
+    "format": "Say in two lines what they feel and what you answer.\nEmotion: ...\nResponse: ...",
+    "none": "none of these",
+}
+"""What evidence adds to a prompt, a line each: few words, since every row pays for them. `affectgpt.empathy.prompting`
+puts them together."""
+
 CAPTION_JUDGE = """\
 Two descriptions of the same video of a person. The first is true.
 

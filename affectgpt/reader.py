@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from affectgpt.clip import Clip
+from affectgpt.empathy.prompting import Cues, prompt_of
 from affectgpt.features import FeatureSource, media_of
 from affectgpt.model.processing import AffectGPTProcessor, Tokenised
 from affectgpt.problems import InputError
@@ -44,6 +45,8 @@ class Reader(Protocol):
     tokenizer: Any
     stop_strings: list[str]
     """What ends an answer besides the end token."""
+    cues: Cues
+    """What of a row's evidence its prompt shows."""
 
     def lengths(self, clips: Sequence[Clip]) -> list[int]:
         """About how many tokens each row has, without reading its media."""
@@ -64,12 +67,18 @@ class ClipReader:
         source: of the features.
         inputs: which of 'video', 'audio' and 'text' the model may see, hear and read of a clip; by default those that
             it was trained to take.
+        cues: what of a row's evidence its prompt shows.
     """
 
     def __init__(
-        self, processor: AffectGPTProcessor, source: FeatureSource, inputs: Sequence[str] | None = None
+        self,
+        processor: AffectGPTProcessor,
+        source: FeatureSource,
+        inputs: Sequence[str] | None = None,
+        cues: Cues = Cues(),  # noqa: B008 (frozen)
     ) -> None:
         self.processor, self.source, self.inputs = processor, source, tuple(inputs or processor.inputs)
+        self.cues = cues
         self.tokenizer = processor.tokenizer
         self.stop_strings = processor.stop_strings
 
@@ -110,4 +119,5 @@ class ClipReader:
     def tokenise(self, clip: Clip, hide: Collection[str] = ()) -> Tokenised:
         """The ids of a row."""
         subtitle = clip.subtitle if "text" in self.inputs and "text" not in hide else None
-        return self.processor.tokenise(clip.prompt, clip.target, self.streams(clip, hide), subtitle)
+        turns = prompt_of(clip, self.cues)
+        return self.processor.tokenise(turns, clip.target, self.streams(clip, hide), subtitle)

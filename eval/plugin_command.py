@@ -7,10 +7,10 @@ import json
 import time
 from pathlib import Path
 
-from affectgpt.empathy.dialogue import rows_of_dialogues
+from affectgpt.empathy.dialogue import rows_with_emotion
 from affectgpt.empathy.plugins import evidence_of, load_plugin
 from affectgpt.problems import InputError
-from eval.empathy import score_emotions
+from eval.plugin_scores import score_emotions
 
 
 def main(argv: list[str]) -> int:
@@ -23,7 +23,7 @@ def main(argv: list[str]) -> int:
     plugin = load_plugin(options.plugin)
     if plugin.kind != "emotion":
         raise InputError(f"{options.plugin}: expected a plugin of kind emotion, got one of kind {plugin.kind}")
-    rows = rows_of_dialogues(options.data, plugin.labels)
+    rows = rows_with_emotion(options.data, plugin.labels)
     started = time.monotonic()
     found = evidence_of(plugin, rows)
     seconds = time.monotonic() - started

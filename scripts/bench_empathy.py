@@ -16,7 +16,7 @@ from typing import Any
 
 from _bench import compare, report
 
-from affectgpt.empathy.dialogue import rows_of_dialogues
+from affectgpt.empathy.dialogue import rows_with_emotion
 from affectgpt.empathy.emotion_model import EmotionModel
 
 LIMITS = {"train_scratch": 120.0, "train_minilm": 600.0}
@@ -49,7 +49,7 @@ def main() -> None:
     data = Path(os.environ.get("SHARED_DATA", ""), "empathetic_dialogues", "dev.jsonl")
     if not data.is_file():
         raise SystemExit("SHARED_DATA: expected the folder that holds empathetic_dialogues/dev.jsonl, found none.")
-    rows, rounds = rows_of_dialogues(data), 2 if options.quick else 5
+    rows, rounds = rows_with_emotion(data), 2 if options.quick else 5
     results = measure("scratch", rows, rounds)
     if not options.quick:
         results += measure("minilm", rows, 1)

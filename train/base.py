@@ -10,6 +10,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import AutoFeatureExtractor, AutoImageProcessor, PreTrainedTokenizerFast, Qwen3Config
 
 from affectgpt.clip import Clip
+from affectgpt.empathy.prompting import prompt_of
 from affectgpt.model import AffectGPTConfig, AffectGPTForConditionalGeneration, AffectGPTProcessor
 from affectgpt.model.assemble import add_placeholders
 from affectgpt.model.clip_encoder import PARTS, ClipEncoder, weights_hash
@@ -52,7 +53,7 @@ def build_tiny(settings: ModelConfig, clips: Iterable[Clip], towers: Path, seed:
         home: where `folder` will be moved to; checkpoints find the towers there.
     """
     assert settings.tiny is not None
-    texts = (text for clip in clips for text in (clip.subtitle or "", *(turn["content"] for turn in clip.messages)))
+    texts = (text for clip in clips for text in _texts_of(clip))
     tokenizer = train_tokenizer(texts, settings.tiny.vocab_size)
     loaded = {kind: load_tower(str(towers / kind)) for kind in PARTS}
     config = AffectGPTConfig(
@@ -94,3 +95,8 @@ def build_tiny(settings: ModelConfig, clips: Iterable[Clip], towers: Path, seed:
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     ClipEncoder(config, processor, loaded).save_pretrained(folder)
+
+
+def _texts_of(clip: Clip) -> list[str]:
+    """Everything of a row that the model reads or says."""
+    return [clip.subtitle or "", *(turn["content"] for turn in prompt_of(clip)), clip.target]

@@ -215,6 +215,10 @@ class StageConfig(Section):
     """Fill packs of that many tokens with rows, instead of padding each; `batch_size` then counts packs. sft only."""
     modality_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of rows of which one modality, drawn anew each time, is kept from the model; sft only."""
+    evidence_dropout: float = Field(default=0.0, ge=0, le=1)
+    """Share of rows whose evidence, drawn anew each time, is kept from the model; not in grpo."""
+    evidence_corruption: float = Field(default=0.0, ge=0, le=1)
+    """Share of rows whose evidence is made false, so that the model learns to doubt it; not in grpo."""
     gradient_checkpointing: bool = False
     save_steps: int = Field(default=100, ge=1)
     log_steps: int = Field(default=10, ge=1)
@@ -285,6 +289,10 @@ class StageConfig(Section):
             raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of generations ({self.generations})")
         if self.kind == "grpo" and (self.packing or self.modality_dropout):
             raise ValueError("packing and modality_dropout belong to stages of kind sft")
+        if self.evidence_dropout + self.evidence_corruption > (0 if self.kind == "grpo" else 1):
+            raise ValueError(
+                "evidence_dropout and evidence_corruption are shares of supervised rows: 1 at most together"
+            )
         if self.batch_size % self.accumulation:
             raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of accumulation ({self.accumulation})")
         return self

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from affectgpt.batch import Batch, packed_batch, supervised_batch
 from affectgpt.clip import Clip
+from affectgpt.empathy.controls import corrupted, without_evidence
 from affectgpt.reader import Reader, Row
 
 MODALITIES = ("video", "audio", "text")
@@ -25,6 +26,8 @@ class StageDataset(Dataset[list[Row]]):
         items: indices into `clips`.
         reader: of the model.
         dropout: probability that one modality, drawn anew for every row of every item, is kept from the model.
+        evidence: probabilities that a row's evidence is kept from the model, and that it is made false, so that the
+            model learns to do without and to doubt it.
         seed: of those draws; they depend on the place of a row, not on who reads it.
     """
 
@@ -35,8 +38,10 @@ class StageDataset(Dataset[list[Row]]):
         reader: Reader,
         dropout: float = 0.0,
         seed: int = 0,
+        evidence: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         self.clips, self.items, self.reader, self.dropout, self.seed = clips, items, reader, dropout, seed
+        self.evidence = evidence
 
     def __len__(self) -> int:
         return len(self.items)
@@ -46,10 +51,23 @@ class StageDataset(Dataset[list[Row]]):
 
     def __getitems__(self, places: Sequence[int]) -> list[list[Row]]:
         """Several items at once: their media are read together."""
-        clips = [self.clips[index] for place in places for index in self.items[place]]
+        clips = [clip for place in places for clip in self._rows(place)]
         hidden = [hide for place in places for hide in self._hidden(place)]
         rows = iter(self.reader.read(clips, hidden))
         return [[next(rows) for _ in self.items[place]] for place in places]
+
+    def _rows(self, place: int) -> list[Clip]:
+        """The rows of an item, each with its evidence, without, or with a false one."""
+        rows = [self.clips[index] for index in self.items[place]]
+        if not any(self.evidence):
+            return rows
+        dropped, false = self.evidence
+        rng = np.random.default_rng([self.seed, place, 1])
+        draws = rng.random(len(rows))
+        return [
+            without_evidence(row) if draw < dropped else corrupted(row, rng) if draw < dropped + false else row
+            for row, draw in zip(rows, draws, strict=True)
+        ]
 
     def _hidden(self, place: int) -> list[Collection[str]]:
         count = len(self.items[place])

@@ -218,7 +218,8 @@ def _run_stage(
         if stage.kind == "sft":
             items = supervised_items(recipe, stage, clips, prepared.reader)
             seed = int(stream_of(recipe.seed, f"{stage.name} dropout").integers(2**31))
-            dataset = StageDataset(clips, items, prepared.reader, stage.modality_dropout, seed)
+            doubt = stage.evidence_dropout, stage.evidence_corruption
+            dataset = StageDataset(clips, items, prepared.reader, stage.modality_dropout, seed, doubt)
             trainer = run_sft(recipe, stage, model, dataset, steps, [log], world_size)
         else:
             from train.grpo import run_grpo  # importing TRL takes seconds

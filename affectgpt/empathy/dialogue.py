@@ -17,6 +17,8 @@ EMOTIONS = (
     *("caring", "trusting", "ashamed", "apprehensive", "faithful"),
 )
 """The 32 of EmpatheticDialogues, in the order of CEM, ESCM and IAMM."""
+TASKS = ("dialogue", "emotion_label")
+"""Tasks whose answer is the emotion."""
 _LABEL = "a label of the plugin"
 
 
@@ -70,11 +72,34 @@ def read_dialogues(path: str | Path, labels: Sequence[str] | None = None) -> lis
     return dialogues
 
 
-def rows_of_dialogues(path: Path, labels: Sequence[str] | None = None) -> list[Clip]:
-    """The dialogues of a file as rows of task `dialogue`: lines of `context` and `emotion`, or such rows themselves.
+def rows_with_emotion(path: Path, labels: Sequence[str] | None = None, media_root: Path | None = None) -> list[Clip]:
+    """What a file tells of emotions: its lines of `context` and `emotion`, or its rows in which something is said.
 
     Args:
         labels: which emotions there may be; any, if None.
+
+    Raises:
+        InputError: with every problem of every line, or no row whose emotion is known.
+    """
+    rows = [row for row in read_rows(path, labels, media_root) if row.task in TASKS and dialogue_of(row) is not None]
+    problems: list[Problem | str] = [
+        Problem(str(path), f"row {row.line}, 'answer'", _LABEL, row.answer, nearest(row.answer, labels))
+        for row in rows
+        if labels is not None and tidy(row.answer) not in labels
+    ]
+    if not rows:
+        expected = f"some of task {' or '.join(TASKS)}, with words"
+        problems.append(Problem(str(path), "its rows", expected, "none"))
+    if problems:
+        raise InputError(problems)
+    return rows
+
+
+def read_rows(path: Path, labels: Sequence[str] | None = None, media_root: Path | None = None) -> list[Clip]:
+    """All rows of a row file; lines of `context` and `emotion` become rows of task `dialogue`.
+
+    Args:
+        labels: which emotions such lines may name; any, if None.
 
     Raises:
         InputError: with every problem of every line.
@@ -82,19 +107,14 @@ def rows_of_dialogues(path: Path, labels: Sequence[str] | None = None) -> list[C
     path = require_file(path, "a file of dialogues", "A line is {'context': [turn, ...], 'emotion': label}.")
     first = next(iter(iterate_json(path)), (0, {}))[1]
     if isinstance(first, dict) and "messages" in first:
-        rows = [clip for clip in read_clips(path) if clip.task == "dialogue"]
-        problems = [
-            Problem(str(path), f"row {row.line}, 'answer'", _LABEL, row.answer, nearest(row.answer, labels))
-            for row in rows
-            if labels is not None and tidy(row.answer) not in labels
-        ]
-        if problems:
-            raise InputError(problems)
-        return rows
-    return [_row(place, dialogue) for place, dialogue in enumerate(read_dialogues(path, labels))]
+        return read_clips(path, media_root)
+    dialogues = read_dialogues(path, labels)
+    named = {dialogue.emotion or "" for dialogue in dialogues}
+    options = list(EMOTIONS) if named <= {*EMOTIONS} else sorted(named)
+    return [_row(place, dialogue, options) for place, dialogue in enumerate(dialogues)]
 
 
-def _row(place: int, dialogue: Dialogue) -> Clip:
+def _row(place: int, dialogue: Dialogue, options: list[str]) -> Clip:
     """The last turn is by the one who feels; whoever answers is the assistant."""
     count = len(dialogue.turns)
     roles = ["user" if (count - 1 - turn) % 2 == 0 else "assistant" for turn in range(count)]
@@ -105,6 +125,7 @@ def _row(place: int, dialogue: Dialogue) -> Clip:
         messages=[*turns, target],
         task="dialogue",
         answer=dialogue.emotion,
+        options=options if len(options) > 1 else None,
         group=dialogue.group,
     )
 
@@ -118,7 +139,8 @@ def dialogue_of(clip: Clip) -> Dialogue | None:
         turns = tuple(turn["content"] for turn in clip.prompt if turn["role"] != "system")
         return Dialogue(turns, clip.answer, clip.group or turns[0]) if turns else None
     words = (clip.subtitle or "").strip()
-    return Dialogue((words,), None, clip.group) if words else None
+    emotion = clip.answer if clip.task == "emotion_label" else None
+    return Dialogue((words,), emotion, clip.group) if words else None
 
 
 def known_emotions(clips: Sequence[Clip], plugin: str) -> tuple[list[Dialogue], list[str], list[int]]:

@@ -7,6 +7,7 @@ A plugin is a class with the methods of `Plugin`, registered under a name as an 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from affectgpt.clip import Clip
-from affectgpt.empathy.evidence import KINDS, Evidence
+from affectgpt.empathy.evidence import KINDS, Evidence, to_json
 from affectgpt.problems import InputError, Problem, nearest, shorten
 
 GROUP = "affectgpt.plugins"
@@ -122,4 +123,15 @@ def evidence_of(plugin: Plugin, rows: Sequence[Clip]) -> list[Evidence | None]:
         raise InputError(f"plugin '{plugin.name}': expected evidence of {len(rows)} rows, got {len(found)}")
     if wrong is not None:
         raise InputError(f"plugin '{plugin.name}': expected {form.__name__} or None, got {shorten(wrong)}")
+    return found
+
+
+def with_evidence(rows: Sequence[Clip], name: str, pieces: Sequence[Evidence | None]) -> list[Clip]:
+    """Rows with evidence under a name, beside what they carry; None takes away what stood under it."""
+    found = []
+    for row, piece in zip(rows, pieces, strict=True):
+        evidence = {key: value for key, value in (row.evidence or {}).items() if key != name}
+        if piece is not None:
+            evidence[name] = to_json(piece)
+        found.append(dataclasses.replace(row, evidence=evidence or None))
     return found

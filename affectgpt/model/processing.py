@@ -146,7 +146,9 @@ class AffectGPTProcessor(ProcessorMixin):
         lead = "".join([*fields, words["request"] if fields else ""])
         text = ""
         for turn in turns:
-            if turn["role"] == "assistant":
+            if turn["role"] == "system":
+                lead = f"{turn['content']} {lead}"
+            elif turn["role"] == "assistant":
                 text += turn["content"] + words["stop"]
             else:
                 text += words["human"] + lead + turn["content"] + words["assistant"]

@@ -3,7 +3,7 @@
 A table is no CSV of the usual kind: fields are split at every comma, quotation marks mean nothing, and a comma of the
 text is written `_comma_`. Every turn of the listener becomes a row: the turns before it are the dialogue, its target is
 the emotion and the response, a line each. What the speaker wrote about the situation stays outside the dialogue
-(`extra.situation`), since it gives the emotion away.
+(`situation`), since it gives the emotion away.
 """
 
 from __future__ import annotations
@@ -102,5 +102,5 @@ def rows_of(conversations: list[list[Turn]]) -> Iterator[Clip]:
                 options=list(EMOTIONS),
                 group=name,
                 source="empathetic_dialogues",
-                extra={"situation": ordered[0].situation},
+                situation=ordered[0].situation or None,
             )

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from affectgpt.clip import read_clips
-from affectgpt.empathy.dialogue import dialogue_of, rows_of_dialogues
+from affectgpt.empathy.dialogue import dialogue_of, rows_with_emotion
 from affectgpt.problems import InputError
 from data_recipes.empathetic_dialogues.command import main
 
@@ -43,18 +43,18 @@ def test_rows_of_a_table(tmp_path, capsys):
     assert [turn["role"] for turn in second.messages] == ["user", "assistant", "user", "assistant"]
     assert second.target == "Emotion: joyful\nResponse: Well done, you."
     assert (second.id, second.group, second.answer) == ("hit:0/4", "hit:0", "joyful")
-    assert second.extra == {"situation": "I won, at last"}
+    assert second.situation == "I won, at last"
     assert dialogue_of(second).turns == ('I said "we won, at last', "Great!", "Yes")
 
 
 def test_the_rows_train_plugins_too(tmp_path):
     write(tmp_path / "ed", lines=[HEAD, *LINES, LINES[5].replace(",3,", ",2,", 1)])
     main([str(tmp_path / "ed"), "--out", str(tmp_path / "out")])
-    rows = rows_of_dialogues(tmp_path / "out" / "train.jsonl")
+    rows = rows_with_emotion(tmp_path / "out" / "train.jsonl")
     assert [row.answer for row in rows] == ["joyful", "joyful", "afraid", "afraid"]
     assert [row.id for row in rows] == [clip.id for clip in read_clips(tmp_path / "out" / "train.jsonl")]
     with pytest.raises(InputError, match="expected a label of the plugin, got joyful"):
-        rows_of_dialogues(tmp_path / "out" / "train.jsonl", ["sad"])
+        rows_with_emotion(tmp_path / "out" / "train.jsonl", ["sad"])
 
 
 def test_every_problem_of_every_table_is_named(tmp_path):

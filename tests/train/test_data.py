@@ -67,3 +67,29 @@ def test_useful_tokens_are_counted(clips):
     packed = SupervisedCollator(data.reader, packing=True)
     packed(StageDataset(clips, [[0, 3], [2, 2]], data.reader).__getitems__([0, 1]))
     assert packed.useful_share() == pytest.approx(15 / 16)
+
+
+class Teller(Reader):
+    """Rows that say which emotion their evidence finds likeliest."""
+
+    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]]) -> list[Row]:
+        return [
+            Row(max(zip(told["probabilities"], told["labels"], strict=True))[1] if told else "nothing", [1], [2])
+            for told in ((clip.evidence or {}).get("emotion") for clip in clips)
+        ]
+
+
+def test_evidence_is_kept_back_or_made_false_as_often_as_asked():
+    labels = [f"e{place}" for place in range(10)]
+    evidence = {"emotion": {"kind": "emotion", "labels": labels, "probabilities": [0.82, *[0.02] * 9]}}
+    turns = [{"role": "user", "content": "My tire burst"}, {"role": "assistant", "content": "e0"}]
+    row = Clip(id="0", messages=turns, task="dialogue", answer="e0", evidence=evidence)
+    data = StageDataset([row], [[0, 0]] * 1000, Teller(), seed=3, evidence=(0.3, 0.2))  # type: ignore[arg-type]
+    said = [[told.id for told in item] for item in data.__getitems__(range(1000))]
+    flat = [name for item in said for name in item]
+    assert 540 < flat.count("nothing") < 660
+    assert 960 < flat.count("e0") < 1120  # the false one names it too, one time in ten
+    assert 280 < len([name for name in flat if name not in ("e0", "nothing")]) < 440
+    assert [[told.id for told in item] for item in data.__getitems__([7, 500])] == [said[7], said[500]]
+    whole = StageDataset([row], [[0]] * 50, Teller())  # type: ignore[arg-type]
+    assert {item[0].id for item in whole.__getitems__(range(50))} == {"e0"}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from affectgpt.empathy.cause_model import CauseModel, WordCounts
-from affectgpt.empathy.dialogue import rows_of_dialogues
+from affectgpt.empathy.dialogue import rows_with_emotion
 from affectgpt.empathy.plugins import load_plugin, save_plugin
 from affectgpt.problems import InputError
 from tests.affectgpt.empathy.test_emotion_model import WORDS, write_data
@@ -16,7 +16,7 @@ from tests.affectgpt.empathy.test_emotion_model import WORDS, write_data
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    return rows_of_dialogues(write_data(tmp_path_factory.mktemp("dialogues") / "train.jsonl"))
+    return rows_with_emotion(write_data(tmp_path_factory.mktemp("dialogues") / "train.jsonl"))
 
 
 @pytest.mark.parametrize("method", ["naive_bayes", "attention", "occlusion"])

@@ -11,7 +11,7 @@ from transformers import BertConfig, BertModel
 
 from affectgpt.clip import Clip
 from affectgpt.empathy.command import train_main
-from affectgpt.empathy.dialogue import read_dialogues, rows_of_dialogues
+from affectgpt.empathy.dialogue import read_dialogues, rows_with_emotion
 from affectgpt.empathy.emotion_model import AttentionHead, EmotionModel
 from affectgpt.empathy.plugins import load_plugin, save_plugin
 from affectgpt.empathy.tfidf import TfidfModel
@@ -55,7 +55,7 @@ def encoder(tiny, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scratch(data):
-    return EmotionModel.fit(rows_of_dialogues(data), encoder="scratch", epochs=12, say=lambda _: None)
+    return EmotionModel.fit(rows_with_emotion(data), encoder="scratch", epochs=12, say=lambda _: None)
 
 
 def accuracy(model, rows):
@@ -63,7 +63,7 @@ def accuracy(model, rows):
 
 
 def test_it_learns_each_head_alone_and_both(scratch, tmp_path):
-    test = rows_of_dialogues(write_data(tmp_path / "test.jsonl", 60))
+    test = rows_with_emotion(write_data(tmp_path / "test.jsonl", 60))
     assert accuracy(scratch, test) > 0.9
     texts = [read_text([turn["content"] for turn in row.prompt]) for row in test]
     for head in (0, 1):
@@ -72,7 +72,7 @@ def test_it_learns_each_head_alone_and_both(scratch, tmp_path):
 
 
 def test_an_encoder_of_the_hub_is_trained_and_saved_whole(data, encoder, tmp_path):
-    rows = rows_of_dialogues(data)
+    rows = rows_with_emotion(data)
     settings = {"encoder": encoder, "epochs": 20, "learning_rate": 2e-3, "tfidf": False, "say": lambda _: None}
     model = EmotionModel.fit(rows, **settings)
     frozen = EmotionModel.fit(rows, **(settings | {"epochs": 1}), frozen=True)
@@ -88,7 +88,7 @@ def test_an_encoder_of_the_hub_is_trained_and_saved_whole(data, encoder, tmp_pat
 def test_it_is_saved_and_comes_back(scratch, data, tmp_path):
     save_plugin(scratch, tmp_path / "saved")
     again = load_plugin(tmp_path / "saved")
-    rows = rows_of_dialogues(data)
+    rows = rows_with_emotion(data)
     for one, other in zip(scratch.predict(rows), again.predict(rows), strict=True):
         assert one.labels == other.labels
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)
@@ -97,7 +97,7 @@ def test_it_is_saved_and_comes_back(scratch, data, tmp_path):
 
 
 def test_what_is_beside_a_dialogue_changes_nothing(scratch, data):
-    rows = rows_of_dialogues(data)[:40]
+    rows = rows_with_emotion(data)[:40]
     together = scratch.predict(rows)
     for row, piece in zip(rows, together, strict=True):
         assert scratch.predict([row])[0].probabilities == pytest.approx(piece.probabilities, abs=1e-5)
@@ -179,9 +179,9 @@ def test_wrong_lines_are_named(tmp_path, line, said):
 def test_training_refuses_what_cannot_work(data, tmp_path):
     (tmp_path / "one.jsonl").write_text('{"context": ["won"], "emotion": "joyful"}\n' * 3)
     with pytest.raises(InputError, match="two emotions or more, got 1"):
-        EmotionModel.fit(rows_of_dialogues(tmp_path / "one.jsonl"), encoder="scratch")
+        EmotionModel.fit(rows_with_emotion(tmp_path / "one.jsonl"), encoder="scratch")
     with pytest.raises(InputError, match=r"--encoder: .*expected 'scratch', or the folder"):
-        EmotionModel.fit(rows_of_dialogues(data), encoder=str(tmp_path))
+        EmotionModel.fit(rows_with_emotion(data), encoder=str(tmp_path))
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "plugin.json").touch()
     with pytest.raises(InputError, match="is there already"):

@@ -7,7 +7,7 @@ import torch
 
 from affectgpt.batch import prompt_batch
 from affectgpt.clip import Clip
-from affectgpt.empathy.label_scores import score_labels
+from affectgpt.empathy.label_scores import score_labels, split_lead
 from affectgpt.reader import ClipReader, Row
 
 
@@ -32,9 +32,13 @@ def rows(tiny, tmp_path):
     return reader, reader.read(clips)
 
 
-def test_every_label_alone(tiny, rows):
+@pytest.mark.parametrize("lead", ["", "this person feels "])
+def test_every_label_alone(tiny, rows, lead):
     reader, read = rows
-    model, labels = tiny.model().train(), ["joy", "anger, fear", "surprise", "this person feels nothing"]
+    model = tiny.model().train()
+    labels = [lead + label for label in ("joy", "anger, fear", "surprise", "this person feels nothing")]
+    shared = len(reader.tokenizer(lead, add_special_tokens=False)["input_ids"]) if lead else 0
+    assert len(split_lead(reader.tokenizer, labels)[0]) >= shared - 1  # the last space may belong to the label
     found = score_labels(model, reader, read, labels)
     assert model.training
     model.eval()
@@ -45,7 +49,8 @@ def test_every_label_alone(tiny, rows):
             whole = Row(row.id, [*row.prompt_ids, *ids], [], row.inputs, row.per_token)
             with torch.no_grad():
                 logits = model(**prompt_batch([whole], 0)).logits[0].log_softmax(-1)
-            expected = logits[-len(ids) - 1 : -1].gather(-1, torch.tensor(ids)[:, None]).mean()
+            counted = len(ids) - len(split_lead(reader.tokenizer, labels)[0])
+            expected = logits[-len(ids) - 1 : -1].gather(-1, torch.tensor(ids)[:, None])[-counted:].sum()
             torch.testing.assert_close(score, expected, rtol=0, atol=1e-5)
 
 
