@@ -19,6 +19,7 @@ _NOTES = """
 Without --question, each line of standard input is a question; what was said before is remembered. Commands:
   /video PATH   talk about another clip, from the start
   /quit         end, as Ctrl-D does
+With --empathy each line is what you say: the plugins' evidence is shown, the emotion decided, and you are answered.
 """
 
 
@@ -59,6 +60,11 @@ class Conversation:
             self.history += [{"role": "user", "content": question}, {"role": "assistant", "content": said}]
         return said
 
+    def answer(self, question: str) -> dict[str, Any]:
+        """`answer` to a question, which is not remembered."""
+        said = self.assistant.ask(question, features=self.features, subtitle=self.subtitle, **self.settings)
+        return {"answer": said}
+
     def obey(self, line: str) -> bool:
         """Follow a command of the user; False where it ends the conversation."""
         command, _, rest = line.partition(" ")
@@ -78,17 +84,14 @@ def main(argv: list[str]) -> int:
     media = {name: getattr(options, name) for name in ("video", "audio", "face") if getattr(options, name) is not None}
     _require_sense(options, media)
 
-    from affectgpt.assistant import Assistant  # takes seconds; what is wrong with the options is said before
-
-    assistant = Assistant.from_pretrained(options.model, options.device, options.dtype)
-    settings = {name: getattr(options, name) for name in ("max_new_tokens", "temperature", "top_p")}
+    conversation = _open(options, media)
     if options.json:
         started = time.monotonic()
-        said = assistant.ask(options.question, **media, subtitle=options.subtitle, **settings)
+        found = conversation.answer(options.question)
         seconds = round(time.monotonic() - started, 3)
-        print(json.dumps({"question": options.question, "answer": said, "seconds": seconds}, ensure_ascii=False))
+        found.pop("shown", None)
+        print(json.dumps({"question": options.question, **found, "seconds": seconds}, ensure_ascii=False))
         return 0
-    conversation = Conversation(assistant, media, options.subtitle, **settings)
     if options.question is not None:
         conversation.ask(options.question)
         return 0
@@ -101,6 +104,25 @@ def main(argv: list[str]) -> int:
         except InputError as error:
             print(error, file=sys.stderr)
     return 0
+
+
+def _open(options: argparse.Namespace, media: dict[str, str]) -> Conversation:
+    """The conversation that was asked for; what takes seconds is imported here."""
+    settings = {name: getattr(options, name) for name in ("max_new_tokens", "temperature", "top_p")}
+    if options.empathy is None:
+        from affectgpt.assistant import Assistant
+
+        assistant = Assistant.from_pretrained(options.model, options.device, options.dtype)
+        return Conversation(assistant, media, options.subtitle, **settings)
+    from affectgpt.empathy.options import read_options
+    from affectgpt.empathy.talk import EmpatheticConversation, load_plugins
+
+    selection, cues = read_options(options.set)
+    plugins = load_plugins(options.empathy)
+    from affectgpt.assistant import Assistant
+
+    assistant = Assistant.from_pretrained(options.model, options.device, options.dtype)
+    return EmpatheticConversation(assistant, media, options.subtitle, plugins, selection, cues, options.max_new_tokens)
 
 
 def lines() -> Iterator[str]:
@@ -152,6 +174,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--face", metavar="FILE.npy", help="crops of its face (default: looked for in the video)")
     parser.add_argument("--subtitle", metavar="TEXT", help="what is said in it")
     parser.add_argument("--text", action="store_true", help="there is no clip: words alone")
+    plugins = "talk, with these trained plugins"
+    parser.add_argument("--empathy", nargs="+", metavar="PLUGIN", help=plugins)
+    texts = "with --empathy: settings such as mode=prompt top=5 (docs/plugins.md)"
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help=texts)
     parser.add_argument("--question", metavar="Q", help="answer this and end")
     parser.add_argument("--max-new-tokens", type=int, default=512, metavar="N", help="longest answer (512)")
     temperatures = "0 takes the likeliest words, more draws them (0)"
@@ -168,7 +194,11 @@ def _require_sense(options: argparse.Namespace, media: dict[str, str]) -> None:
     problems = []
     if options.text and media:
         problems.append(f"--text: expected no clip beside it, got --{', --'.join(media)}. Leave one of them out.")
-    if options.question is not None and not (options.text or media or options.subtitle):
+    if options.set and options.empathy is None:
+        problems.append("--set: expected --empathy beside it. Leave it out.")
+    if options.empathy and (options.temperature or options.top_p != 1):
+        problems.append("--empathy: answers are not drawn. Leave --temperature and --top-p out.")
+    if options.question is not None and not (options.text or media or options.subtitle or options.empathy):
         problems.append("--question: expected a clip, got none. Name one with --video, or say --text.")
     if options.question is not None and not options.question.strip():
         problems.append("--question: expected words, got none.")

@@ -22,7 +22,8 @@ import numpy as np
 from affectgpt.clip import Clip
 from affectgpt.emotions.lemmas import tidy
 from affectgpt.empathy.controls import oracle_emotions, random_causes, random_emotions, without_evidence
-from affectgpt.empathy.dialogue import TASKS
+from affectgpt.empathy.dialogue import TASKS, dialogue_of
+from affectgpt.empathy.evidence import CauseEvidence, pieces_of
 from affectgpt.empathy.prompting import shortlist
 from affectgpt.empathy.two_stage import Decision, Selection, decide
 from affectgpt.problems import InputError
@@ -42,7 +43,7 @@ def conditions(clips: Sequence[Clip], top: int, seed: int = 0) -> dict[str, list
     return {
         "plugin": list(clips),
         "no_plugin": [without_evidence(clip) for clip in clips],
-        "oracle": [oracle_emotions(clip, top) for clip in clips],
+        "oracle": [oracle_emotions(clip, top, rng) for clip in clips],
         "random_emotions": [random_emotions(clip, rng) for clip in clips],
         "random_causes": [random_causes(clip, rng) for clip in clips],
     }
@@ -57,6 +58,7 @@ def evaluate(
     max_new_tokens: int = 64,
     text_scorer: TextScorer | None = None,
     resamples: int = RESAMPLES,
+    examples: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Every condition, scored; intervals are clustered by `group`.
@@ -64,10 +66,11 @@ def evaluate(
     Args:
         clips: rows of an emotion task with evidence of an emotion plugin.
         text_scorer: compares responses by meaning.
+        examples: rows that are shown whole.
 
     Returns:
         `plugin`, the scores of the evidence itself; `conditions`, name -> metrics; `over_no_plugin`, name -> difference
-        of accuracy; and of rows with responses `responses`, name -> metrics.
+        of accuracy; of rows with responses `responses`, name -> metrics; and `examples`.
     """
     given = conditions(clips, reader.cues.top)
     readers = dict.fromkeys(given, reader)
@@ -86,15 +89,18 @@ def evaluate(
         "conditions": {},
         "over_no_plugin": {},
         "responses": {},
+        "examples": [_example(clip, reader) for clip in clips[:examples]],
     }
     for place, (name, rows) in enumerate(given.items()):
         if progress:
             progress(name, place, len(given))
-        respond = name in ANSWERED and any(references)
+        respond = name in ANSWERED and (any(references) or examples > 0)
         said = decide(model, readers[name], rows, selection, batch_size, max_new_tokens, respond)
         tallies[name] = _tallies(rows, said, options)
         report["conditions"][name] = intervals(tallies[name], groups, resamples)
-        if respond:
+        for example, decision in zip(report["examples"], said, strict=False):
+            example["said"][name] = {"emotion": decision.emotion, "response": decision.response}
+        if respond and any(references):
             told = [place for place, reference in enumerate(references) if reference]
             texts = [said[place].response or "" for place in told]
             report["responses"][name] = score_responses(texts, [references[place] for place in told], text_scorer)
@@ -139,6 +145,21 @@ def _tallies(clips: Sequence[Clip], said: Sequence[Decision], labels: Sequence[s
         found["fallback_rate"] = mean_tally(np.where(np.isnan(stages), np.nan, stages == 2))
         found["fallback_accuracy"] = mean_tally(np.where(stages == 2, right, np.nan))
     return found
+
+
+def _example(clip: Clip, reader: Reader) -> dict[str, Any]:
+    """A row and its evidence, as a page shows them; what each condition said is still to come."""
+    pieces = pieces_of(clip.evidence).values()
+    causes = [piece.top_words(reader.cues.causes) for piece in pieces if isinstance(piece, CauseEvidence)]
+    turns = dialogue_of(clip)
+    return {
+        "id": clip.id,
+        "turns": list(turns.turns) if turns else [],
+        "first": list(shortlist(clip, reader.cues).first),
+        "causes": [word for words in causes for word in words],
+        "truth": clip.answer,
+        "said": {},
+    }
 
 
 def _response_of(clip: Clip) -> str:

@@ -9,37 +9,34 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from affectgpt.assistant import Assistant
+from affectgpt.empathy.command import add_task_option
 from affectgpt.empathy.dialogue import rows_with_emotion
+from affectgpt.empathy.options import HELP, read_options
 from affectgpt.empathy.plugins import evidence_of, load_plugin, with_evidence
-from affectgpt.empathy.prompting import Cues, prompt_of
-from affectgpt.empathy.two_stage import Selection
-from affectgpt.problems import InputError, nearest
-from affectgpt.settings import read_settings
+from affectgpt.empathy.prompting import require_prompts
+from affectgpt.problems import InputError
 from eval.empathy import describe, evaluate, require_evidence
 from eval.predict_command import ModelAtWork
 from eval.responses import MeaningScorer
 
 _NOTES = """
 Rows are dialogues, or clips whose emotion is asked for, with the evidence of an emotion plugin (affectgpt plugins run),
-or without, and the plugins with --plugins. Settings of --set: mode=score (or prompt), top=3 (emotions that are looked
-at first), causes=5 (words and moments that are shown), margin=0 and fusion=0 (docs/plugins.md).
+or without, and the plugins with --plugins. Rows that have a situation are scored with it too.
 """
 
 
 def main(argv: list[str]) -> int:
     """Score a model's emotions with plugins and without, beside oracle and random evidence."""
     options = _parse(argv)
-    selection, cues = _settings(options.set)
-    clips = rows_with_emotion(options.rows, media_root=options.media_root)[: options.limit]
+    selection, cues = read_options(options.set)
+    clips = rows_with_emotion(options.rows, media_root=options.media_root, tasks=options.tasks)[: options.limit]
     for folder in options.plugins:
         plugin = load_plugin(folder)
         clips = with_evidence(clips, plugin.name, evidence_of(plugin, clips))
     require_evidence(clips, str(options.rows))
-    for clip in clips:
-        prompt_of(clip, cues)
+    require_prompts(clips, cues)
     scorer = MeaningScorer(options.text_model) if options.text_model else None
     assistant = Assistant.from_pretrained(options.model, options.device, options.dtype)
     work = ModelAtWork(assistant, options.timeout, options.workers)
@@ -66,30 +63,6 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _settings(given: list[str]) -> tuple[Selection, Cues]:
-    """The settings of --set.
-
-    Raises:
-        InputError: with every one that is unknown or of another type.
-    """
-    pairs = {key: value for key, _, value in (item.partition("=") for item in given)}
-    forms = (Selection, Cues)
-    known = [field.name for form in forms for field in dataclasses.fields(form) if field.name != "situation"]
-    problems = [f"--set {key}: unknown setting. {nearest(key, known)}" for key in pairs if key not in known]
-    made: list[Any] = []
-    for form in forms:
-        names = {field.name for field in dataclasses.fields(form)}
-        values, wrong = read_settings(form.__init__, {key: value for key, value in pairs.items() if key in names})
-        problems += [f"--set {key}: {problem}" for key, problem in wrong.items()]
-        try:
-            made.append(form(**values))
-        except ValueError as error:
-            problems.append(f"--set: {error}")
-    if problems:
-        raise InputError(problems)
-    return made[0], made[1]
-
-
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="affectgpt eval empathy",
@@ -100,9 +73,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--model", required=True, metavar="DIR", help="folder or Hub id of the language model")
     plugins = "trained plugins whose evidence the rows lack"
     parser.add_argument("--plugins", type=Path, nargs="+", default=[], metavar="DIR", help=plugins)
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings, see above")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help=HELP)
     texts = "a text encoder's folder or Hub id: compares responses by meaning too"
     parser.add_argument("--text-model", metavar="DIR", help=texts)
+    add_task_option(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="rows read together (16)")
     parser.add_argument("--max-new-tokens", type=int, default=64, metavar="N", help="longest answer (64)")

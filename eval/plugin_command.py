@@ -7,6 +7,7 @@ import json
 import time
 from pathlib import Path
 
+from affectgpt.empathy.command import add_task_option
 from affectgpt.empathy.dialogue import rows_with_emotion
 from affectgpt.empathy.plugins import evidence_of, load_plugin
 from affectgpt.problems import InputError
@@ -18,12 +19,13 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="affectgpt plugins eval", description=main.__doc__)
     parser.add_argument("plugin", type=Path, metavar="DIR", help="a trained plugin")
     parser.add_argument("--data", required=True, type=Path, metavar="FILE.jsonl", help="lines of context and emotion")
+    add_task_option(parser)
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
     options = parser.parse_args(argv)
     plugin = load_plugin(options.plugin)
     if plugin.kind != "emotion":
         raise InputError(f"{options.plugin}: expected a plugin of kind emotion, got one of kind {plugin.kind}")
-    rows = rows_with_emotion(options.data, plugin.labels)
+    rows = rows_with_emotion(options.data, plugin.labels, tasks=options.tasks)
     started = time.monotonic()
     found = evidence_of(plugin, rows)
     seconds = time.monotonic() - started

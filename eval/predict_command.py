@@ -10,13 +10,15 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affectgpt.assistant import INPUTS, Assistant
 from affectgpt.clip import TASKS, Clip, read_clips
+from affectgpt.empathy.options import read_options
+from affectgpt.empathy.prompting import Cues, require_prompts
 from affectgpt.features import build_features, media_of
 from affectgpt.hub_reader import HubReader
 from affectgpt.media.bundle import Media, decode
@@ -55,7 +57,9 @@ def main(argv: list[str]) -> int:
     options = _parse(argv)
     _require_sense(options)
     options.search = _read_search(options.search)
+    options.cues = read_options(options.evidence, "--evidence", (Cues,))[0]
     clips = read_clips(options.rows, options.media_root)
+    require_prompts(clips, options.cues)
     chosen = [clip for clip in clips if not options.tasks or clip.task in options.tasks][: options.limit]
     if not chosen:
         raise InputError(Problem(str(options.rows), "its rows", f"some of {', '.join(options.tasks)}", "none"))
@@ -97,6 +101,7 @@ class ModelAtWork:
     assistant: Assistant
     timeout_s: float
     workers: int
+    cues: Cues = Cues()  # noqa: RUF009 (frozen)
 
     @property
     def takes_features(self) -> bool:
@@ -111,7 +116,7 @@ class ModelAtWork:
     def reader(self, source: Any) -> Reader:
         """Reads rows whose media, or their features, come from `source`."""
         kind: Any = ClipReader if self.takes_features else HubReader
-        return kind(self.assistant.processor, source, INPUTS)
+        return kind(self.assistant.processor, source, INPUTS, cues=self.cues)
 
     def look(self, clips: Sequence[Clip]) -> tuple[Reader, dict[str, str]]:
         """Decode and encode the media of rows; what reads them, and by id of a row why its clip cannot be used."""
@@ -140,7 +145,7 @@ class _InMemory:
 def _answer(pending: Sequence[Clip], file: PredictionFile, kept: int, options: argparse.Namespace) -> None:
     """Answer what is not known yet."""
     assistant = Assistant.from_pretrained(options.model, options.device, options.dtype)
-    work = ModelAtWork(assistant, options.timeout, options.workers)
+    work = ModelAtWork(assistant, options.timeout, options.workers, options.cues)
     if kept:
         print(f"{kept} rows were answered before.", file=sys.stderr)
     search = _tree_search(options.search, assistant.model.device)
@@ -237,6 +242,7 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
     weights = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:16]
     model = os.path.abspath(options.model) if os.path.isdir(options.model) else options.model
     settings = {"model": model, "weights": weights, "max_new_tokens": options.max_new_tokens}
+    settings |= {"evidence": asdict(options.cues)} if options.evidence else {}
     return settings if options.search is None else {**settings, "search": options.search.model_dump()}
 
 
@@ -253,6 +259,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--store", type=Path, metavar="DIR", help="feature store to read from; what it lacks is added")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=[], metavar="TASK", help=f"of {', '.join(TASKS)}")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
+    shown = "what of the rows' evidence the model is shown, for example top=5 causes=3 (docs/plugins.md)"
+    parser.add_argument("--evidence", nargs="+", default=[], metavar="KEY=VALUE", help=shown)
     searches = "search for trees, for example n=4 scorer=consistency"
     parser.add_argument("--search", nargs="+", metavar="KEY=VALUE", help=searches)
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="rows answered together (16)")

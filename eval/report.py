@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from affectgpt.problems import InputError
+from eval.report_empathy import empathy
 from eval.report_figures import (
     Metrics,
     ablation_bars,
@@ -62,16 +63,20 @@ def render(run: Run) -> str:
     """The page."""
     report = run.report
     title = str(report.get("title", run.folder.name))
-    parts = [
-        _introduction(run),
-        section("scores", "What it can do now", _tiles(run)),
-        section("learning", "How it learned", _learning(run)),
-        section("confusion", "Which emotions it confuses", _confusions(run)),
-        section("clips", "What it says about single clips", gallery(run)),
-        section("ablations", "What each part is worth", _ablations(run)) if report.get("ablations") else "",
-        section("care", "Read with care", _care(run)),
-        section("run", "The run", _resources(run)),
-    ]
+    parts = []
+    if run.stages:
+        parts += [
+            _introduction(run),
+            section("scores", "What it can do now", _tiles(run)),
+            section("learning", "How it learned", _learning(run)),
+            section("confusion", "Which emotions it confuses", _confusions(run)),
+            section("clips", "What it says about single clips", gallery(run)),
+        ]
+    if run.empathy:
+        parts.append(section("empathy", "What small models add: plugins in the prompt", empathy(run.empathy)))
+    if report.get("ablations"):
+        parts.append(section("ablations", "What each part is worth", _ablations(run)))
+    parts += [section("care", "Read with care", _care(run)), section("run", "The run", _resources(run))]
     seconds, clips = report.get("resources", {}).get("wall_s"), report.get("data", {}).get("train", {}).get("clips")
     facts = [f"{clips} training clips"] if clips is not None else []
     facts += [f"{seconds / 60:.1f} minutes"] if isinstance(seconds, int | float) else []

@@ -129,6 +129,9 @@ blockquote { margin: 0; font-size: 19px; line-height: 1.35; font-family: Georgia
 .verdicts li { margin-bottom: 8px; line-height: 1.3; }
 .verdicts small { display: block; color: var(--muted); font-size: 12px; padding-left: 22px; }
 .yes, .no { display: inline-block; width: 18px; } .yes { color: var(--blue); } .no { color: var(--orange); }
+.turns { list-style: none; padding: 0; margin: 0 0 10px; font: 17px/1.4 Georgia, "Times New Roman", serif; }
+.turns li:nth-child(even) { color: var(--muted); padding-left: 24px; }
+.said th { width: 160px; font-weight: 400; color: var(--muted); } .said td { text-align: left; }
 .unseen { color: var(--muted); font-style: italic; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 20px; }
 dt { color: var(--muted); } dd { margin: 0; }

@@ -24,12 +24,17 @@ class Run:
 
     @property
     def stages(self) -> list[dict[str, Any]]:
-        """The stages of report.json."""
-        return list(self.report["stages"])
+        """The stages of report.json that teach from clips: all but those of kind empathy."""
+        return [stage for stage in self.report["stages"] if stage["kind"] != "empathy"]
+
+    @property
+    def empathy(self) -> dict[str, Any] | None:
+        """What plugins do in the last stage of kind empathy that was scored."""
+        return next((stage["empathy"] for stage in reversed(self.report["stages"]) if stage.get("empathy")), None)
 
     @property
     def final(self) -> dict[str, Any]:
-        """The last stage that was evaluated."""
+        """The last stage that was evaluated; there must be one that teaches from clips."""
         return next((stage for stage in reversed(self.stages) if stage.get("metrics")), self.stages[-1])
 
     @property

@@ -59,7 +59,10 @@ def write_side_by_side(folders: Sequence[Path], out: Path | None = None, resampl
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise InputError(f"{', '.join(map(str, folders))}: a run is named twice. Name each once.")
     path = out or folders[0] / "side_by_side.html"
-    text = render([read_run(folder) for folder in folders], resamples)
+    runs = [read_run(folder) for folder in folders]
+    if bare := [str(run.folder) for run in runs if not run.stages]:
+        raise InputError(f"{', '.join(bare)}: expected a run with a stage that teaches from clips, got none.")
+    text = render(runs, resamples)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path

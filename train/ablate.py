@@ -71,7 +71,7 @@ def derive(recipe: Recipe, name: str, seed: int) -> Recipe:
     common: dict[str, Any] = {"output": output, "seed": seed, "threads": 1}
     supervised = tuple(stage for stage in recipe.stages if stage.kind == "sft")
     if name == "full":
-        return recipe.model_copy(update=common)
+        return recipe.model_copy(update={**common, "stages": tuple(s for s in recipe.stages if s.kind != "empathy")})
     if name == "no_tree_reward":
         parent = derive(recipe, "full", seed).output / "checkpoints" / supervised[-1].name
         stages = [
@@ -162,7 +162,7 @@ def _answered_again(
     predictions: list[Prediction] = []
     for recipe, prepared in runs:
         assert isinstance(prepared.reader, ClipReader)
-        reader = ClipReader(prepared.reader.processor, prepared.reader.source, inputs)
+        reader = ClipReader(prepared.reader.processor, prepared.reader.source, inputs, prepared.reader.cues)
         rows = [clip for clip in rows_to_score(prepared.clips["test"], recipe) if clip.task == "tree"]
         model = load_stage_model(recipe.output / "checkpoints" / planned_stages(recipe)[stage].name, recipe)
         limits = recipe.evaluation.batch_size, recipe.evaluation.max_new_tokens

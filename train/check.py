@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from affectgpt.clip import Clip, scan_clips
+from affectgpt.empathy.prompting import require_prompts
 from affectgpt.features import undecodable
 from affectgpt.media.bundle import Wanted
 from affectgpt.model.configuration import STREAMS
@@ -22,13 +23,28 @@ def scan_rows(path: Path, media_root: Path | None = None) -> tuple[list[Clip], l
     right = []
     for clip in clips:
         errors = explain_syntax_errors(clip.answer) if clip.task == "tree" else []
-        problems += [
+        found = [
             Problem(str(path), f"row {clip.line}, field 'answer'", "a written tree", error, "See docs/tree.md.")
             for error in errors
         ]
-        if not errors:
+        found += _evidence_problems(path, clip)
+        problems += found
+        if not found:
             right.append(clip)
     return right, sorted(problems, key=_line_of)
+
+
+def _evidence_problems(path: Path, clip: Clip) -> list[Problem]:
+    """What keeps the evidence of a row from being shown."""
+    try:
+        require_prompts([clip])
+    except InputError as error:
+        where = f"row {clip.line}, field 'evidence'"
+        return [
+            Problem(str(path), where, "evidence that can be shown", str(problem), "See docs/plugins.md.")
+            for problem in error.problems
+        ]
+    return []
 
 
 def load_rows(paths: Sequence[Path], media_root: Path | None = None) -> list[list[Clip]]:

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from affectgpt.clip import TASKS
+from affectgpt.empathy.plugins import fit_settings, plugin_class
+from affectgpt.empathy.two_stage import Mode, Selection
 from affectgpt.media.readers import Reader as VideoReader
 from affectgpt.model.configuration import Fusion, Pooling
 from affectgpt.model.loading import Attention, Precision
@@ -193,11 +195,33 @@ class RewardConfig(Section):
         return self.model_extra or {}
 
 
+class SelectionConfig(Section):
+    """How a model's emotion is decided in two stages; every field is one of `Selection`, which explains it."""
+
+    mode: Mode = "score"
+    margin: float = 0.0
+    fusion: float = Field(default=0.0, ge=0)
+
+    def selection(self) -> Selection:
+        """The same as the evaluator takes it."""
+        return Selection(self.mode, self.margin, self.fusion)
+
+
+class EvidenceConfig(Section):
+    """What of a row's evidence its prompt shows; every field is one of `Cues`, which explains it."""
+
+    top: int = Field(default=3, ge=1)
+    causes: int = Field(default=5, ge=0)
+    situation: bool = False
+
+
 class StageConfig(Section):
     """One stage. `mixture` weighs tasks: replay of earlier levels and the draw of targets are weights in it."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    kind: Literal["sft", "grpo"]
+    kind: Literal["sft", "grpo", "empathy"]
+    """An empathy stage is a supervised one whose dialogues get the evidence of plugins, which it trains first; it is
+    scored with them, without them, and with false evidence."""
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     """Rows per optimiser step, all processes and accumulation together; prompts times generations for grpo."""
@@ -219,6 +243,10 @@ class StageConfig(Section):
     """Share of rows whose evidence, drawn anew each time, is kept from the model; not in grpo."""
     evidence_corruption: float = Field(default=0.0, ge=0, le=1)
     """Share of rows whose evidence is made false, so that the model learns to doubt it; not in grpo."""
+    plugins: dict[str, dict[str, Any]] = {"emotion": {"encoder": "scratch"}, "cause": {}}
+    """Name of a plugin -> settings that it is trained with; empathy only."""
+    selection: SelectionConfig = Field(default_factory=SelectionConfig)
+    """Of the emotions in the scores; empathy only."""
     gradient_checkpointing: bool = False
     save_steps: int = Field(default=100, ge=1)
     log_steps: int = Field(default=10, ge=1)
@@ -262,6 +290,23 @@ class StageConfig(Section):
             raise ValueError("weights must be 0 or more, and one of them more")
         return mixture
 
+    @field_validator("plugins")
+    @classmethod
+    def _plugins(cls, plugins: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        problems: list[str] = []
+        kinds = []
+        for name, settings in plugins.items():
+            try:
+                fit_settings(name, settings)
+                kinds.append(plugin_class(name).kind)
+            except InputError as error:
+                problems += map(str, error.problems)
+        if not problems and "emotion" not in kinds:
+            problems.append("name at least one plugin of kind emotion")
+        if problems:
+            raise ValueError(". ".join(problem.rstrip(".") for problem in problems))
+        return plugins
+
     @field_validator("reward_files")
     @classmethod
     def _files_of_rewards(cls, files: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -288,7 +333,7 @@ class StageConfig(Section):
         if self.kind == "grpo" and self.batch_size % self.generations:
             raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of generations ({self.generations})")
         if self.kind == "grpo" and (self.packing or self.modality_dropout):
-            raise ValueError("packing and modality_dropout belong to stages of kind sft")
+            raise ValueError("packing and modality_dropout belong to supervised stages")
         if self.evidence_dropout + self.evidence_corruption > (0 if self.kind == "grpo" else 1):
             raise ValueError(
                 "evidence_dropout and evidence_corruption are shares of supervised rows: 1 at most together"
@@ -321,6 +366,7 @@ class Recipe(Section):
     stages: tuple[StageConfig, ...]
     curriculum: bool = True
     """False reads the rows of all supervised stages shuffled, as one stage."""
+    evidence: EvidenceConfig = Field(default_factory=EvidenceConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     deepspeed: Path | None = None
     """A DeepSpeed configuration, for runs under its launcher."""

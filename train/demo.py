@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from typing import Any
 
 from affectgpt.problems import InputError
 
@@ -36,15 +37,28 @@ def main(argv: list[str]) -> int:
     if report is not None and options.json:
         print(json.dumps(report))
     elif report is not None:
-        before, after = report["stages"][-2]["metrics"], report["stages"][-1]["metrics"]
+        stages = [stage["metrics"] for stage in report["stages"] if stage["kind"] != "empathy"]
+        before, after = stages[-2:]
         print(
             f"\nOn {after['emotion_uar']['n']} clips of actors never seen: "
             f"emotion UAR {_shown(before['emotion_uar'])} after the supervised stages, "
             f"{_shown(after['emotion_uar'])} after GRPO; "
             f"tree similarity {_shown(before['tree_similarity'])}, then {_shown(after['tree_similarity'])}.\n"
+            f"{_plugins(report)}"
             f"Open {recipe.output / 'report.html'} in a browser."
         )
     return 0
+
+
+def _plugins(report: dict[str, Any]) -> str:
+    found = [stage["empathy"] for stage in report["stages"] if "empathy" in stage]
+    if not found:
+        return ""
+    scores = {name: metrics["accuracy"] for name, metrics in found[-1]["conditions"].items()}
+    return (
+        f"On {found[-1]['n']} dialogues: emotion {_shown(scores['no_plugin'])} by itself, {_shown(scores['plugin'])} "
+        f"with the plugins, {_shown(scores['random_emotions'])} with false evidence.\n"
+    )
 
 
 def _shown(metric: dict[str, float]) -> str:

@@ -16,13 +16,14 @@ import transformers
 
 from affectgpt.problems import InputError
 from train.config import Recipe
+from train.empathy import require_rows
 from train.monitor import Console, MemoryMeter
 from train.prepare import prepare
 from train.recipe_file import save_recipe
 from train.results import finish, score_stage
 from train.stages import planned_stages, run_stages, world
 
-GUESS_S = {"sft": 0.25, "grpo": 2.5}
+GUESS_S = {"sft": 0.25, "grpo": 2.5, "empathy": 0.4}
 """Seconds a step may take on a laptop, for the first estimate of the time left."""
 
 
@@ -52,6 +53,7 @@ def run_recipe(recipe: Recipe) -> dict[str, Any] | None:
     started = time.monotonic()
     with MemoryMeter() as memory:
         prepared = prepare(recipe, console)
+        require_rows(recipe, prepared.clips["train"])
         if rank == 0:
             save_recipe(recipe, recipe.output / "recipe.yaml")
         entries, results = [], []
@@ -76,6 +78,11 @@ def run_recipe(recipe: Recipe) -> dict[str, Any] | None:
 
 def _headline(entry: dict[str, Any]) -> str:
     metrics = entry["metrics"]
+    if entry["kind"] == "empathy":
+        names = {"accuracy_plugin": "with plugins", "accuracy_no_plugin": "without"}
+        return ", ".join(
+            f"emotion {metrics[name]['value']:.2f} {text}" for name, text in names.items() if name in metrics
+        )
     shown = [
         f"{short} {metrics[name]['value']:.2f}"
         for name, short in (

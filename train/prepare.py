@@ -21,6 +21,7 @@ from transformers import AutoConfig
 
 from affectgpt.clip import Clip
 from affectgpt.contents import ContentIndex
+from affectgpt.empathy.prompting import Cues
 from affectgpt.features import (
     BadSample,
     DecodedMedia,
@@ -100,7 +101,8 @@ def prepare(recipe: Recipe, console: Console) -> Prepared:
     contents = {part: hashlib.sha256(path.read_bytes()).hexdigest() for part, path in paths.items()}
     bad_files = sorted(sample.files for sample in bad)
     weights = _weights_hash(base, index)
-    fingerprint = digest(contents, weights, bad_files, recipe.model.inputs, str(recipe.model.lora), recipe.seed)
+    settings = recipe.model.inputs, str(recipe.model.lora), recipe.evidence.model_dump(), recipe.seed
+    fingerprint = digest(contents, weights, bad_files, *settings)
     return Prepared(usable, reader, base, fingerprint, len(bad))
 
 
@@ -109,6 +111,7 @@ def _open_reader(
 ) -> tuple[Reader, list[BadSample]]:
     """What reads rows for the model, and the clips that it cannot read."""
     workers, timeout_s = os.cpu_count() or 1, recipe.data.decode_timeout_s
+    cues = Cues(**recipe.evidence.model_dump())
 
     def show(done: int, count: int) -> None:
         console.show(f"{done}/{count} clips", done / count)
@@ -119,7 +122,7 @@ def _open_reader(
         processor.video_processor.num_frames, processor.video_processor.fps = recipe.model.num_frames, recipe.model.fps
         media = DecodedMedia(wanted, workers, timeout_s)
         bad = undecodable(clips, wanted, workers, timeout_s, show)
-        return HubReader(processor, media, recipe.model.inputs, recipe.model.max_pixels), bad
+        return HubReader(processor, media, recipe.model.inputs, recipe.model.max_pixels, cues), bad
     folder = model_folder(base)
     config = AutoConfig.from_pretrained(folder)
     processor.inputs = list(recipe.model.inputs)
@@ -141,7 +144,7 @@ def _open_reader(
             show,
             recipe.data.reader,
         )
-    return ClipReader(processor, source), bad
+    return ClipReader(processor, source, cues=cues), bad
 
 
 def _device() -> str:

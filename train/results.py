@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from affectgpt.clip import Clip
+from eval.empathy import evaluate as evaluate_empathy
 from eval.face_tasks import OWN_TASKS
 from eval.predict import Prediction, answer_rows
 from eval.report import write_report
 from eval.scores import HEADLINED, constant_baseline, score
 from train.config import Recipe
+from train.empathy import rows_to_come
 from train.monitor import Console, MemoryMeter
 from train.prepare import Prepared, synthetic_settings
 from train.stages import StageResult, load_stage_model, stream_of
@@ -46,6 +48,8 @@ def rows_to_score(clips: Sequence[Clip], recipe: Recipe) -> list[Clip]:
 
 def score_stage(recipe: Recipe, prepared: Prepared, result: StageResult, console: Console) -> dict[str, Any]:
     """One stage's entry in the report: scores on dev, test, and the conflict clips of test."""
+    if result.stage.kind == "empathy":
+        return _score_empathy(recipe, prepared, result, console)
     splits = {part: rows_to_score(prepared.clips.get(part, []), recipe) for part in ("dev", "test")}
     predictions = {
         part: _predictions(recipe, prepared, result, part, rows, console) for part, rows in splits.items() if rows
@@ -70,6 +74,44 @@ def score_stage(recipe: Recipe, prepared: Prepared, result: StageResult, console
         if conflict:
             hard, said = zip(*conflict, strict=True)
             entry["conflict_metrics"] = score(hard, said, resamples).metrics
+    return entry
+
+
+def _score_empathy(recipe: Recipe, prepared: Prepared, result: StageResult, console: Console) -> dict[str, Any]:
+    """An empathy stage's entry: its rows with plugins, without, and with false evidence; kept in the run folder."""
+    entry: dict[str, Any] = {
+        "name": result.stage.name,
+        "kind": result.stage.kind,
+        "seconds": result.seconds,
+        "steps": result.stage.steps,
+        "reused": result.reused,
+        "metrics": {},
+    }
+    rows = rows_to_come(recipe, result.stage, prepared.clips.get("test", []))
+    if not rows:
+        return entry
+    path = recipe.output / "predictions" / f"{result.stage.name}-empathy.json"
+    mark = {"fingerprint": result.fingerprint, "rows": [clip.id for clip in rows]}
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if kept.get("mark") != mark:
+        report = evaluate_empathy(
+            load_stage_model(result.folder, recipe),
+            prepared.reader,
+            rows,
+            result.stage.selection.selection(),
+            recipe.evaluation.batch_size,
+            recipe.evaluation.max_new_tokens,
+            resamples=recipe.evaluation.resamples,
+            examples=recipe.evaluation.examples,
+            progress=lambda name, place, count: console.show(f"{name} {place + 1}/{count}", place / count),
+        )
+        kept = {"mark": mark, "report": report}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(".part")
+        draft.write_text(json.dumps(kept), encoding="utf-8")
+        os.replace(draft, path)
+    entry["empathy"] = kept["report"]
+    entry["metrics"] = {f"accuracy_{name}": found["accuracy"] for name, found in kept["report"]["conditions"].items()}
     return entry
 
 
@@ -177,7 +219,7 @@ def _write_examples(recipe: Recipe, prepared: Prepared, results: Sequence[StageR
     chosen = [clips[0] for clips in by_emotion.values()][: recipe.evaluation.examples]
     answers: dict[str, dict[str, str]] = {}
     for result in results:
-        if trees:
+        if trees and result.stage.kind != "empathy":
             for said in read_predictions(recipe, result.stage.name, "test"):
                 answers.setdefault(said["id"], {})[result.stage.name] = said["response"]
     with path.open("w", encoding="utf-8") as file:

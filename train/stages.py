@@ -24,6 +24,7 @@ from affectgpt.model.loading import ADAPTER, load_model
 from affectgpt.reader import Reader
 from train.config import LoraSettings, Recipe, StageConfig
 from train.data import StageDataset
+from train.empathy import rows_with_evidence
 from train.monitor import Console, StageLog, forget_stage
 from train.packing import draw_packs
 from train.prepare import Prepared, digest
@@ -73,7 +74,7 @@ def stage_order(recipe: Recipe, stage: StageConfig, clips: Sequence[Clip]) -> li
         rows = [row for item in supervised for row in stage_order(recipe, item, clips)]
         return stream_of(recipe.seed, "shuffled").permutation(rows).tolist()
     seed = int(stream_of(recipe.seed, stage.name).integers(2**31))
-    per_step = stage.batch_size if stage.kind == "sft" else stage.batch_size // stage.generations
+    per_step = stage.batch_size // stage.generations if stage.kind == "grpo" else stage.batch_size
     return draw_rows(clips, stage.mixture, per_step * stage.steps, seed)
 
 
@@ -88,11 +89,12 @@ def supervised_items(recipe: Recipe, stage: StageConfig, clips: Sequence[Clip], 
     return [[row] for row in batch_by_length(order, lengths, stage.batch_size, recipe.seed)]
 
 
-def rows_for(stage: StageConfig, prepared: Prepared) -> list[Clip]:
+def rows_for(recipe: Recipe, stage: StageConfig, prepared: Prepared) -> list[Clip]:
     """The rows that a stage draws from: supervised ones from 'train' and 'text', GRPO from 'rl' where there is one."""
     if stage.kind == "grpo":
         return prepared.clips.get("rl") or prepared.clips["train"]
-    return [*prepared.clips["train"], *prepared.clips.get("text", [])]
+    rows = [*prepared.clips["train"], *prepared.clips.get("text", [])]
+    return rows_with_evidence(recipe, stage, rows) if stage.kind == "empathy" else rows
 
 
 def load_stage_model(folder: Path, recipe: Recipe, trainable: bool = False) -> PreTrainedModel:
@@ -208,14 +210,14 @@ def _run_stage(
     _, world_size = world()
     started = time.monotonic()
     steps = _open_steps(recipe, stage, folder, fingerprint)
-    clips = rows_for(stage, prepared)
+    clips = rows_for(recipe, stage, prepared)
     set_seed(recipe.seed)
     model = load_stage_model(parent, recipe, trainable=True)
     freeze(model, stage.freeze)
     log = StageLog(stage.name, console, recipe.output / "log.jsonl", list(stage.rewards))
     previous = signal.signal(signal.SIGINT, log.interrupt)
     try:
-        if stage.kind == "sft":
+        if stage.kind != "grpo":
             items = supervised_items(recipe, stage, clips, prepared.reader)
             seed = int(stream_of(recipe.seed, f"{stage.name} dropout").integers(2**31))
             doubt = stage.evidence_dropout, stage.evidence_corruption

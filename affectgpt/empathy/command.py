@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import os
 import sys
@@ -14,19 +13,19 @@ from typing import Any
 
 from affectgpt.clip import Clip, media_outside, write_clips
 from affectgpt.empathy.crossfit import FOLDS, held_out_evidence
-from affectgpt.empathy.dialogue import read_rows, rows_with_emotion
+from affectgpt.empathy.dialogue import TASKS, read_rows, rows_with_emotion
 from affectgpt.empathy.evidence import Evidence, pieces_of
 from affectgpt.empathy.plugins import (
     Plugin,
     evidence_of,
     find_plugins,
+    fit_settings,
     load_plugin,
     plugin_class,
     save_plugin,
     with_evidence,
 )
-from affectgpt.problems import InputError, Problem, nearest
-from affectgpt.settings import read_settings
+from affectgpt.problems import InputError, Problem
 
 _ROWS_AT_ONCE = 4096
 
@@ -45,14 +44,15 @@ def train_main(argv: list[str]) -> int:
     parser.add_argument("plugin", metavar="NAME", help="of the plugin, see `affectgpt plugins list`")
     parser.add_argument("--data", required=True, type=Path, metavar="FILE.jsonl", help="lines of context and emotion")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder to write")
+    add_task_option(parser)
     _add_plugin_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object with what was trained")
     options = parser.parse_args(argv)
     if (options.out / "plugin.json").exists() or (options.out.exists() and not options.out.is_dir()):
         raise InputError(f"--out: {options.out} is there already. Name another folder, or remove it.")
+    settings = _settings(options)
     plugin = plugin_class(options.plugin)
-    settings = _settings(plugin, options)
-    rows = rows_with_emotion(options.data)
+    rows = rows_with_emotion(options.data, tasks=options.tasks)
     started = time.monotonic()
     trained = plugin.fit(rows, **settings)
     save_plugin(trained, options.out)
@@ -63,30 +63,15 @@ def train_main(argv: list[str]) -> int:
     return 0
 
 
-def _settings(plugin: type[Plugin], options: argparse.Namespace) -> dict[str, Any]:
-    """Settings of a plugin's `fit`, each as the annotation there has it.
-
-    Raises:
-        InputError: with every one that it does not have, or that is of another type.
-    """
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings of --set and --encoder."""
     pairs = {key: value for key, _, value in (item.partition("=") for item in options.set)}
     if options.encoder:
         pairs["encoder"] = options.encoder
-    known = [
-        name
-        for name, parameter in inspect.signature(plugin.fit).parameters.items()
-        if parameter.default is not inspect.Parameter.empty and not callable(parameter.default)
-    ]
-    values, wrong = read_settings(plugin.fit, {key: value for key, value in pairs.items() if key in known})
-    problems = [
-        f"--set {key}: unknown setting of plugin '{plugin.name}'. {nearest(key, known)}"
-        for key in pairs
-        if key not in known
-    ]
-    problems += [f"--set {key}: {problem}" for key, problem in wrong.items()]
-    if problems:
-        raise InputError(problems)
-    return values
+    try:
+        return fit_settings(options.plugin, pairs)
+    except InputError as error:
+        raise InputError([f"--set {problem}" if pairs else problem for problem in error.problems]) from None
 
 
 def run_main(argv: list[str]) -> int:
@@ -109,14 +94,34 @@ def crossfit_main(argv: list[str]) -> int:
     parser.add_argument("plugin", metavar="NAME", help="of the plugin, see `affectgpt plugins list`")
     _add_row_options(parser)
     parts = f"parts that whole dialogues are dealt into, each told of by the others ({FOLDS})"
+    add_task_option(parser)
     parser.add_argument("--folds", type=int, default=FOLDS, metavar="N", help=parts)
     _add_plugin_options(parser)
     options = parser.parse_args(argv)
+    settings = _settings(options)
     plugin = plugin_class(options.plugin)
-    settings = _settings(plugin, options)
     clips, root = _read(options)
-    pieces = held_out_evidence(lambda rows: plugin.fit(rows, **settings), clips, options.folds)
+    # Of a clip every row is told what is found in its words; the plugin learns from those that know the emotion.
+    told = [
+        place
+        for place, clip in enumerate(clips)
+        if clip.task in options.tasks or ("emotion_label" in options.tasks and clip.task != "dialogue")
+    ]
+
+    def fit(rows: Sequence[Clip]) -> Plugin:
+        return plugin.fit([row for row in rows if row.task in options.tasks], **settings)
+
+    pieces: list[Evidence | None] = [None] * len(clips)
+    found = held_out_evidence(fit, [clips[place] for place in told], options.folds)
+    for place, piece in zip(told, found, strict=True):
+        pieces[place] = piece
     return _write(options, root, clips, plugin.name, pieces)
+
+
+def add_task_option(parser: argparse.ArgumentParser) -> None:
+    """Which rows of a row file are taken."""
+    texts = f"take rows of these tasks alone (all: {', '.join(TASKS)})"
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, metavar="TASK", help=texts)
 
 
 def _add_row_options(parser: argparse.ArgumentParser) -> None:

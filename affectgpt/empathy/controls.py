@@ -25,8 +25,8 @@ def without_evidence(clip: Clip) -> Clip:
     return replace(clip, evidence=None)
 
 
-def oracle_emotions(clip: Clip, top: int) -> Clip:
-    """The true emotion among the likeliest `top`: where it is not, it changes places with the last of them."""
+def oracle_emotions(clip: Clip, top: int, rng: np.random.Generator) -> Clip:
+    """The true emotion among the likeliest `top`: where it is not, it changes places with any of them."""
     truth = tidy(clip.answer)
 
     def mended(piece: Evidence) -> Evidence:
@@ -35,7 +35,8 @@ def oracle_emotions(clip: Clip, top: int) -> Clip:
         first = [label for label, _ in piece.top(top)]
         if truth in first:
             return piece
-        labels = [{first[-1]: truth, truth: first[-1]}.get(label, label) for label in piece.labels]
+        other = first[int(rng.integers(len(first)))]
+        labels = [{other: truth, truth: other}.get(label, label) for label in piece.labels]
         return EmotionEvidence(tuple(labels), piece.probabilities, piece.calibrated)
 
     return _changed(clip, mended)

@@ -31,7 +31,7 @@ def held_out_evidence(
     Raises:
         InputError: fewer groups than folds.
     """
-    groups = [_group_of(place, row) for place, row in enumerate(rows)]
+    groups = groups_of(rows)
     names = sorted(set(groups))
     if folds < 2 or len(names) < folds:
         raise InputError(f"folds: expected 2 to {len(names)}, as many as there are groups of rows, got {folds}")
@@ -46,6 +46,10 @@ def held_out_evidence(
     return found
 
 
-def _group_of(place: int, row: Clip) -> str:
-    said = dialogue_of(row)
-    return row.group or (said.group if said else None) or f"row {place}"
+def groups_of(rows: Sequence[Clip]) -> list[str]:
+    """Of each row, what must not stand in training and test both: its group, its first turn, or itself."""
+    told = [dialogue_of(row) for row in rows]
+    return [
+        row.group or (said.group if said else None) or f"row {place}"
+        for place, (row, said) in enumerate(zip(rows, told, strict=True))
+    ]

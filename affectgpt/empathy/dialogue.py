@@ -72,24 +72,29 @@ def read_dialogues(path: str | Path, labels: Sequence[str] | None = None) -> lis
     return dialogues
 
 
-def rows_with_emotion(path: Path, labels: Sequence[str] | None = None, media_root: Path | None = None) -> list[Clip]:
+def rows_with_emotion(
+    path: Path, labels: Sequence[str] | None = None, media_root: Path | None = None, tasks: Sequence[str] = TASKS
+) -> list[Clip]:
     """What a file tells of emotions: its lines of `context` and `emotion`, or its rows in which something is said.
 
     Args:
         labels: which emotions there may be; any, if None.
+        tasks: of the rows that are taken.
 
     Raises:
         InputError: with every problem of every line, or no row whose emotion is known.
     """
-    rows = [row for row in read_rows(path, labels, media_root) if row.task in TASKS and dialogue_of(row) is not None]
-    problems: list[Problem | str] = [
-        Problem(str(path), f"row {row.line}, 'answer'", _LABEL, row.answer, nearest(row.answer, labels))
-        for row in rows
-        if labels is not None and tidy(row.answer) not in labels
-    ]
+    rows = [row for row in read_rows(path, labels, media_root) if row.task in tasks and dialogue_of(row) is not None]
+    unknown: dict[str, list[Clip]] = {}
+    for row in rows:
+        if labels is not None and tidy(row.answer) not in labels:
+            unknown.setdefault(row.answer, []).append(row)
+    problems: list[Problem | str] = []
+    for label, found in unknown.items():
+        where = f"row {found[0].line}, 'answer'" + (f", and {len(found) - 1} more" if len(found) > 1 else "")
+        problems.append(Problem(str(path), where, _LABEL, label, nearest(label, labels or ())))
     if not rows:
-        expected = f"some of task {' or '.join(TASKS)}, with words"
-        problems.append(Problem(str(path), "its rows", expected, "none"))
+        problems.append(Problem(str(path), "its rows", f"some of task {' or '.join(tasks)}, with words", "none"))
     if problems:
         raise InputError(problems)
     return rows

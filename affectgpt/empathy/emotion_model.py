@@ -138,7 +138,7 @@ class EmotionModel(Plugin):
         steps = epochs * -(-len(texts) // size)
         warm = max(1, steps // 10)
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: min((step + 1) / warm, max(0.0, (steps - step) / (steps - warm)))
+            optimizer, lambda step: min((step + 1) / warm, max(0.0, (steps - step) / max(1, steps - warm)))
         )
         self.network.train()
         for epoch in range(epochs):

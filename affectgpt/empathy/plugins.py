@@ -8,6 +8,7 @@ A plugin is a class with the methods of `Plugin`, registered under a name as an 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from typing import Any, ClassVar, Self
 from affectgpt.clip import Clip
 from affectgpt.empathy.evidence import KINDS, Evidence, to_json
 from affectgpt.problems import InputError, Problem, nearest, shorten
+from affectgpt.settings import read_settings
 
 GROUP = "affectgpt.plugins"
 FORMAT = 1
@@ -80,6 +82,28 @@ def plugin_class(name: str) -> type[Plugin]:
         kinds = ", ".join(KINDS)
         raise InputError(f"plugin '{name}' ({known[name].value}): expected a Plugin whose kind is one of {kinds}")
     return found
+
+
+def fit_settings(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a plugin's `fit`, of the types that its annotations have.
+
+    Raises:
+        InputError: no such plugin, or settings that it does not have or that are of another type; every one is named.
+    """
+    fit = plugin_class(name).fit
+    known = [
+        key
+        for key, parameter in inspect.signature(fit).parameters.items()
+        if parameter.default is not inspect.Parameter.empty and not callable(parameter.default)
+    ]
+    values, wrong = read_settings(fit, {key: value for key, value in given.items() if key in known})
+    problems = [
+        f"{key}: unknown setting of plugin '{name}'. {nearest(key, known)}" for key in given if key not in known
+    ]
+    problems += [f"{key} of plugin '{name}': {problem}" for key, problem in wrong.items()]
+    if problems:
+        raise InputError(problems)
+    return values
 
 
 def save_plugin(plugin: Plugin, folder: Path) -> None:

@@ -19,7 +19,7 @@ from affectgpt.clip import Clip
 from affectgpt.emotions.lemmas import tidy
 from affectgpt.empathy.evidence import CauseEvidence, CauseSpan, EmotionEvidence, Evidence, pieces_of
 from affectgpt.empathy.words import LONGEST_TURN, MOST_TURNS
-from affectgpt.problems import InputError
+from affectgpt.problems import InputError, Problem
 from affectgpt.prompts import EMPATHY
 
 Turn = dict[str, str]
@@ -90,6 +90,23 @@ def prompt_of(clip: Clip, cues: Cues = Cues()) -> list[Turn]:
     if turns[0]["role"] == "system":
         lines, turns = [turns[0]["content"], *lines], turns[1:]
     return [{"role": "system", "content": "\n".join(lines)}, *turns]
+
+
+def require_prompts(clips: Iterable[Clip], cues: Cues = Cues()) -> None:
+    """Refuse rows whose evidence cannot be shown.
+
+    Raises:
+        InputError: with every problem of every row.
+    """
+    problems: list[Problem | str] = []
+    for clip in clips:
+        try:
+            if clip.evidence:
+                _cue_lines(clip, cues)
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems, "See docs/plugins.md.")
 
 
 def shortlist(clip: Clip, cues: Cues = Cues()) -> Shortlist:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from affectgpt.answers import answer
 from affectgpt.clip import Clip
+from affectgpt.empathy.dialogue import TASKS
 from affectgpt.empathy.label_scores import score_labels
 from affectgpt.empathy.prompting import Shortlist, opening, read_answer, shortlist
 from affectgpt.problems import InputError
@@ -93,7 +94,7 @@ def score_clips(model: Any, reader: Reader, clips: Sequence[Clip], batch_size: i
     for place, clip in enumerate(clips):
         emotions = shortlist(clip, reader.cues)
         labels = tuple(clip.options or sorted(emotions.first + emotions.rest))
-        if clip.task not in ("dialogue", "emotion_label") or not labels:
+        if clip.task not in TASKS or not labels:
             problems.append(f"row {clip.id}: expected a closed set of emotions to score, got none. Give it 'options'.")
         by_labels.setdefault((clip.task, labels), []).append(place)
     if problems:

@@ -16,6 +16,8 @@ HELP = {
     "dev_clips": "clips of the dev actors",
     "test_clips": "clips of the test actors",
     "text_rows": "rows of plain text",
+    "dialogues": "dialogues in training, text alone",
+    "test_dialogues": "dialogues for test",
     "train_actors": "actors in training",
     "dev_actors": "actors for dev",
     "test_actors": "actors for test",

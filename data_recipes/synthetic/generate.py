@@ -27,6 +27,7 @@ import numpy as np
 from affectgpt.clip import Clip, write_clips
 from affectgpt.media.sandbox import WorkerContext, die_with_parent
 from affectgpt.problems import InputError
+from data_recipes.synthetic.dialogues import dialogue_rows
 from data_recipes.synthetic.face import FPS, animate
 from data_recipes.synthetic.lines import lines_for
 from data_recipes.synthetic.rows import rows_of_clip, text_rows
@@ -61,6 +62,8 @@ class Settings:
     dev_clips: int = 72
     test_clips: int = 144
     text_rows: int = 400
+    dialogues: int = 0
+    test_dialogues: int = 0
     train_actors: int = 32
     dev_actors: int = 6
     test_actors: int = 12
@@ -69,7 +72,10 @@ class Settings:
     first_actor: int = 0
 
     def __post_init__(self) -> None:
-        counts = ("clips", "rl_clips", "dev_clips", "test_clips", "text_rows", "seed", "first_actor")
+        counts = (
+            *("clips", "rl_clips", "dev_clips", "test_clips", "text_rows", "dialogues", "test_dialogues"),
+            *("seed", "first_actor"),
+        )
         wrong = [f"{name} must be 0 or more, got {getattr(self, name)}" for name in counts if getattr(self, name) < 0]
         actors = ("train_actors", "dev_actors", "test_actors")
         wrong += [f"{name} must be 1 or more, got {getattr(self, name)}" for name in actors if getattr(self, name) < 1]
@@ -204,6 +210,8 @@ def generate(settings: Settings, out: Path, workers: int | None = None, progress
         shots = plan_shots(settings)
         _film_all(shots, settings.seed, draft, workers or os.cpu_count() or 1, progress)
         parts = {part: list(_rows(shots, part, draft)) for part in ("train", "rl", "dev", "test")}
+        parts["train"] += dialogue_rows(settings.seed, "train", settings.dialogues)
+        parts["test"] += dialogue_rows(settings.seed, "test", settings.test_dialogues)
         parts["text"] = list(text_rows(settings.seed, settings.text_rows))
         for part, clips in parts.items():
             write_clips(draft / f"{part}.jsonl", clips)

@@ -57,6 +57,7 @@ def test_a_row_with_every_field(folder: Path) -> None:
         options=["joy", "anger"],
         group="speaker 1",
         evidence={"cause": "rain"},
+        situation="On the bus.",
         source="ours",
         extra={"note": 1},
     )

@@ -57,6 +57,13 @@ def test_zero_2_and_zero_3_train_as_one_process_does(
             rewards={"length": {"shortest": 20}, "repetition": {"n": 1}},
         ),
         make_stage("grpo", "grpo", steps=2, beta=0.1, exchanges=1),
+        make_stage(
+            *("empathy", "empathy"),
+            mixture={"emotion_label": 1.0},
+            plugins={"emotion": {"encoder": "scratch", "epochs": 1}, "cause": {}},
+            evidence_dropout=0.3,
+            evidence_corruption=0.2,
+        ),
     ]
     recipe = write_recipe(tmp_path, stages)
     module = "tests.integration.fixed_rollouts"
@@ -99,10 +106,12 @@ def test_zero_2_and_zero_3_train_as_one_process_does(
         for name, value in weights("alone").items():
             assert value.shape == found[name].shape, name
             torch.testing.assert_close(found[name], value, rtol=0, atol=1e-4, msg=name)
-        for stage in ("attribute", "grpo", "unequal"):
+        for stage in ("attribute", "grpo", "unequal", "empathy"):
             folder = tmp_path / kind / "checkpoints" / stage
             _, info = AutoModelForImageTextToText.from_pretrained(folder, output_loading_info=True)
             assert not any(info[problem] for problem in ("missing_keys", "unexpected_keys", "mismatched_keys")), info
         report = json.loads((tmp_path / kind / "report.json").read_text())
-        assert [entry["name"] for entry in report["stages"]] == ["attribute", "unequal", "grpo"]
+        assert [entry["name"] for entry in report["stages"]] == ["attribute", "unequal", "grpo", "empathy"]
+        assert report["stages"][-1]["empathy"]["n"] == 6
+        assert len(log(kind, "empathy")) == 3
         assert list((tmp_path / kind / "checkpoints").glob("*.steps")) == []

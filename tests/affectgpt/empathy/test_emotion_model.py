@@ -188,6 +188,7 @@ def test_training_refuses_what_cannot_work(data, tmp_path):
         train_main(["emotion", "--data", str(data), "--out", str(tmp_path / "there")])
     wrong = ["--set", "epoch=3", "batch_size=many", "method=x"]
     with pytest.raises(
-        InputError, match=r"(?s)3 problems.*epoch: .*Did you mean 'epochs'.*batch_size: expected a valid int"
+        InputError,
+        match=r"(?s)3 problems.*epoch: .*Did you mean 'epochs'.*batch_size of plugin .emotion.: expected a valid int",
     ):
         train_main(["emotion", "--data", str(data), "--out", str(tmp_path / "new"), *wrong])

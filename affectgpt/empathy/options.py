@@ -1,0 +1,43 @@
+"""What a user sets of evidence and selection on the command line, by KEY=VALUE."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from affectgpt.empathy.prompting import Cues
+from affectgpt.empathy.two_stage import Selection
+from affectgpt.problems import InputError, nearest
+from affectgpt.settings import read_settings
+
+HELP = (
+    "mode=score (or prompt), top=3 (emotions looked at first), causes=5 (words and moments that are shown), "
+    "situation=false, margin=0 and fusion=0 (docs/plugins.md)"
+)
+
+
+def read_options(given: Sequence[str], option: str = "--set", forms: Sequence[Any] = (Selection, Cues)) -> list[Any]:
+    """Selection and cues of some settings, the others as they are by default.
+
+    Args:
+        forms: what is made of the settings.
+
+    Raises:
+        InputError: with every one that is unknown, of another type or out of range.
+    """
+    pairs = {key: value for key, _, value in (item.partition("=") for item in given)}
+    names = {form: [field.name for field in fields(form)] for form in forms}
+    known = [name for form in forms for name in names[form]]
+    problems = [f"{option} {key}: unknown setting. {nearest(key, known)}" for key in pairs if key not in known]
+    made: list[Any] = []
+    for form in forms:
+        values, wrong = read_settings(form.__init__, {key: pairs[key] for key in names[form] if key in pairs})
+        problems += [f"{option} {key}: {problem}" for key, problem in wrong.items()]
+        try:
+            made.append(form(**values))
+        except ValueError as error:
+            problems.append(f"{option}: {error}")
+    if problems:
+        raise InputError(problems)
+    return made
