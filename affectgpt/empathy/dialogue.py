@@ -75,7 +75,7 @@ def read_dialogues(path: str | Path, labels: Sequence[str] | None = None) -> lis
 def rows_with_emotion(
     path: Path, labels: Sequence[str] | None = None, media_root: Path | None = None, tasks: Sequence[str] = TASKS
 ) -> list[Clip]:
-    """What a file tells of emotions: its lines of `context` and `emotion`, or its rows in which something is said.
+    """What a file tells of emotions: its lines of `context` and `emotion`, or its rows with words or media.
 
     Args:
         labels: which emotions there may be; any, if None.
@@ -84,7 +84,11 @@ def rows_with_emotion(
     Raises:
         InputError: with every problem of every line, or no row whose emotion is known.
     """
-    rows = [row for row in read_rows(path, labels, media_root) if row.task in tasks and dialogue_of(row) is not None]
+    rows = [
+        row
+        for row in read_rows(path, labels, media_root)
+        if row.task in tasks and (row.has_media or dialogue_of(row) is not None)
+    ]
     unknown: dict[str, list[Clip]] = {}
     for row in rows:
         if labels is not None and tidy(row.answer) not in labels:
@@ -94,7 +98,9 @@ def rows_with_emotion(
         where = f"row {found[0].line}, 'answer'" + (f", and {len(found) - 1} more" if len(found) > 1 else "")
         problems.append(Problem(str(path), where, _LABEL, label, nearest(label, labels or ())))
     if not rows:
-        problems.append(Problem(str(path), "its rows", f"some of task {' or '.join(tasks)}, with words", "none"))
+        problems.append(
+            Problem(str(path), "its rows", f"some of task {' or '.join(tasks)}, with words or media", "none")
+        )
     if problems:
         raise InputError(problems)
     return rows

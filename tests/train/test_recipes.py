@@ -15,7 +15,7 @@ from train.plan_command import main
 from train.recipe_file import RECIPES, load_recipe, save_recipe
 from train.stages import planned_stages
 
-SHIPPED = ("affectgpt_7b", "videmo_3b", "videmo_7b", "videmo_affectgpt_7b")
+SHIPPED = ("affectgpt_7b", "hef_7b", "videmo_3b", "videmo_7b", "videmo_affectgpt_7b")
 
 
 def opening(name: str) -> str:
