@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -33,3 +34,12 @@ def read_settings(function: Callable[..., Any], given: Mapping[str, Any]) -> tup
 def expectation(error: Mapping[str, Any]) -> str:
     """What pydantic expected, worded to stand behind 'expected'."""
     return str(error["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
+
+
+def counts_below_one(options: argparse.Namespace, names: Sequence[str]) -> list[str]:
+    """What is wrong with options that must be 1 or more where they are given."""
+    return [
+        f"--{name.replace('_', '-')}: expected 1 or more, got {value}."
+        for name in names
+        if (value := getattr(options, name)) is not None and value < 1
+    ]

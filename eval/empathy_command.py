@@ -17,6 +17,7 @@ from affectgpt.empathy.options import HELP, read_options
 from affectgpt.empathy.plugins import evidence_of, load_plugin, with_evidence
 from affectgpt.empathy.prompting import require_prompts
 from affectgpt.problems import InputError
+from affectgpt.settings import counts_below_one
 from eval.empathy import describe, evaluate, require_evidence
 from eval.predict_command import ModelAtWork
 from eval.responses import MeaningScorer
@@ -89,11 +90,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(argv)
-    problems = [
-        f"--{name.replace('_', '-')}: expected 1 or more, got {value}."
-        for name in ("limit", "batch_size", "max_new_tokens", "workers")
-        if (value := getattr(options, name)) is not None and value < 1
-    ]
+    problems = counts_below_one(options, ("limit", "batch_size", "max_new_tokens", "workers"))
     if problems:
         raise InputError(problems)
     return options

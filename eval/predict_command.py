@@ -29,7 +29,7 @@ from affectgpt.model.processing import AffectGPTProcessor
 from affectgpt.problems import InputError, Problem, nearest, shorten
 from affectgpt.progress import Progress
 from affectgpt.reader import ClipReader, Reader
-from affectgpt.settings import expectation
+from affectgpt.settings import counts_below_one, expectation
 from affectgpt.store import FeatureStore
 from eval.predict import Prediction, answer_rows
 from eval.prediction_file import PredictionFile
@@ -280,11 +280,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 def _require_sense(options: argparse.Namespace) -> None:
     """Refuse, before any work, what would fail after it."""
-    problems = [
-        f"--{name.replace('_', '-')}: expected 1 or more, got {value}."
-        for name in ("limit", "batch_size", "max_new_tokens", "workers")
-        if (value := getattr(options, name)) is not None and value < 1
-    ]
+    problems = counts_below_one(options, ("limit", "batch_size", "max_new_tokens", "workers"))
     if options.timeout <= 0:
         problems.append(f"--timeout: expected more than 0 seconds, got {options.timeout:g}.")
     if not 0 <= options.bad_sample_budget <= 1:

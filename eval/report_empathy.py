@@ -80,7 +80,8 @@ def _card(row: Mapping[str, Any]) -> str:
     """A dialogue, what the plugins say of it, and what the model says with and without them."""
     turns = "".join(f"<li>{escape(text)}</li>" for text in row["turns"])
     said = "".join(
-        f"<tr><th>{NAMES[name]}</th><td>{_mark(found['emotion'] == row['truth'])} {escape(str(found['emotion']))}</td>"
+        f"<tr><th>{NAMES[name]}</th>"
+        f"<td>{_mark(found['emotion'] == row['truth'])} {escape(found['emotion'] or '–')}</td>"
         f"<td>{escape(found['response'] or '–')}</td></tr>"
         for name, found in row["said"].items()
         if name in ("no_plugin", "plugin")

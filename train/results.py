@@ -55,14 +55,7 @@ def score_stage(recipe: Recipe, prepared: Prepared, result: StageResult, console
         part: _predictions(recipe, prepared, result, part, rows, console) for part, rows in splits.items() if rows
     }
     resamples = recipe.evaluation.resamples
-    entry: dict[str, Any] = {
-        "name": result.stage.name,
-        "kind": result.stage.kind,
-        "seconds": result.seconds,
-        "steps": result.stage.steps,
-        "reused": result.reused,
-        "metrics": {},
-    }
+    entry = _entry_of(result)
     if "dev" in predictions:
         entry["dev_metrics"] = score(splits["dev"], predictions["dev"], resamples).metrics
     if "test" in predictions:
@@ -77,9 +70,9 @@ def score_stage(recipe: Recipe, prepared: Prepared, result: StageResult, console
     return entry
 
 
-def _score_empathy(recipe: Recipe, prepared: Prepared, result: StageResult, console: Console) -> dict[str, Any]:
-    """An empathy stage's entry: its rows with plugins, without, and with false evidence; kept in the run folder."""
-    entry: dict[str, Any] = {
+def _entry_of(result: StageResult) -> dict[str, Any]:
+    """What the report says of every stage; its scores are still to come."""
+    return {
         "name": result.stage.name,
         "kind": result.stage.kind,
         "seconds": result.seconds,
@@ -87,6 +80,11 @@ def _score_empathy(recipe: Recipe, prepared: Prepared, result: StageResult, cons
         "reused": result.reused,
         "metrics": {},
     }
+
+
+def _score_empathy(recipe: Recipe, prepared: Prepared, result: StageResult, console: Console) -> dict[str, Any]:
+    """An empathy stage's entry: its rows with plugins, without, and with false evidence; kept in the run folder."""
+    entry = _entry_of(result)
     rows = rows_to_come(recipe, result.stage, prepared.clips.get("test", []))
     if not rows:
         return entry

@@ -25,3 +25,11 @@ def test_without_the_tree_reward_grpo_starts_from_the_same_checkpoint():
     assert list(stage.rewards) == ["format", "label"]
     full = derive(DEMO, "full", 1).stages[-1]
     assert stage.model_copy(update={"rewards": full.rewards}) == full
+
+
+def test_ablations_leave_the_empathy_stage_out():
+    assert DEMO.stages[-1].kind == "empathy"
+    kinds = {
+        stage.kind for name in ("full", "no_tree_reward", *variants(DEMO)) for stage in derive(DEMO, name, 0).stages
+    }
+    assert kinds == {"sft", "grpo"}
