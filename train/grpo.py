@@ -17,7 +17,7 @@ from affectgpt.reader import Reader
 from train.config import Recipe, StageConfig
 from train.grpo_trainer import MediaGRPOTrainer
 from train.monitor import show_rollouts
-from train.sft import common_arguments, newest_checkpoint
+from train.sft import common_arguments, resume_point
 from videmo.reward_run import BoundReward
 from videmo.user_rewards import reward_function
 
@@ -87,7 +87,7 @@ def run_grpo(
     )
     trainer.remove_callback(PrinterCallback)
     trainer.accelerator.wait_for_everyone()  # the first rank clears what is stale
-    trainer.train(resume_from_checkpoint=newest_checkpoint(folder))
+    trainer.train(resume_from_checkpoint=resume_point(trainer, recipe, stage, folder))
     for reward in rewards:
         if reward.dropped:
             say(f"      reward '{reward.__name__}' was left out of {reward.dropped} of {reward.scored} completions")

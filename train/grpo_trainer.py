@@ -25,13 +25,14 @@ from affectgpt.batch import Batch, prompt_batch
 from affectgpt.clip import Clip
 from affectgpt.prompt_cache import generate_groups, group_of
 from affectgpt.reader import Reader, Row
+from train.checkpoint import SafeCheckpoints
 from train.rollout import are_equal, cut_after, scoring_inputs, split_groups, to_exchange
 from train.shared_prefix import Way, share_prompts
 from train.stages import without_adapter
 from videmo.tree import parse_tree
 
 
-class MediaGRPOTrainer(GRPOTrainer):
+class MediaGRPOTrainer(SafeCheckpoints, GRPOTrainer):
     """`GRPOTrainer` whose prompts carry whatever the model takes besides ids, and are read once for their whole group.
 
     A rollout keeps the number of its row; what the row's prompt carries is joined again from that wherever a batch of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,13 @@ from torch.utils.data import Sampler, SequentialSampler
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from affectgpt.problems import InputError
+from train.checkpoint import SafeCheckpoints, clear_drafts, newest_valid
 from train.config import Recipe, StageConfig
 from train.data import StageDataset, SupervisedCollator
+from train.monitor import forget_stage
 
 
-class OrderedTrainer(Trainer):
+class OrderedTrainer(SafeCheckpoints, Trainer):
     """Reads rows in the order of the data set: it was shuffled once, and a resumed run must find its place in it."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
@@ -35,18 +37,6 @@ class UsefulTokens(TrainerCallback):
         share = self.collator.useful_share()
         if logs is not None and share is not None:
             logs["useful_tokens"] = share
-
-
-def newest_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint of a trainer that is whole; one whose writer was killed lacks its state, written last."""
-    found = {int(path.name.rsplit("-", 1)[1]): path for path in folder.glob("checkpoint-*")}
-    for _, path in sorted(found.items(), reverse=True):
-        try:
-            json.loads((path / "trainer_state.json").read_text())
-        except (OSError, ValueError):
-            continue
-        return str(path)
-    return None
 
 
 def common_arguments(recipe: Recipe, stage: StageConfig, folder: Path, world_size: int) -> dict[str, Any]:
@@ -78,7 +68,6 @@ def common_arguments(recipe: Recipe, stage: StageConfig, folder: Path, world_siz
         "logging_steps": stage.log_steps,
         "logging_first_step": True,
         "save_steps": stage.save_steps,
-        "save_total_limit": 2,
         "seed": recipe.seed,
         "data_seed": recipe.seed,
         "bf16": on_gpu and torch.cuda.is_bf16_supported(),
@@ -91,6 +80,20 @@ def common_arguments(recipe: Recipe, stage: StageConfig, folder: Path, world_siz
         "run_name": f"{recipe.output.name}-{stage.name}",
         "deepspeed": str(recipe.deepspeed) if recipe.deepspeed else None,
     }
+
+
+def resume_point(trainer: SafeCheckpoints, recipe: Recipe, stage: StageConfig, folder: Path) -> str | None:
+    """The checkpoint that a stage goes on from, the same on every process; log lines of later steps are deleted."""
+
+    def find() -> str | None:
+        clear_drafts(folder)
+        newest = newest_valid(folder, lambda text: print(f"      {text}", file=sys.stderr))
+        step = int(newest.name.rsplit("-", 1)[1]) if newest else 0
+        for name in ("log.jsonl", "rollouts.jsonl"):
+            forget_stage(recipe.output / name, stage.name, step)
+        return str(newest) if newest else None
+
+    return trainer.on_first(find)
 
 
 def run_sft(
@@ -113,5 +116,5 @@ def run_sft(
     )
     trainer.remove_callback(PrinterCallback)
     trainer.accelerator.wait_for_everyone()  # the first rank clears what is stale
-    trainer.train(resume_from_checkpoint=newest_checkpoint(folder))
+    trainer.train(resume_from_checkpoint=resume_point(trainer, recipe, stage, folder))
     return trainer

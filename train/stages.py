@@ -22,13 +22,14 @@ from transformers.integrations import unset_hf_deepspeed_config
 from affectgpt.clip import Clip
 from affectgpt.model.loading import ADAPTER, load_model
 from affectgpt.reader import Reader
+from train.checkpoint import drafting, flaw_of, publish
 from train.config import LoraSettings, Recipe, StageConfig
 from train.data import StageDataset
 from train.empathy import rows_with_evidence
-from train.monitor import Console, StageLog, forget_stage
+from train.monitor import Console, StageLog
 from train.packing import draw_packs
 from train.prepare import Prepared, digest
-from train.sft import newest_checkpoint, run_sft
+from train.sft import run_sft
 from videmo.curriculum import batch_by_length, draw_rows
 
 
@@ -192,10 +193,10 @@ def run_stages(recipe: Recipe, prepared: Prepared, console: Console) -> Iterator
 
 
 def _read_done(folder: Path, fingerprint: str) -> dict[str, Any] | None:
-    """The note of a finished stage, if it is of the same data, settings and parents."""
+    """The note of a finished stage, if it is whole, and of the same data, settings and parents."""
     path = folder / "stage.json"
     note = json.loads(path.read_text()) if path.is_file() else {}
-    return note if note.get("fingerprint") == fingerprint else None
+    return note if note.get("fingerprint") == fingerprint and flaw_of(folder, read=False) is None else None
 
 
 def _run_stage(
@@ -216,6 +217,7 @@ def _run_stage(
     freeze(model, stage.freeze)
     log = StageLog(stage.name, console, recipe.output / "log.jsonl", list(stage.rewards))
     previous = signal.signal(signal.SIGINT, log.interrupt)
+    trainer: Any
     try:
         if stage.kind != "grpo":
             items = supervised_items(recipe, stage, clips, prepared.reader)
@@ -232,22 +234,26 @@ def _run_stage(
         signal.signal(signal.SIGINT, previous)
     if log.interrupted:
         raise Interrupted
-    trainer.save_model(str(folder))
     seconds = round(time.monotonic() - started, 1)
-    if trainer.is_world_process_zero():
-        prepared.reader.processor.save_pretrained(folder)
-        note = {"fingerprint": fingerprint, "seconds": seconds, "steps": stage.steps, "torch": torch.__version__}
-        draft = folder / "stage.json.part"
-        draft.write_text(json.dumps(note))
-        os.replace(draft, folder / "stage.json")
-        shutil.rmtree(steps, ignore_errors=True)
-    trainer.accelerator.wait_for_everyone()  # the next stage of every rank starts from this checkpoint
+    with drafting(folder) as draft:
+        trainer.on_first(lambda: shutil.rmtree(draft, ignore_errors=True))
+        trainer.save_model(str(draft))
+        trainer.accelerator.wait_for_everyone()
+
+        def finish() -> None:
+            prepared.reader.processor.save_pretrained(draft)
+            note = {"fingerprint": fingerprint, "seconds": seconds, "steps": stage.steps, "torch": torch.__version__}
+            (draft / "stage.json").write_text(json.dumps(note), encoding="utf-8")
+            publish(draft, folder)
+            shutil.rmtree(steps, ignore_errors=True)
+
+        trainer.on_first(finish)  # the next stage of every rank starts from this checkpoint
     unset_hf_deepspeed_config()  # under ZeRO-3, whatever is loaded from here on would be split over the ranks
     return seconds
 
 
 def _open_steps(recipe: Recipe, stage: StageConfig, folder: Path, fingerprint: str) -> Path:
-    """The folder of a stage's trainer checkpoints, without those of other settings and without later log lines.
+    """The folder of a stage's trainer checkpoints, without those of other settings.
 
     Every process calls this; the first one to come does it.
     """
@@ -259,7 +265,4 @@ def _open_steps(recipe: Recipe, stage: StageConfig, folder: Path, fingerprint: s
             shutil.rmtree(steps, ignore_errors=True)
             steps.mkdir(parents=True)
             mark.write_text(fingerprint)
-        last = newest_checkpoint(steps)
-        for name in ("log.jsonl", "rollouts.jsonl"):
-            forget_stage(recipe.output / name, stage.name, int(last.rsplit("-", 1)[1]) if last else 0)
     return steps

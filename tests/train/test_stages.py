@@ -12,7 +12,7 @@ from transformers import AutoModelForImageTextToText
 from affectgpt.clip import Clip
 from affectgpt.problems import InputError
 from train.config import LoraSettings, Recipe
-from train.sft import common_arguments, newest_checkpoint
+from train.sft import common_arguments
 from train.stages import add_adapter, freeze, load_stage_model, planned_stages, stage_order
 
 
@@ -115,12 +115,3 @@ def test_a_batch_that_does_not_split_is_bad_input(tmp_path):
         common_arguments(settings, settings.stages[0], tmp_path, 3)
     with pytest.raises(InputError, match="batch_size 4 does not split over 8 processes"):
         common_arguments(settings, settings.stages[0], tmp_path, 8)
-
-
-def test_the_newest_whole_checkpoint(tmp_path):
-    assert newest_checkpoint(tmp_path / "nowhere") is None
-    for step, state in ((25, "{}"), (100, "{}"), (125, '{"global'), (150, None)):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        if state is not None:
-            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
-    assert newest_checkpoint(tmp_path) == str(tmp_path / "checkpoint-100")
