@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import signal
 import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from affectgpt.problems import InputError, nearest
+from affectgpt.problems import InputError, RunError, nearest
 
 GROUP = "affectgpt.commands"
 Words = tuple[str, ...]
@@ -43,15 +44,21 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(command: Callable[[list[str]], int], argv: list[str]) -> int:
-    """Call a command; bad input and Ctrl-C end it with a message and an exit code instead of a traceback."""
+    """Call a command; what ends it early ends it with a message and an exit code instead of a traceback.
+
+    2: bad input; 1: a run that cannot go on; 130 and 143: stopped by Ctrl-C or SIGTERM.
+    """
     try:
         return command(argv)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except RunError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as error:
         print("Interrupted.", file=sys.stderr)
-        return 130
+        return 128 + int(error.args[0] if error.args else signal.SIGINT)
 
 
 def find_commands() -> dict[Words, EntryPoint]:

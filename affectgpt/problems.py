@@ -34,6 +34,10 @@ class InputError(ValueError):
         super().__init__("\n".join([*lines, advice] if advice else lines))
 
 
+class RunError(RuntimeError):
+    """A run that cannot go on, for no fault of its input, explained; commands exit with 1 on it."""
+
+
 def nearest(name: object, known: Iterable[object]) -> str:
     """'Did you mean ...?' for a misspelt name, or the list of what there is."""
     names = [str(item) for item in known]

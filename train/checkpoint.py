@@ -21,6 +21,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from affectgpt.problems import RunError
+
 MANIFEST = "manifest.json"
 KEPT = 2
 """Checkpoints of a stage that are kept."""
@@ -28,7 +30,7 @@ T = TypeVar("T")
 _NAME = re.compile(r"checkpoint-(\d+)")
 
 
-class SaveError(RuntimeError):
+class SaveError(RunError):
     """A checkpoint could not be written; what was there before is untouched."""
 
 

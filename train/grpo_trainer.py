@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -26,13 +26,14 @@ from affectgpt.clip import Clip
 from affectgpt.prompt_cache import generate_groups, group_of
 from affectgpt.reader import Reader, Row
 from train.checkpoint import SafeCheckpoints
+from train.finite_loss import FiniteLoss
 from train.rollout import are_equal, cut_after, scoring_inputs, split_groups, to_exchange
 from train.shared_prefix import Way, share_prompts
 from train.stages import without_adapter
 from videmo.tree import parse_tree
 
 
-class MediaGRPOTrainer(SafeCheckpoints, GRPOTrainer):
+class MediaGRPOTrainer(SafeCheckpoints, FiniteLoss, GRPOTrainer):
     """`GRPOTrainer` whose prompts carry whatever the model takes besides ids, and are read once for their whole group.
 
     A rollout keeps the number of its row; what the row's prompt carries is joined again from that wherever a batch of
@@ -83,6 +84,10 @@ class MediaGRPOTrainer(SafeCheckpoints, GRPOTrainer):
         for model in (self.model, self.ref_model):
             if model is not None:
                 share_prompts(without_adapter(self.accelerator.unwrap_model(model)), way)
+
+    def rows_of(self, inputs: Mapping[str, Any]) -> list[str]:
+        """Names of the rows of a micro-batch."""
+        return [self.clips[number].id for number in dict.fromkeys(inputs["row"].tolist())]
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         """As TRL's, but what is shuffled before it is split into micro-batches is groups, and not rollouts."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import psutil
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 LOGGED = {
@@ -117,25 +118,27 @@ class StageLog(TrainerCallback):
     def __init__(self, stage: str, console: Console, path: Path, rewards: Sequence[str] = ()) -> None:
         self.stage, self.console, self.path, self.rewards = stage, console, path, rewards
         self.started = time.monotonic()
-        self.interrupted = False
+        self.signal = 0
+        """Number of the signal that asked the stage to stop; 0 while none did."""
         self.last: dict[str, float] = {}
 
-    def interrupt(self, *_: Any) -> None:
-        """Signal handler: save at the end of this step, then stop. A second Ctrl-C stops at once."""
-        if self.interrupted:
-            raise KeyboardInterrupt
-        self.interrupted = True
+    def interrupt(self, number: int, _: Any) -> None:
+        """Signal handler: save at the end of this step, then stop. A second signal stops at once."""
+        if self.signal:
+            raise KeyboardInterrupt(number)
+        self.signal = number
         self.console.say("Stopping after this step; the checkpoint is kept. Ctrl-C again stops at once.")
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
-        """Move the live line; save and stop if interrupted."""
+        """Move the live line; save and stop, all processes at the same step, if one of them was asked to."""
         loss = f"loss {self.last['loss']:.3f}" if "loss" in self.last else ""
         reward = f"reward {self.last['reward']:.3f}" if "reward" in self.last else ""
         detail = f"step {state.global_step}/{state.max_steps}  {reward or loss}"
         self.console.show(detail, state.global_step / state.max_steps)
-        if self.interrupted:
+        self.signal = _largest(self.signal, args)
+        if self.signal:
             control.should_save = control.should_training_stop = True
         return control
 
@@ -219,3 +222,12 @@ class MemoryMeter:
             self.peak_mb = max(self.peak_mb, total / 1e6)
             if self._stop.wait(self.period_s):
                 return
+
+
+def _largest(value: int, args: TrainingArguments) -> int:
+    """The largest of a number over all processes."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return value
+    held = torch.tensor(value, device=args.device)
+    torch.distributed.all_reduce(held, torch.distributed.ReduceOp.MAX)
+    return int(held)

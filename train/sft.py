@@ -15,10 +15,11 @@ from affectgpt.problems import InputError
 from train.checkpoint import SafeCheckpoints, clear_drafts, newest_valid
 from train.config import Recipe, StageConfig
 from train.data import StageDataset, SupervisedCollator
+from train.finite_loss import FiniteLoss, NamedRows
 from train.monitor import forget_stage
 
 
-class OrderedTrainer(SafeCheckpoints, Trainer):
+class OrderedTrainer(SafeCheckpoints, FiniteLoss, Trainer):
     """Reads rows in the order of the data set: it was shuffled once, and a resumed run must find its place in it."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
@@ -111,7 +112,7 @@ def run_sft(
         model=model,
         args=TrainingArguments(**common_arguments(recipe, stage, folder, world_size)),
         train_dataset=dataset,
-        data_collator=collator,
+        data_collator=NamedRows(collator),
         callbacks=[UsefulTokens(collator), *callbacks],
     )
     trainer.remove_callback(PrinterCallback)

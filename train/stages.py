@@ -45,7 +45,7 @@ class StageResult:
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user stopped a stage; its checkpoint is kept."""
+    """A signal, whose number it carries, stopped a stage; its checkpoint is kept."""
 
 
 def world() -> tuple[int, int]:
@@ -174,7 +174,7 @@ def run_stages(recipe: Recipe, prepared: Prepared, console: Console) -> Iterator
     """Run every stage that is not done yet; yields each when its checkpoint is complete.
 
     Raises:
-        Interrupted: the user pressed Ctrl-C; calling again goes on from the kept checkpoint.
+        Interrupted: Ctrl-C or SIGTERM; calling again goes on from the kept checkpoint.
     """
     parent, fingerprint = prepared.base, prepared.fingerprint
     for stage in planned_stages(recipe):
@@ -216,7 +216,7 @@ def _run_stage(
     model = load_stage_model(parent, recipe, trainable=True)
     freeze(model, stage.freeze)
     log = StageLog(stage.name, console, recipe.output / "log.jsonl", list(stage.rewards))
-    previous = signal.signal(signal.SIGINT, log.interrupt)
+    previous = {number: signal.signal(number, log.interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     trainer: Any
     try:
         if stage.kind != "grpo":
@@ -231,9 +231,10 @@ def _run_stage(
             order = stage_order(recipe, stage, clips)
             trainer = run_grpo(recipe, stage, model, clips, order, prepared.reader, steps, [log], world_size)
     finally:
-        signal.signal(signal.SIGINT, previous)
-    if log.interrupted:
-        raise Interrupted
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if log.signal:
+        raise Interrupted(log.signal)
     seconds = round(time.monotonic() - started, 1)
     with drafting(folder) as draft:
         trainer.on_first(lambda: shutil.rmtree(draft, ignore_errors=True))

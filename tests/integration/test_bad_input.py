@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -73,10 +74,11 @@ def test_bad_input(affectgpt, train_in_turn, write_recipe, spoilt, wrong_rows, t
         "beyond": [damaged, "data.bad_sample_budget=0.1"],
         "within": [damaged, "data.bad_sample_budget=0.2"],
         "mended": [damaged, "data.bad_sample_budget=0.2"],
+        "diverged": [recipe, f"output={tmp_path / 'diverged'}", "stages.attribute.learning_rate=1e38"],
     }
     done = dict(zip(calls, train_in_turn(*calls.values()), strict=True))
     for name, ended in done.items():
-        assert ended.code == (0 if name in ("within", "mended") else 2), (name, ended)
+        assert ended.code == {"within": 0, "mended": 0, "diverged": 1}.get(name, 2), (name, ended)
         assert "Traceback" not in ended.err, (name, ended)
 
     assert f"{recipe}: line" in done["unknown key"].err
@@ -84,6 +86,10 @@ def test_bad_input(affectgpt, train_in_turn, write_recipe, spoilt, wrong_rows, t
     assert "Did you mean 'steps'?" in done["unknown key"].err
     assert "must be a multiple of accumulation" in done["batch"].err
     assert "no row has it" in done["no such task"].err
+    # A loss that is no number: the step is not taken, its rows are named.
+    assert re.search(r"step [23]: the loss is nan in rows (\S+, )+\S+\. The step was not", done["diverged"].err), done[
+        "diverged"
+    ].err
 
     # The checker and training list the same problems in the same words.
     listed = affectgpt("data", "check", wrong_rows)

@@ -239,6 +239,15 @@ def test_interrupted_and_killed_runs_end_as_undisturbed_ones(
 
     process.append(start_train(advice[1]))
     wait_for_step(process[-1], folder, "attribute", stopped + 5)
+    process[-1].terminate()
+    _, err = process[-1].communicate(timeout=60)
+    assert process[-1].returncode == 143, err
+    assert "Traceback" not in err
+    ended = max(row["step"] for row in log_of(folder))
+    assert stopped < ended < 155
+
+    process.append(start_train(advice[1]))
+    wait_for_step(process[-1], folder, "attribute", ended + 3)
     process[-1].kill()
     process[-1].communicate()
     assert not (folder / "checkpoints" / "attribute").exists()

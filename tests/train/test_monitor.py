@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import signal
 import time
 from types import SimpleNamespace
 
@@ -95,12 +96,14 @@ def test_a_line_cut_short_by_a_kill_is_forgotten(tmp_path):
 def test_ctrl_c_saves_and_stops_after_the_step(console, out, tmp_path):
     log = StageLog("one", console, tmp_path / "log.jsonl")
     assert not log.on_step_end(None, state(1), control()).should_training_stop
-    log.interrupt()
+    log.interrupt(signal.SIGTERM, None)
     after = log.on_step_end(None, state(2), control())
     assert (after.should_save, after.should_training_stop) == (True, True)
     assert "Stopping after this step" in out.getvalue()
-    with pytest.raises(KeyboardInterrupt):
-        log.interrupt()
+    assert log.signal == signal.SIGTERM
+    with pytest.raises(KeyboardInterrupt) as caught:
+        log.interrupt(signal.SIGINT, None)
+    assert caught.value.args == (signal.SIGINT,)
 
 
 def test_plain_output_has_a_line_for_each_step_of_the_plan(console, out):

@@ -21,7 +21,7 @@ def test_ctrl_c_while_a_stage_is_scored_says_how_to_go_on(monkeypatch, tmp_path)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pipeline, "Console", partial(pipeline.Console, out=out))
-    monkeypatch.setattr(pipeline, "prepare", lambda *_: None)
+    monkeypatch.setattr(pipeline, "prepare", lambda *_: SimpleNamespace(clips={"train": []}))
     monkeypatch.setattr(pipeline, "run_stages", lambda *_: iter([SimpleNamespace(stage=stage)]))
     monkeypatch.setattr(pipeline, "score_stage", interrupted)
     with pytest.raises(KeyboardInterrupt):

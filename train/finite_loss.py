@@ -1,0 +1,67 @@
+"""A loss that is no number stops the run before it reaches the weights, and names the rows of its batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from affectgpt.problems import RunError
+from affectgpt.reader import Row
+
+ROW_IDS = "row_ids"
+"""Under which a supervised batch carries the names of its rows; no model sees it."""
+
+
+class NamedRows:
+    """A collator whose batches also carry the names of their rows.
+
+    Args:
+        collate: items, each a list of rows, to a batch.
+    """
+
+    def __init__(self, collate: Callable[[Sequence[Sequence[Row]]], Mapping[str, Any]]) -> None:
+        self.collate = collate
+
+    def __call__(self, items: Sequence[Sequence[Row]]) -> dict[str, Any]:
+        """The batch, and 'row_ids'."""
+        return {**self.collate(items), ROW_IDS: [row.id for item in items for row in item]}
+
+
+class FiniteLoss:
+    """Stands before a trainer of transformers in a class's bases. All processes stop where one has such a loss."""
+
+    accelerator: Any
+    state: Any
+
+    def rows_of(self, inputs: Mapping[str, Any]) -> list[str]:
+        """Names of the rows of a micro-batch."""
+        return list(inputs.get(ROW_IDS, []))
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """As the trainer's.
+
+        Raises:
+            RunError: the loss is NaN or infinite; on every process, whichever has it.
+        """
+        rows = self.rows_of(inputs)
+        given = {name: value for name, value in inputs.items() if name != ROW_IDS}
+        found = super().compute_loss(model, given, *args, **kwargs)  # type: ignore[misc]
+        loss: Tensor = found[0] if isinstance(found, tuple) else found
+        finite = torch.isfinite(loss.detach()).all().to(torch.int32).reshape(1)
+        if int(self.accelerator.gather(finite).min()):
+            return found
+        value = float(loss.detach())
+        mine = None if math.isfinite(value) else f"{value} in rows {', '.join(rows)}"
+        told = [mine]
+        if self.accelerator.num_processes > 1:
+            told = [None] * self.accelerator.num_processes
+            torch.distributed.all_gather_object(told, mine)
+        said = "; ".join(text for text in told if text)
+        raise RunError(
+            f"step {self.state.global_step + 1}: the loss is {said}. The step was not taken. Look at these rows; if "
+            "they are right, a lower learning_rate or max_grad_norm may help."
+        )
