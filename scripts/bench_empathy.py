@@ -48,9 +48,11 @@ LIMITS = {"train_scratch": 120.0, "train_minilm": 600.0}
 LEAST = {"predict_scratch": 2000.0}
 """Contexts a second."""
 LEAST_RATIO = {"step_with_evidence": 0.95, "score_mode": 5.0}
-ROWS = 512
+ROWS = 256
 """Rows that steps are measured on."""
-BATCH = 32
+BATCH = 16
+SCORED = 8
+"""Rows whose labels are scored together."""
 
 
 def measure(encoder: str, rows: list[Any], rounds: int) -> list[dict[str, Any]]:
@@ -118,13 +120,13 @@ def measure_scores(model: Any, reader: ClipReader, told: Sequence[Clip], rounds:
     lead = len(split_lead(reader.tokenizer, labels)[0])
 
     def ours() -> torch.Tensor:
-        return score_labels(model, reader, rows, labels, batch_size=16)
+        return score_labels(model, reader, rows, labels, batch_size=SCORED)
 
     @torch.no_grad()
     def separately() -> torch.Tensor:
         found = []
-        for start in range(0, len(rows), 16):
-            part = rows[start : start + 16]
+        for start in range(0, len(rows), SCORED):
+            part = rows[start : start + SCORED]
             for tokens in ids:
                 batch = supervised_batch([replace(row, target_ids=tokens) for row in part], 0)
                 targets = batch.pop("labels")
@@ -132,7 +134,7 @@ def measure_scores(model: Any, reader: ClipReader, told: Sequence[Clip], rounds:
                 known = targets[:, 1:] != -100
                 picked = scores.gather(-1, targets[:, 1:].clamp(min=0)[..., None])[..., 0] * known
                 found.append(torch.stack([row[keep][lead:].sum() for row, keep in zip(picked, known, strict=True)]))
-        parts = torch.stack(found).view(-1, len(ids), 16)
+        parts = torch.stack(found).view(-1, len(ids), SCORED)
         return parts.permute(0, 2, 1).reshape(len(rows), len(ids))
 
     model.eval()
@@ -149,17 +151,17 @@ def main() -> None:
     data = Path(os.environ.get("SHARED_DATA", ""), "empathetic_dialogues", "dev.jsonl")
     if not data.is_file():
         raise SystemExit("SHARED_DATA: expected the folder that holds empathetic_dialogues/dev.jsonl, found none.")
-    rows, rounds = rows_with_emotion(data), 2 if options.quick else 5
+    rows, rounds = rows_with_emotion(data), 1 if options.quick else 5
     results = [] if options.quick else measure("scratch", rows, rounds)
     if not options.quick:
         results += measure("minilm", rows, 1)
-    some = rows[: ROWS // 4 if options.quick else ROWS]
+    some = rows[: ROWS // 8 if options.quick else ROWS]
     for plugin in (EmotionModel.fit(some, encoder="scratch", epochs=1), CauseModel.fit(some)):
         some = with_evidence(some, plugin.name, plugin.predict(some))
     with TemporaryDirectory() as folder:
         model, reader = language_model(some, Path(folder))
         results += measure_steps(model, reader, some, rounds)
-        results.append(measure_scores(model, reader, some[:32], rounds))
+        results.append(measure_scores(model, reader, some[:SCORED], rounds))
     report(results, rounds, ["torch", "transformers", "scikit-learn", "numpy"])
     for item in results:
         name = item["name"]

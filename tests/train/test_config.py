@@ -115,7 +115,7 @@ def test_all_problems_at_once_with_line_and_remedy(tmp_path):
         (17, "'stages.0.batch_sise'", "Did you mean 'batch_size'?"),
         (18, "'stages.0.batch_size'", "a valid integer"),
         (21, "'stages.1.steps'", "expected a value, got nothing"),
-        (22, "'stages.1.kind'", "'sft' or 'grpo', got 'grppo'"),
+        (22, "'stages.1.kind'", "'sft', 'grpo' or 'empathy', got 'grppo'"),
         (25, "'stages.1.rewards'", "unknown reward 'tre'. Did you mean 'tree'?"),
         (26, "'stages.1.mixture'", "unknown task 'attribute_close'. Did you mean 'attribute_closed'?"),
         (26, "'stages.1.mixture'", "unknown task 'treee'. Did you mean 'tree'?"),
@@ -140,7 +140,7 @@ def test_all_problems_at_once_with_line_and_remedy(tmp_path):
         (("tiny: {}", "path: a/b\n  fusion: none\n  pooling: mean"), "fusion, pooling: a saved model has its own"),
         (
             ("generations: 4", "generations: 4\n    packing: 64"),
-            "packing and modality_dropout belong to stages of kind",
+            "packing and modality_dropout belong to supervised stages",
         ),
         (("tiny: {}", "tiny: {}\n  inputs: []"), "at least one modality"),
         (("name: two", "name: one"), "every stage needs a name of its own"),
