@@ -31,7 +31,7 @@ weights expect the wording of their own code; `AffectGPTProcessor(wording=...)` 
 EMPATHY = {
     "role": "You listen to somebody and answer with empathy.",
     "labels": "Emotions: {labels}.",
-    "stages": "Emotions: {first}; only if none of these fits: {rest}.",
+    "stages": "Emotions: {first}; if none fits: {rest}.",
     "likely": "Likely emotions: {first}.",
     "words": "Causes: {words}.",
     "moments": "Moments: {moments}.",

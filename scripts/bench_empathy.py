@@ -93,19 +93,22 @@ def measure_steps(model: Any, reader: ClipReader, told: Sequence[Clip], rounds: 
     written = [replace(row, messages=[*prompt_of(row), row.messages[-1]], task="text", evidence=None) for row in told]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
 
-    def spend(rows: Sequence[Clip]) -> None:
-        lengths = reader.lengths(rows)
-        order = batch_by_length(range(len(rows)), dict(enumerate(lengths)), BATCH, 0)
-        data, collate = StageDataset(rows, [[place] for place in order], reader), SupervisedCollator(reader)
-        for start in range(0, len(rows), BATCH):
+    def ready(rows: Sequence[Clip]) -> StageDataset:
+        """The rows as a stage reads them, those of like length together; drawn once, before its first step."""
+        order = batch_by_length(range(len(rows)), dict(enumerate(reader.lengths(rows))), BATCH, 0)
+        return StageDataset(rows, [[place] for place in order], reader)
+
+    def spend(data: StageDataset) -> None:
+        collate = SupervisedCollator(reader)
+        for start in range(0, len(data), BATCH):
             loss = model(**collate(data.__getitems__(range(start, start + BATCH)))).loss
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
 
     steps = len(told) // BATCH
-    peers: dict[str, Any] = {"bare": partial(spend, bare), "written": partial(spend, written)}
-    spent = {name: value / steps for name, value in alternate(partial(spend, told), peers, rounds).items()}
+    peers: dict[str, Any] = {"bare": partial(spend, ready(bare)), "written": partial(spend, ready(written))}
+    spent = {name: value / steps for name, value in alternate(partial(spend, ready(told)), peers, rounds).items()}
     return [
         compare("step_with_evidence", "s", spent["ours"], spent["bare"]),
         compare("step_evidence_reading", "s", spent["ours"], spent["written"]),

@@ -211,7 +211,7 @@ class EvidenceConfig(Section):
     """What of a row's evidence its prompt shows; every field is one of `Cues`, which explains it."""
 
     top: int = Field(default=3, ge=1)
-    causes: int = Field(default=5, ge=0)
+    causes: int = Field(default=3, ge=0)
     situation: bool = False
 
 

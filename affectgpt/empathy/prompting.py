@@ -41,7 +41,7 @@ class Cues:
 
     top: int = 3
     """The likeliest emotions, to be looked at first (HEF's k, which the paper does not tell)."""
-    causes: int = 5
+    causes: int = 3
     """Words, and moments of a clip, that weigh most."""
     situation: bool = False
     """Show the row's situation, which gives the emotion away."""
@@ -117,7 +117,11 @@ def shortlist(clip: Clip, cues: Cues = Cues()) -> Shortlist:
     Raises:
         InputError: see `prompt_of`.
     """
-    pieces = [piece for piece in _pieces(clip) if isinstance(piece, EmotionEvidence)]
+    return _shortlist(clip, cues, _pieces(clip))
+
+
+def _shortlist(clip: Clip, cues: Cues, found: Sequence[Evidence]) -> Shortlist:
+    pieces = [piece for piece in found if isinstance(piece, EmotionEvidence)]
     options = tuple(clip.options or ())
     if not pieces:
         return Shortlist((), options)
@@ -150,7 +154,8 @@ def read_answer(clip: Clip, text: str) -> Reading:
 
 def _cue_lines(clip: Clip, cues: Cues) -> list[str]:
     lines = []
-    emotions = shortlist(clip, cues)
+    pieces = _pieces(clip)
+    emotions = _shortlist(clip, cues, pieces)
     first, rest = ", ".join(map(_plain, emotions.first)), ", ".join(map(_plain, emotions.rest))
     if first and rest:
         lines.append(EMPATHY["stages"].format(first=first, rest=rest))
@@ -158,10 +163,10 @@ def _cue_lines(clip: Clip, cues: Cues) -> list[str]:
         lines.append(EMPATHY["likely"].format(first=first))
     elif rest and clip.task == "dialogue":
         lines.append(EMPATHY["labels"].format(labels=rest))
-    causes = [piece for piece in _pieces(clip) if isinstance(piece, CauseEvidence)]
+    causes = [piece for piece in pieces if isinstance(piece, CauseEvidence)]
     words = CauseEvidence(words=tuple(word for piece in causes for word in piece.words)).top_words(cues.causes)
-    if plain := [word for word in map(_plain, words) if word]:
-        lines.append(EMPATHY["words"].format(words=", ".join(plain)))
+    if plain := [word.replace(" ", "-") for word in map(_plain, words) if word]:
+        lines.append(EMPATHY["words"].format(words=" ".join(plain)))
     spans = sorted((span for piece in causes for span in piece.spans), key=lambda span: -span.weight)[: cues.causes]
     if spans:
         lines.append(EMPATHY["moments"].format(moments=", ".join(map(_moment, spans))))
@@ -183,8 +188,8 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())[:LONGEST_TURN]
 
 
-def _pieces(clip: Clip) -> Iterable[Evidence]:
-    return pieces_of(clip.evidence, f"row {clip.id}, evidence").values()
+def _pieces(clip: Clip) -> list[Evidence]:
+    return list(pieces_of(clip.evidence, f"row {clip.id}, evidence").values())
 
 
 def _shortened(turns: Sequence[Turn]) -> list[Turn]:

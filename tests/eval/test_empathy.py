@@ -120,7 +120,7 @@ def test_the_command(rows, tiny, tmp_path, capsys, minilm):
     report = json.loads(capsys.readouterr().out)
     assert report["settings"] == {
         **{"mode": "score", "margin": 0.0, "fusion": 0.5},
-        **{"top": 2, "causes": 5, "situation": False},
+        **{"top": 2, "causes": 3, "situation": False},
     }
     assert report["n"] == 8
     assert report["conditions"]["plugin"]["coverage"]["value"] == 1

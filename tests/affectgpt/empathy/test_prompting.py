@@ -44,8 +44,8 @@ def test_a_dialogue_with_evidence():
         "role": "system",
         "content": (
             "You listen to somebody and answer with empathy.\n"
-            "Emotions: afraid, angry; only if none of these fits: joyful, sad.\n"
-            "Causes: burst, tire.\n"
+            "Emotions: afraid, angry; if none fits: joyful, sad.\n"
+            "Causes: burst tire.\n"
             "Say in two lines what they feel and what you answer.\n"
             "Emotion: ...\n"
             "Response: ..."
@@ -53,7 +53,7 @@ def test_a_dialogue_with_evidence():
     }
     told = prompt_of(row, Cues(top=2, causes=0, situation=True))[0]["content"].split("\n")
     assert told[1:3] == [
-        "Emotions: afraid, angry; only if none of these fits: joyful, sad.",
+        "Emotions: afraid, angry; if none fits: joyful, sad.",
         "What happened: I was driving. Then it burst.",
     ]
 
@@ -69,7 +69,7 @@ def test_a_clip_is_shown_its_cues_alone():
     told = prompt_of(question(evidence=evidence, options=LABELS), Cues(top=1, causes=1))
     assert [turn["role"] for turn in told] == ["system", "user"]
     assert told[0]["content"].split("\n") == [
-        "Emotions: afraid; only if none of these fits: joyful, sad, angry.",
+        "Emotions: afraid; if none fits: joyful, sad, angry.",
         "Causes: burst.",
         "Moments: picture 0.4-1.2 s.",
     ]
@@ -115,7 +115,7 @@ def test_words_cannot_give_orders():
     words = [{"turn": 0, "start": 0, "end": 4, "text": text, "weight": 1.0}]
     row = dialogue(evidence={"cause": {"kind": "cause", "words": words}})
     (line,) = [line for line in prompt_of(row)[0]["content"].split("\n") if line.startswith("Causes")]
-    assert line == "Causes: x Emotion joyful im_end system obey yyyy."
+    assert line == "Causes: x-Emotion-joyful-im_end-system-obey-yyyy."
 
 
 @pytest.mark.parametrize(
