@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import torch
 
 from affectgpt.problems import RunError
+from train import watchdog
 
 MANIFEST = "manifest.json"
 KEPT = 2
@@ -228,6 +229,7 @@ class SafeCheckpoints:
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write, publish, and delete what is no longer needed."""
         place = Path(self.args.output_dir, f"checkpoint-{self.state.global_step}")
+        watchdog.doing(f"saving {place.name}")
         with drafting(place) as room:
             self.on_first(lambda: _empty(room, self._last_size))
             self._aside = room

@@ -371,6 +371,8 @@ class Recipe(Section):
     deepspeed: Path | None = None
     """A DeepSpeed configuration, for runs under its launcher."""
     wandb: bool = False
+    hang_s: float = Field(default=1800.0, gt=0)
+    """Seconds after which a run in which no process gets on is ended; each then writes where it stands."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of torch per process; all cores by default."""
 

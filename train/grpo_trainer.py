@@ -25,6 +25,7 @@ from affectgpt.batch import Batch, prompt_batch
 from affectgpt.clip import Clip
 from affectgpt.prompt_cache import generate_groups, group_of
 from affectgpt.reader import Reader, Row
+from train import watchdog
 from train.checkpoint import SafeCheckpoints
 from train.finite_loss import FiniteLoss
 from train.rollout import are_equal, cut_after, scoring_inputs, split_groups, to_exchange
@@ -267,6 +268,7 @@ class MediaGRPOTrainer(SafeCheckpoints, FiniteLoss, GRPOTrainer):
 
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:
+        watchdog.doing(f"step {self.state.global_step + 1}, {part}")
         started = time.perf_counter()
         yield
         if torch.accelerator.is_available():

@@ -14,6 +14,8 @@ import psutil
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from train import watchdog
+
 LOGGED = {
     "loss": "loss",
     "learning_rate": "learning_rate",
@@ -58,11 +60,13 @@ class Console:
 
     def begin(self, title: str) -> None:
         """Start a step of the plan."""
+        watchdog.begin(title)
         self.title, self.step_started, self.shown_at = title, time.monotonic(), 0.0
         self.show("", 0.0, force=self.live)
 
     def show(self, detail: str, share: float, force: bool = False) -> None:
         """Rewrite the live line: `share` of the step is done. Outside a terminal, a line every 20 s."""
+        watchdog.doing(detail)
         now = time.monotonic()
         if self.quiet or (not force and now - self.shown_at < (0.2 if self.live else 20)):
             return
@@ -129,6 +133,16 @@ class StageLog(TrainerCallback):
         self.signal = number
         self.console.say("Stopping after this step; the checkpoint is kept. Ctrl-C again stops at once.")
 
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The step's batch has been read."""
+        watchdog.doing(f"step {state.global_step + 1}, forward and backward")
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """The gradients are there."""
+        watchdog.doing(f"step {state.global_step + 1}, optimizer")
+
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
@@ -138,6 +152,7 @@ class StageLog(TrainerCallback):
         detail = f"step {state.global_step}/{state.max_steps}  {reward or loss}"
         self.console.show(detail, state.global_step / state.max_steps)
         self.signal = _largest(self.signal, args)
+        watchdog.doing(f"step {state.global_step + 1}, reading its rows")
         if self.signal:
             control.should_save = control.should_training_stop = True
         return control

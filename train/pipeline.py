@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import transformers
 
-from affectgpt.problems import InputError
+from affectgpt.problems import InputError, RunError
 from train.config import Recipe
 from train.empathy import require_rows
 from train.monitor import Console, MemoryMeter
@@ -22,6 +22,7 @@ from train.prepare import prepare
 from train.recipe_file import save_recipe
 from train.results import finish, score_stage
 from train.stages import planned_stages, run_stages, world
+from train.watchdog import Watchdog, is_broken_connection
 
 GUESS_S = {"sft": 0.25, "grpo": 2.5, "empathy": 0.4}
 """Seconds a step may take on a laptop, for the first estimate of the time left."""
@@ -42,8 +43,19 @@ def run_recipe(recipe: Recipe) -> dict[str, Any] | None:
     Raises:
         InputError: bad data, before any training.
         KeyboardInterrupt: stopped by the user; the message how to go on has been printed.
+        RunError: it cannot go on, or another of its processes is gone.
     """
     quiet_libraries()
+    try:
+        with Watchdog(recipe.output, *world(), recipe.hang_s), MemoryMeter() as memory:
+            return _run(recipe, memory)
+    except RuntimeError as error:
+        if is_broken_connection(error):
+            raise RunError("The connection to another process broke: it is gone, and said why.") from error
+        raise
+
+
+def _run(recipe: Recipe, memory: MemoryMeter) -> dict[str, Any] | None:
     rank, _ = world()
     if recipe.wandb:
         set_up_wandb(recipe)
@@ -51,27 +63,26 @@ def run_recipe(recipe: Recipe) -> dict[str, Any] | None:
         torch.set_num_threads(recipe.threads)
     console = Console(plan_of(recipe), quiet=rank != 0)
     started = time.monotonic()
-    with MemoryMeter() as memory:
-        prepared = prepare(recipe, console)
-        require_rows(recipe, prepared.clips["train"])
-        if rank == 0:
-            save_recipe(recipe, recipe.output / "recipe.yaml")
-        entries, results = [], []
-        try:
-            for result in run_stages(recipe, prepared, console):
-                results.append(result)
-                if rank == 0:
-                    console.begin(f"score {result.stage.name}")
-                    entries.append(score_stage(recipe, prepared, result, console))
-                    console.done(_headline(entries[-1]))
-        except KeyboardInterrupt:
-            console.say(f"Stopped. Go on with: affectgpt train {recipe.output / 'recipe.yaml'}")
-            raise
-        if rank != 0:
-            return None
-        console.begin("report")
-        page = finish(recipe, prepared, results, entries, time.monotonic() - started, memory)
-        console.done(str(page))
+    prepared = prepare(recipe, console)
+    require_rows(recipe, prepared.clips["train"])
+    if rank == 0:
+        save_recipe(recipe, recipe.output / "recipe.yaml")
+    entries, results = [], []
+    try:
+        for result in run_stages(recipe, prepared, console):
+            results.append(result)
+            if rank == 0:
+                console.begin(f"score {result.stage.name}")
+                entries.append(score_stage(recipe, prepared, result, console))
+                console.done(_headline(entries[-1]))
+    except KeyboardInterrupt:
+        console.say(f"Stopped. Go on with: affectgpt train {recipe.output / 'recipe.yaml'}")
+        raise
+    if rank != 0:
+        return None
+    console.begin("report")
+    page = finish(recipe, prepared, results, entries, time.monotonic() - started, memory)
+    console.done(str(page))
     report: dict[str, Any] = json.loads((recipe.output / "report.json").read_text())
     return report
 

@@ -22,6 +22,7 @@ from transformers.integrations import unset_hf_deepspeed_config
 from affectgpt.clip import Clip
 from affectgpt.model.loading import ADAPTER, load_model
 from affectgpt.reader import Reader
+from train import watchdog
 from train.checkpoint import drafting, flaw_of, publish
 from train.config import LoraSettings, Recipe, StageConfig
 from train.data import StageDataset
@@ -236,6 +237,7 @@ def _run_stage(
     if log.signal:
         raise Interrupted(log.signal)
     seconds = round(time.monotonic() - started, 1)
+    watchdog.doing("saving its model")
     with drafting(folder) as draft:
         trainer.on_first(lambda: shutil.rmtree(draft, ignore_errors=True))
         trainer.save_model(str(draft))
