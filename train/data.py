@@ -79,20 +79,12 @@ class StageDataset(Dataset[list[Row]]):
 
 
 class SupervisedCollator:
-    """Items of a `StageDataset` to a batch; counts how many of its tokens are no padding."""
+    """Items of a `StageDataset` to a batch."""
 
     def __init__(self, reader: Reader, packing: bool = False) -> None:
         self.pad_id, self.packing = int(reader.tokenizer.pad_token_id), packing
-        self.useful = self.total = 0
 
     def __call__(self, items: Sequence[Sequence[Row]]) -> Batch:
         """'input_ids' and 'labels' (B, L), 'attention_mask' or 'position_ids', and the model's other inputs."""
         rows = [row for item in items for row in item]
-        batch = packed_batch(items, self.pad_id) if self.packing else supervised_batch(rows, self.pad_id)
-        self.useful += sum(len(row) for row in rows)
-        self.total += batch["input_ids"].numel()
-        return batch
-
-    def useful_share(self) -> float | None:
-        """Share of the tokens so far that were no padding; None before the first batch."""
-        return self.useful / self.total if self.total else None
+        return packed_batch(items, self.pad_id) if self.packing else supervised_batch(rows, self.pad_id)

@@ -13,11 +13,12 @@ from affectgpt.problems import RunError
 from affectgpt.reader import Row
 
 ROW_IDS = "row_ids"
-"""Under which a supervised batch carries the names of its rows; no model sees it."""
+ROW_TOKENS = "row_tokens"
+"""Under which a supervised batch carries the names of its rows and the sum of their lengths; no model sees them."""
 
 
 class NamedRows:
-    """A collator whose batches also carry the names of their rows.
+    """A collator whose batches also carry the names of their rows and the number of their tokens.
 
     Args:
         collate: items, each a list of rows, to a batch.
@@ -27,8 +28,9 @@ class NamedRows:
         self.collate = collate
 
     def __call__(self, items: Sequence[Sequence[Row]]) -> dict[str, Any]:
-        """The batch, and 'row_ids'."""
-        return {**self.collate(items), ROW_IDS: [row.id for item in items for row in item]}
+        """The batch, 'row_ids' and 'row_tokens'."""
+        rows = [row for item in items for row in item]
+        return {**self.collate(items), ROW_IDS: [row.id for row in rows], ROW_TOKENS: sum(map(len, rows))}
 
 
 class FiniteLoss:
@@ -48,7 +50,7 @@ class FiniteLoss:
             RunError: the loss is NaN or infinite; on every process, whichever has it.
         """
         rows = self.rows_of(inputs)
-        given = {name: value for name, value in inputs.items() if name != ROW_IDS}
+        given = {name: value for name, value in inputs.items() if name not in (ROW_IDS, ROW_TOKENS)}
         found = super().compute_loss(model, given, *args, **kwargs)  # type: ignore[misc]
         loss: Tensor = found[0] if isinstance(found, tuple) else found
         finite = torch.isfinite(loss.detach()).all().to(torch.int32).reshape(1)

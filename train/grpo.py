@@ -17,7 +17,8 @@ from affectgpt.reader import Reader
 from train.config import Recipe, StageConfig
 from train.grpo_trainer import MediaGRPOTrainer
 from train.monitor import show_rollouts
-from train.sft import common_arguments, resume_point
+from train.resume import resume_point
+from train.sft import common_arguments
 from videmo.reward_run import BoundReward
 from videmo.user_rewards import reward_function
 
@@ -58,7 +59,6 @@ def run_grpo(
         epsilon_high=stage.epsilon_high,
         shuffle_dataset=False,
         reward_weights=[reward.weight for reward in stage.rewards.values()],
-        ddp_find_unused_parameters=False,
     )
     say = partial(print, file=sys.stderr)
     rewards = [

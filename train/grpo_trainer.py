@@ -27,6 +27,7 @@ from affectgpt.prompt_cache import generate_groups, group_of
 from affectgpt.reader import Reader, Row
 from train import watchdog
 from train.checkpoint import SafeCheckpoints
+from train.exact_state import ExactState
 from train.finite_loss import FiniteLoss
 from train.rollout import are_equal, cut_after, scoring_inputs, split_groups, to_exchange
 from train.shared_prefix import Way, share_prompts
@@ -34,7 +35,7 @@ from train.stages import without_adapter
 from videmo.tree import parse_tree
 
 
-class MediaGRPOTrainer(SafeCheckpoints, FiniteLoss, GRPOTrainer):
+class MediaGRPOTrainer(SafeCheckpoints, ExactState, FiniteLoss, GRPOTrainer):
     """`GRPOTrainer` whose prompts carry whatever the model takes besides ids, and are read once for their whole group.
 
     A rollout keeps the number of its row; what the row's prompt carries is joined again from that wherever a batch of
@@ -89,6 +90,22 @@ class MediaGRPOTrainer(SafeCheckpoints, FiniteLoss, GRPOTrainer):
     def rows_of(self, inputs: Mapping[str, Any]) -> list[str]:
         """Names of the rows of a micro-batch."""
         return [self.clips[number].id for number in dict.fromkeys(inputs["row"].tolist())]
+
+    def kept(self) -> dict[str, Any]:
+        """Also the rollouts that are still to be learned from, and the figures since the last line of the log."""
+        metrics = {name: list(values) for name, values in self._metrics["train"].items()}
+        return {**super().kept(), "rollouts": self._buffered_inputs, "metrics": metrics}
+
+    def restore(self, kept: dict[str, Any]) -> None:
+        """The opposite of `kept`."""
+        super().restore(kept)
+        self._buffered_inputs = kept["rollouts"]
+        self._metrics["train"].update(kept["metrics"])
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        # Also where the rest was kept by other processes: a window of rollouts begins at the same step.
+        self._step = self.state.global_step * self.args.gradient_accumulation_steps
+        super()._load_rng_state(checkpoint)
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         """As TRL's, but what is shuffled before it is split into micro-batches is groups, and not rollouts."""

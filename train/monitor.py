@@ -155,6 +155,8 @@ class StageLog(TrainerCallback):
         watchdog.doing(f"step {state.global_step + 1}, reading its rows")
         if self.signal:
             control.should_save = control.should_training_stop = True
+        if state.global_step >= state.max_steps:
+            control.should_save = False  # the stage's own checkpoint comes next; from this one it would train on
         return control
 
     def on_log(

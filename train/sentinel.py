@@ -146,7 +146,7 @@ class Sentinel:
         self.me = Member(settings.name, now, now)
         self.members = {settings.rank: self.me}
         self.fellows: set[asyncio.StreamWriter] = set()
-        self.hearing: set[asyncio.Task[None] | None] = set()
+        self.hearing: set[asyncio.Task[None]] = set()
         self.first: asyncio.StreamWriter | None = None
         """The way to process 0's sentinel, from the others."""
         self.first_heard = now
@@ -203,10 +203,13 @@ class Sentinel:
             hello = json.loads(await asyncio.wait_for(reader.readline(), self.settings.silence_s))
             if not hmac.compare_digest(str(hello["secret"]), self.secret):
                 raise ValueError("not one of this run")
-            now = time.monotonic()
-            member = self.members[int(hello["rank"])] = Member(str(hello["name"]), now, now)
+            rank, now = int(hello["rank"]), time.monotonic()
+            if self.judged or self.orphaned.is_set() or rank in self.members:
+                raise ValueError("of the run that follows this one, which has found this one's place")
+            member = self.members[rank] = Member(str(hello["name"]), now, now)
             self.fellows.add(writer)
-            self.hearing.add(asyncio.current_task())
+            if task := asyncio.current_task():
+                self.hearing.add(task)
             while line := await reader.readline():
                 member.take(json.loads(line), time.monotonic())
         if member is not None and not member.end:
@@ -233,7 +236,9 @@ class Sentinel:
             for fellow in self.fellows:
                 _write(fellow, {})
             await asyncio.sleep(0.1 if self.orphaned.is_set() else 0.5)
-        Path(self.settings.meeting).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            if self.secret in Path(self.settings.meeting).read_text():  # else it is of the next run already
+                os.unlink(self.settings.meeting)
         await _flush(*self.fellows)
         if self.hearing:
             await asyncio.wait(self.hearing, timeout=1)

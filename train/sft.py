@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,32 +11,46 @@ from torch.utils.data import Sampler, SequentialSampler
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from affectgpt.problems import InputError
-from train.checkpoint import SafeCheckpoints, clear_drafts, newest_valid
+from train.checkpoint import SafeCheckpoints
 from train.config import Recipe, StageConfig
 from train.data import StageDataset, SupervisedCollator
-from train.finite_loss import FiniteLoss, NamedRows
-from train.monitor import forget_stage
+from train.exact_state import ExactState
+from train.finite_loss import ROW_TOKENS, FiniteLoss, NamedRows
+from train.resume import resume_point
 
 
-class OrderedTrainer(SafeCheckpoints, FiniteLoss, Trainer):
-    """Reads rows in the order of the data set: it was shuffled once, and a resumed run must find its place in it."""
+class OrderedTrainer(SafeCheckpoints, ExactState, FiniteLoss, Trainer):
+    """Reads rows in the order of the data set: it was shuffled once, and a resumed run must find its place in it.
+
+    Logs which share of the tokens so far was no padding.
+    """
+
+    useful_tokens = tokens = 0
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         rows: Any = train_dataset if train_dataset is not None else self.train_dataset
         return SequentialSampler(rows)
 
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """As the trainer's."""
+        self.useful_tokens += inputs[ROW_TOKENS]
+        self.tokens += inputs["input_ids"].numel()
+        return super().compute_loss(model, inputs, *args, **kwargs)
 
-class UsefulTokens(TrainerCallback):
-    """Adds to what is logged which share of the tokens so far was no padding."""
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As the trainer's."""
+        if self.tokens:
+            logs["useful_tokens"] = self.useful_tokens / self.tokens
+        super().log(logs, start_time)
 
-    def __init__(self, collator: SupervisedCollator) -> None:
-        self.collator = collator
+    def kept(self) -> dict[str, Any]:
+        """Also the tokens so far."""
+        return {**super().kept(), "tokens": [self.useful_tokens, self.tokens]}
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        """Runs before the callbacks that write."""
-        share = self.collator.useful_share()
-        if logs is not None and share is not None:
-            logs["useful_tokens"] = share
+    def restore(self, kept: dict[str, Any]) -> None:
+        """The opposite of `kept`."""
+        super().restore(kept)
+        self.useful_tokens, self.tokens = kept["tokens"]
 
 
 def common_arguments(recipe: Recipe, stage: StageConfig, folder: Path, world_size: int) -> dict[str, Any]:
@@ -75,26 +88,15 @@ def common_arguments(recipe: Recipe, stage: StageConfig, folder: Path, world_siz
         "gradient_checkpointing": stage.gradient_checkpointing,
         "use_cpu": not on_gpu,
         "dataloader_pin_memory": on_gpu,
+        "ddp_find_unused_parameters": False,
+        "log_level": "error",
+        "log_level_replica": "error",
         "remove_unused_columns": False,
         "disable_tqdm": True,
         "report_to": ["wandb"] if recipe.wandb else [],
         "run_name": f"{recipe.output.name}-{stage.name}",
         "deepspeed": str(recipe.deepspeed) if recipe.deepspeed else None,
     }
-
-
-def resume_point(trainer: SafeCheckpoints, recipe: Recipe, stage: StageConfig, folder: Path) -> str | None:
-    """The checkpoint that a stage goes on from, the same on every process; log lines of later steps are deleted."""
-
-    def find() -> str | None:
-        clear_drafts(folder)
-        newest = newest_valid(folder, lambda text: print(f"      {text}", file=sys.stderr))
-        step = int(newest.name.rsplit("-", 1)[1]) if newest else 0
-        for name in ("log.jsonl", "rollouts.jsonl"):
-            forget_stage(recipe.output / name, stage.name, step)
-        return str(newest) if newest else None
-
-    return trainer.on_first(find)
 
 
 def run_sft(
@@ -107,13 +109,12 @@ def run_sft(
     world_size: int = 1,
 ) -> Trainer:
     """Train `model` in place on a stage; goes on from the newest checkpoint in `folder` if there is one."""
-    collator = SupervisedCollator(dataset.reader, stage.packing is not None)
     trainer = OrderedTrainer(
         model=model,
         args=TrainingArguments(**common_arguments(recipe, stage, folder, world_size)),
         train_dataset=dataset,
-        data_collator=NamedRows(collator),
-        callbacks=[UsefulTokens(collator), *callbacks],
+        data_collator=NamedRows(SupervisedCollator(dataset.reader, stage.packing is not None)),
+        callbacks=list(callbacks),
     )
     trainer.remove_callback(PrinterCallback)
     trainer.accelerator.wait_for_everyone()  # the first rank clears what is stale

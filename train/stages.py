@@ -234,7 +234,7 @@ def _run_stage(
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    if log.signal:
+    if log.signal and trainer.state.global_step < stage.steps:
         raise Interrupted(log.signal)
     seconds = round(time.monotonic() - started, 1)
     watchdog.doing("saving its model")
@@ -252,6 +252,8 @@ def _run_stage(
 
         trainer.on_first(finish)  # the next stage of every rank starts from this checkpoint
     unset_hf_deepspeed_config()  # under ZeRO-3, whatever is loaded from here on would be split over the ranks
+    if log.signal:
+        raise Interrupted(log.signal)
     return seconds
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from affectgpt.clip import Clip
 from affectgpt.reader import Row
-from train.data import StageDataset, SupervisedCollator
+from train.data import StageDataset
 
 
 class Reader:
@@ -54,19 +54,6 @@ def test_modality_dropout_depends_on_the_place_alone(clips):
     assert [data[place][0].id for place in (7, 500, 3)] == [names[place] for place in (7, 500, 3)]
     other = StageDataset(clips, items, Reader(), dropout=0.3, seed=2)  # type: ignore[arg-type]
     assert [item[0].id for item in other.__getitems__(range(1000))] != names
-
-
-def test_useful_tokens_are_counted(clips):
-    data = StageDataset(clips, [[0], [3]], Reader())  # type: ignore[arg-type]
-    collator = SupervisedCollator(data.reader)
-    assert collator.useful_share() is None
-    collator(data.__getitems__([0, 1]))
-    assert collator.useful_share() == pytest.approx(7 / 10)
-    collator(data.__getitems__([1]))
-    assert collator.useful_share() == pytest.approx(12 / 15)
-    packed = SupervisedCollator(data.reader, packing=True)
-    packed(StageDataset(clips, [[0, 3], [2, 2]], data.reader).__getitems__([0, 1]))
-    assert packed.useful_share() == pytest.approx(15 / 16)
 
 
 class Teller(Reader):

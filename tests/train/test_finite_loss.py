@@ -9,14 +9,14 @@ import torch
 
 from affectgpt.problems import RunError
 from affectgpt.reader import Row
-from train.finite_loss import ROW_IDS, FiniteLoss, NamedRows
+from train.finite_loss import ROW_IDS, ROW_TOKENS, FiniteLoss, NamedRows
 
 
 class Base:
     """A trainer whose loss is given with the batch."""
 
     def compute_loss(self, model, inputs, return_outputs=False):
-        assert ROW_IDS not in inputs
+        assert not {ROW_IDS, ROW_TOKENS} & inputs.keys()
         return (inputs["loss"], "outputs") if return_outputs else inputs["loss"]
 
 
@@ -30,7 +30,7 @@ class Trainer(FiniteLoss, Base):
 
 def test_finite_losses_pass():
     loss = torch.tensor(1.5)
-    assert Trainer().compute_loss(None, {"loss": loss, ROW_IDS: ["a"]}) is loss
+    assert Trainer().compute_loss(None, {"loss": loss, ROW_IDS: ["a"], ROW_TOKENS: 3}) is loss
     assert Trainer().compute_loss(None, {"loss": loss}, return_outputs=True) == (loss, "outputs")
 
 
@@ -40,7 +40,7 @@ def test_others_stop_before_the_step(value):
         Trainer().compute_loss(None, {"loss": torch.tensor(float(value)), ROW_IDS: ["a", "b"]})
 
 
-def test_batches_carry_the_names_of_their_rows():
-    rows = [Row("x", [1], [2]), Row("y", [1], [2]), Row("z", [1], [2])]
+def test_batches_carry_the_names_and_lengths_of_their_rows():
+    rows = [Row("x", [1], [2]), Row("y", [1, 3], [2]), Row("z", [1], [2, 4, 5])]
     batch = NamedRows(lambda items: {"count": len(items)})([[rows[0], rows[1]], [rows[2]]])
-    assert batch == {"count": 2, ROW_IDS: ["x", "y", "z"]}
+    assert batch == {"count": 2, ROW_IDS: ["x", "y", "z"], ROW_TOKENS: 9}

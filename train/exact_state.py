@@ -1,0 +1,46 @@
+"""What a checkpoint of `transformers` leaves out of a trainer's state, so that a resumed run goes on to the bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class ExactState:
+    """Stands before a trainer of transformers in a class's bases. Every process keeps its own part in a file.
+
+    It is read where the random generators are restored, if it is of as many processes as there are now. Rows come in
+    the same order however many there are; that of other processes is left alone.
+    """
+
+    args: Any
+    state: Any
+    _tr_loss: Tensor
+    _globalstep_last_logged: int
+
+    def kept(self) -> dict[str, Any]:
+        """Tensors, numbers, texts, lists and dicts of them: here the losses since the last line of the log."""
+        return {"loss": self._tr_loss, "last_logged": self._globalstep_last_logged}
+
+    def restore(self, kept: dict[str, Any]) -> None:
+        """The opposite of `kept`."""
+        self._tr_loss.copy_(kept["loss"])
+        self._globalstep_last_logged = kept["last_logged"]
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)  # type: ignore[misc]
+        torch.save({"world": self.args.world_size, **self.kept()}, self._place(output_dir))
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        super()._load_rng_state(checkpoint)  # type: ignore[misc]
+        if checkpoint is None or not self._place(checkpoint).is_file():
+            return
+        kept = torch.load(self._place(checkpoint), weights_only=True)
+        if kept["world"] == self.args.world_size:
+            self.restore(kept)
+
+    def _place(self, checkpoint: str) -> Path:
+        return Path(checkpoint, f"progress-{self.args.process_index}.pt")

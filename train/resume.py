@@ -1,0 +1,45 @@
+"""Where a stage goes on: its newest proven trainer checkpoint, if this run can read it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from affectgpt.problems import InputError
+from train.checkpoint import SafeCheckpoints, clear_drafts, newest_valid
+from train.config import Recipe, StageConfig
+from train.monitor import forget_stage
+
+
+def resume_point(trainer: SafeCheckpoints, recipe: Recipe, stage: StageConfig, folder: Path) -> str | None:
+    """The checkpoint that a stage goes on from, the same on every process; log lines of later steps are deleted.
+
+    Raises:
+        InputError: it was saved under ZeRO, and this run is not, or has another number of processes; or the other way
+            about. Loaded like that, it would come without its optimizer.
+    """
+
+    def find() -> str | None:
+        clear_drafts(folder)
+        newest = newest_valid(folder, lambda text: print(f"      {text}", file=sys.stderr))
+        if newest is not None:
+            _require_same_way(newest, recipe, stage, trainer.accelerator.num_processes)
+        step = int(newest.name.rsplit("-", 1)[1]) if newest else 0
+        for name in ("log.jsonl", "rollouts.jsonl"):
+            forget_stage(recipe.output / name, stage.name, step)
+        return str(newest) if newest else None
+
+    return trainer.on_first(find)
+
+
+def _require_same_way(checkpoint: Path, recipe: Recipe, stage: StageConfig, processes: int) -> None:
+    sharded = any(checkpoint.glob("global_step*"))
+    saved_by = len(list(checkpoint.glob("progress-*.pt")))
+    if sharded == (recipe.deepspeed is not None) and (not sharded or saved_by == processes):
+        return
+    way = f"with deepspeed, by {saved_by} processes" if sharded else "without deepspeed"
+    here = f"with deepspeed, by {processes} processes" if recipe.deepspeed else "without deepspeed"
+    raise InputError(
+        f"{checkpoint} was saved {way}, and this run is {here}. Go on the same way; or begin stage '{stage.name}' "
+        f"anew: delete {checkpoint.parent}"
+    )
