@@ -68,7 +68,7 @@ def variants(recipe: Recipe) -> dict[str, dict[str, Any]]:
 def derive(recipe: Recipe, name: str, seed: int) -> Recipe:
     """The recipe of one run: `name` is 'full', 'no_tree_reward' or one of `variants`."""
     output = recipe.output.with_name(f"{recipe.output.name}-{name}-{seed}")
-    common: dict[str, Any] = {"output": output, "seed": seed, "threads": 1}
+    common: dict[str, Any] = {"output": output, "seed": seed, "threads": 1, "hub": None}
     supervised = tuple(stage for stage in recipe.stages if stage.kind == "sft")
     if name == "full":
         return recipe.model_copy(update={**common, "stages": tuple(s for s in recipe.stages if s.kind != "empathy")})

@@ -15,6 +15,7 @@ from affectgpt.model.configuration import Fusion, Pooling
 from affectgpt.model.loading import Attention, Precision
 from affectgpt.problems import InputError, nearest
 from data_recipes.synthetic.generate import Settings
+from train.hub_client import name_flaw
 from videmo.user_rewards import reward_function, user_functions
 
 Modality = Literal["video", "audio", "text"]
@@ -355,6 +356,23 @@ class EvaluationConfig(Section):
     """Clips shown in the report."""
 
 
+class HubConfig(Section):
+    """Where every stage goes when it is done and scored; see docs/hub.md."""
+
+    repo: str
+    """`user/name`; made if it is not there. Its main branch holds the newest stage."""
+    private: bool = True
+    license: str | None = None
+    """In the model card; none is claimed by default."""
+
+    @field_validator("repo")
+    @classmethod
+    def _name(cls, repo: str) -> str:
+        if flaw := name_flaw(repo):
+            raise ValueError(flaw)
+        return repo
+
+
 class Recipe(Section):
     """A whole run."""
 
@@ -373,6 +391,7 @@ class Recipe(Section):
     wandb: bool = False
     hang_s: float = Field(default=1800.0, gt=0)
     """Seconds after which a run in which no process gets on is ended; each then writes where it stands."""
+    hub: HubConfig | None = None
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of torch per process; all cores by default."""
 

@@ -9,18 +9,21 @@ import netrc
 import os
 import time
 import warnings
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 import transformers
 
 from affectgpt.problems import InputError, RunError
+from train.background_push import BackgroundPush
 from train.config import Recipe
 from train.empathy import require_rows
+from train.hub_client import require_access
 from train.monitor import Console, MemoryMeter
 from train.prepare import prepare
 from train.recipe_file import save_recipe
-from train.results import finish, score_stage
+from train.results import finish, score_stage, summary
 from train.stages import planned_stages, run_stages, world
 from train.watchdog import Watchdog, is_broken_connection
 
@@ -41,32 +44,37 @@ def run_recipe(recipe: Recipe) -> dict[str, Any] | None:
     """Run a recipe from wherever an earlier run of it stopped; returns the report, None on ranks other than the first.
 
     Raises:
-        InputError: bad data, before any training.
+        InputError: bad data, or stages that could not be published where they are to be, before any training.
         KeyboardInterrupt: stopped by the user; the message how to go on has been printed.
         RunError: it cannot go on, or another of its processes is gone.
     """
     quiet_libraries()
     try:
-        with Watchdog(recipe.output, *world(), recipe.hang_s), MemoryMeter() as memory:
-            return _run(recipe, memory)
+        with Watchdog(recipe.output, *world(), recipe.hang_s), MemoryMeter() as memory, ExitStack() as closing:
+            return _run(recipe, memory, closing)
     except RuntimeError as error:
         if is_broken_connection(error):
             raise RunError("The connection to another process broke: it is gone, and said why.") from error
         raise
 
 
-def _run(recipe: Recipe, memory: MemoryMeter) -> dict[str, Any] | None:
+def _run(recipe: Recipe, memory: MemoryMeter, closing: ExitStack) -> dict[str, Any] | None:
     rank, _ = world()
     if recipe.wandb:
         set_up_wandb(recipe)
+    if recipe.hub is not None and rank == 0:
+        require_access()
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     console = Console(plan_of(recipe), quiet=rank != 0)
     started = time.monotonic()
     prepared = prepare(recipe, console)
     require_rows(recipe, prepared.clips["train"])
+    publish = None
     if rank == 0:
         save_recipe(recipe, recipe.output / "recipe.yaml")
+        if recipe.hub is not None:
+            publish = closing.enter_context(BackgroundPush(recipe, prepared.base, console.say))
     entries, results = [], []
     try:
         for result in run_stages(recipe, prepared, console):
@@ -75,6 +83,8 @@ def _run(recipe: Recipe, memory: MemoryMeter) -> dict[str, Any] | None:
                 console.begin(f"score {result.stage.name}")
                 entries.append(score_stage(recipe, prepared, result, console))
                 console.done(_headline(entries[-1]))
+                if publish is not None:
+                    publish(result, summary(recipe, prepared, entries))
     except KeyboardInterrupt:
         console.say(f"Stopped. Go on with: affectgpt train {recipe.output / 'recipe.yaml'}")
         raise

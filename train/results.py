@@ -147,6 +147,22 @@ def read_predictions(recipe: Recipe, stage: str, part: str) -> list[Prediction]:
     return [json.loads(line) for line in lines[1:]]
 
 
+def summary(recipe: Recipe, prepared: Prepared, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the report says of the stages so far and of what they were made with."""
+    test = rows_to_score(prepared.clips.get("test", []), recipe)
+    baselines = {}
+    if test:
+        baselines["constant answer"] = constant_baseline(prepared.clips["train"], test, recipe.evaluation.resamples)
+    return {
+        "title": recipe.title,
+        "seed": recipe.seed,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
+        "data": _data_summary(recipe, prepared),
+        "stages": entries,
+        "baselines": baselines,
+    }
+
+
 def finish(
     recipe: Recipe,
     prepared: Prepared,
@@ -157,18 +173,9 @@ def finish(
 ) -> Path:
     """Write the report of a run; returns the HTML file."""
     out = recipe.output
-    test = rows_to_score(prepared.clips.get("test", []), recipe)
-    baselines = {}
-    if test:
-        baselines["constant answer"] = constant_baseline(prepared.clips["train"], test, recipe.evaluation.resamples)
     report = {
-        "title": recipe.title,
-        "seed": recipe.seed,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
+        **summary(recipe, prepared, entries),
         "resources": _resources(out, results, wall_s, memory),
-        "data": _data_summary(recipe, prepared),
-        "stages": entries,
-        "baselines": baselines,
         "ablations": _kept_ablations(out),
     }
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

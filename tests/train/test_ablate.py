@@ -27,6 +27,11 @@ def test_without_the_tree_reward_grpo_starts_from_the_same_checkpoint():
     assert stage.model_copy(update={"rewards": full.rewards}) == full
 
 
+def test_ablations_are_not_published():
+    recipe = load_recipe("demo", ["hub.repo=user/model"])
+    assert all(derive(recipe, name, 0).hub is None for name in ("full", "no_tree_reward", *variants(recipe)))
+
+
 def test_ablations_leave_the_empathy_stage_out():
     assert DEMO.stages[-1].kind == "empathy"
     kinds = {
