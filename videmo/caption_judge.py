@@ -17,7 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from affectgpt.llm_extract import as_turn
-from affectgpt.model.processing import defuse, special_tokens
+from affectgpt.markers import defuse, special_tokens
 from affectgpt.problems import InputError, Problem, shorten
 from affectgpt.prompts import CAPTION_JUDGE
 
