@@ -150,12 +150,12 @@ def _transformers(model: str, batch_size: int) -> Complete:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(model, padding_side="left")
+    tokenizer: Any = AutoTokenizer.from_pretrained(model, padding_side="left", trust_remote_code=False)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     special = special_tokens(tokenizer)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    language_model: Any = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
+    language_model: Any = AutoModelForCausalLM.from_pretrained(model, dtype="auto", trust_remote_code=False)
     language_model.to(device).eval()
 
     @torch.no_grad()

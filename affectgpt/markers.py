@@ -14,7 +14,7 @@ _USUAL = (
     r"<</?SYS>>",
     r"\[/?INST\]",
 )
-"""How tokenizers and chat templates spell what opens and ends a turn, whether they know it as a special token or not."""
+"""How tokenizers and chat templates spell what opens and ends a turn, as a special token or not."""
 
 
 def markers(*more: str) -> re.Pattern[str]:

@@ -32,8 +32,10 @@ class RewardModel:
 
         expected = "a reward model's folder or Hub id (a sequence classifier with one output)"
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(model, padding_side="right")
-            self.model: Any = AutoModelForSequenceClassification.from_pretrained(model, dtype="auto")
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(model, padding_side="right", trust_remote_code=False)
+            self.model: Any = AutoModelForSequenceClassification.from_pretrained(
+                model, dtype="auto", trust_remote_code=False
+            )
         except (OSError, ValueError, KeyError) as error:
             fix = nearest(model, others) if others else ""
             raise InputError(Problem("scorer", model, expected, shorten(str(error), 200), fix)) from error

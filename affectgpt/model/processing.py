@@ -75,7 +75,7 @@ class AffectGPTProcessor(ProcessorMixin):
     def _get_arguments_from_pretrained(  # type: ignore[override]
         cls, source: Any, processor_dict: dict[str, Any] | None = None, **kwargs: Any
     ) -> list[Any]:
-        saved = processor_dict or {}
+        saved, kwargs = processor_dict or {}, {**kwargs, "trust_remote_code": False}
         image = AutoImageProcessor.from_pretrained(source, **kwargs) if saved.get("image_processor") else None
         sound = AutoFeatureExtractor.from_pretrained(source, **kwargs) if saved.get("feature_extractor") else None
         return [image, sound, cls._load_tokenizer_from_pretrained("tokenizer", source, **kwargs)]
