@@ -20,11 +20,17 @@ def without_secrets(text: str) -> str:
 
 
 def without(text: str, *secrets: str) -> str:
-    """Text without secrets, however it quotes them."""
+    """Text without secrets, whatever JSON, Python or both put backslashes before."""
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        for spelt in {secret, repr(secret)[1:-1], secret.replace("/", r"\/")}:
-            text = text.replace(spelt, _HIDDEN)
+        spelt = "".join(_spelling(character) for character in secret)
+        text = re.sub(spelt, _HIDDEN, text)
     return text
+
+
+def _spelling(character: str) -> str:
+    if character == "\\":
+        return r"\\+"
+    return character if character.isalnum() else rf"\\*{re.escape(character)}"
 
 
 def guard_logs() -> None:
