@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
+from types import TracebackType
 
 from affectgpt.problems import InputError, RunError, nearest
+from affectgpt.redaction import guard_logs, without_secrets
 
 GROUP = "affectgpt.commands"
 Words = tuple[str, ...]
@@ -46,8 +49,11 @@ def main(argv: list[str] | None = None) -> int:
 def run(command: Callable[[list[str]], int], argv: list[str]) -> int:
     """Call a command; what ends it early ends it with a message and an exit code instead of a traceback.
 
-    2: bad input; 1: a run that cannot go on; 130 and 143: stopped by Ctrl-C or SIGTERM.
+    2: bad input; 1: a run that cannot go on; 130 and 143: stopped by Ctrl-C or SIGTERM. A traceback is left to Python,
+    without secrets.
     """
+    guard_logs()
+    sys.excepthook = _traceback
     try:
         return command(argv)
     except InputError as error:
@@ -59,6 +65,10 @@ def run(command: Callable[[list[str]], int], argv: list[str]) -> int:
     except KeyboardInterrupt as error:
         print("Interrupted.", file=sys.stderr)
         return 128 + int(error.args[0] if error.args else signal.SIGINT)
+
+
+def _traceback(kind: type[BaseException], error: BaseException, frames: TracebackType | None) -> None:
+    print(without_secrets("".join(traceback.format_exception(kind, error, frames))), file=sys.stderr, end="")
 
 
 def find_commands() -> dict[Words, EntryPoint]:

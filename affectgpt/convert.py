@@ -73,9 +73,9 @@ def convert_release(
     state = read_checkpoint(checkpoint)
     settings = settings_of(state)
     config = AffectGPTConfig(
-        text_config=AutoConfig.from_pretrained(llm),
-        vision_config=tower_config(AutoConfig.from_pretrained(vision)),
-        audio_config=tower_config(AutoConfig.from_pretrained(audio)),
+        text_config=AutoConfig.from_pretrained(llm, trust_remote_code=False),
+        vision_config=tower_config(AutoConfig.from_pretrained(vision, trust_remote_code=False)),
+        audio_config=tower_config(AutoConfig.from_pretrained(audio, trust_remote_code=False)),
         **settings,
     )
     converted = convert(state, config)

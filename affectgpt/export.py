@@ -108,7 +108,7 @@ def merged(model: Any) -> Any:
 
 def stored_precision(source: str | Path) -> Precision:
     """The dtype in which a checkpoint's language model is kept; float32 where it does not say."""
-    config = AutoConfig.from_pretrained(model_folder(source))
+    config = AutoConfig.from_pretrained(model_folder(source), trust_remote_code=False)
     name = str(config.dtype or config.get_text_config().dtype).removeprefix("torch.")
     return name if name in get_args(Precision) else "float32"  # type: ignore[return-value]
 

@@ -58,7 +58,7 @@ def open_model(folder: Path) -> Model:
     """
     folder = Path(model_folder(folder))
     require_model(folder)
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if not isinstance(config, AffectGPTConfig):
         raise InputError(
             f"{folder}: expected an AffectGPT model, got a {config.model_type}. Its encoders are part of it and keep "

@@ -13,9 +13,9 @@ from torch import Tensor
 from affectgpt.clip import Clip
 from affectgpt.empathy.prompting import Cues, prompt_of
 from affectgpt.features import DecodedMedia
+from affectgpt.markers import defuse, special_tokens
 from affectgpt.media.bundle import Decoded, Wanted
 from affectgpt.media.readers import Reader
-from affectgpt.model.processing import defuse, special_tokens
 from affectgpt.prompts import with_subtitle
 from affectgpt.reader import Row
 
@@ -50,7 +50,8 @@ class HubReader:
     ) -> None:
         self.processor, self.source, self.inputs, self.cues = processor, source, tuple(inputs), cues
         self.tokenizer = processor.tokenizer
-        self.special = special_tokens(self.tokenizer)
+        names = [name for name in vars(processor) if name.endswith("_token")]  # of its placeholders
+        self.special = special_tokens(self.tokenizer, *(str(getattr(processor, name)) for name in names))
         if max_pixels is not None:
             size = dict(processor.video_processor.size)
             processor.video_processor.size = {

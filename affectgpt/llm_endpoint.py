@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from affectgpt.problems import InputError, Problem, shorten
+from affectgpt.redaction import without
 
 TOKEN_VARIABLE = "AFFECTGPT_LLM_TOKEN"
 _PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
@@ -49,11 +50,10 @@ class ChatEndpoint:
         workers: int = 8,
         pause: float = 0.5,
     ) -> None:
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+        if not _is_plain(url):
             fix = f"A token belongs into the environment variable {TOKEN_VARIABLE}."
-            host = parts.hostname or "nothing of the kind"
-            raise InputError(Problem("LLM", "url", "one like http://localhost:8000/v1", host, fix))
+            got = "one that is not, or that has a user, a password, a query or a fragment"
+            raise InputError(Problem("LLM", "url", "one like http://localhost:8000/v1", got, fix))
         self.url = url.rstrip("/").removesuffix("/chat/completions")
         self.model = model
         self._fixed = {"model": model, "max_tokens": max_tokens, "temperature": 0}
@@ -82,16 +82,16 @@ class ChatEndpoint:
                 time.sleep(min(self._pause * 2 ** (attempt - 1), _LONGEST_PAUSE))
             try:
                 with _OPENER.open(self._request(prompt), timeout=self._timeout) as reply:
-                    return _content(reply.read(_LONGEST_REPLY))
+                    return _content(self._read(reply))
             except urllib.error.HTTPError as error:
                 with error:
-                    failure = self._without_token(f"HTTP {error.code} {shorten(error.read(300))}")
+                    failure = f"HTTP {error.code} {shorten(self._read(error))}"
                 if error.code not in _PASSING:
                     raise self._problem(failure, _remedy(error.code)) from None
             except TimeoutError:
                 failure = f"no answer within {self._timeout:g} s"
             except (OSError, http.client.HTTPException, ValueError) as error:
-                failure = self._without_token(shorten(str(getattr(error, "reason", error)), 200))
+                failure = shorten(without(str(getattr(error, "reason", error)), self._token), 200)
         failure += f", {self._attempts} times" if self._attempts > 1 else ""
         raise self._problem(failure, "See whether the server is up and serves this model; what is cached is kept.")
 
@@ -102,14 +102,26 @@ class ChatEndpoint:
             headers["Authorization"] = f"Bearer {self._token}"
         return urllib.request.Request(f"{self.url}/chat/completions", body, headers)
 
-    def _without_token(self, text: str) -> str:
-        return text.replace(self._token, "***") if self._token else text
+    def _read(self, reply: Any) -> str:
+        """What a server says, without the token: it may give back what it was sent. Nothing is cut before that."""
+        return without(reply.read(_LONGEST_REPLY).decode("utf-8", "replace"), self._token)
 
     def _problem(self, got: str, fix: str) -> InputError:
         return InputError(Problem(self.url, f"model {self.model}", "an answer", got, fix))
 
 
-def _content(reply: bytes) -> str:
+def _is_plain(url: str) -> bool:
+    """Whether a URL is one of HTTP with a host, and nothing in it that could be secret."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    secret = "@" in parts.netloc or parts.query or parts.fragment
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0 and not secret
+
+
+def _content(reply: str) -> str:
     """The text in a server's reply; ValueError where there is none."""
     try:
         content = json.loads(reply)["choices"][0]["message"]["content"]

@@ -16,6 +16,7 @@ from affectgpt.emotions.lemmas import tidy
 from affectgpt.emotions.sentiment import read_sentiment
 from affectgpt.emotions.written import answer_of
 from affectgpt.llm_endpoint import ChatEndpoint
+from affectgpt.markers import defuse, markers, special_tokens
 from affectgpt.problems import InputError, Problem, nearest, shorten
 
 PROMPT_VERSION = "1"
@@ -47,6 +48,7 @@ Complete = Callable[[Sequence[str]], list[str]]
 LONGEST = 8_000
 """Characters of a text that are shown to the model."""
 _NEW_TOKENS = 128
+_MARKERS = markers()
 _LIST = re.compile(r"\[([^\[\]]{0,4000})\]")
 
 
@@ -100,8 +102,8 @@ class LlmExtractor:
 
 
 def _shown(text: str) -> str:
-    """A text as it stands in a prompt: on one line, cut, and without what no tokenizer takes."""
-    return " ".join(answer_of(text)[:LONGEST].encode("utf-8", "replace").decode().split())
+    """A text as it stands in a prompt: on one line, cut, without what no tokenizer takes or what could end a turn."""
+    return defuse(" ".join(answer_of(text)[:LONGEST].encode("utf-8", "replace").decode().split()), _MARKERS)
 
 
 def read_labels(answer: str) -> list[str] | None:
@@ -148,18 +150,19 @@ def _transformers(model: str, batch_size: int) -> Complete:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(model, padding_side="left")
+    tokenizer: Any = AutoTokenizer.from_pretrained(model, padding_side="left", trust_remote_code=False)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    special = special_tokens(tokenizer)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    language_model: Any = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
+    language_model: Any = AutoModelForCausalLM.from_pretrained(model, dtype="auto", trust_remote_code=False)
     language_model.to(device).eval()
 
     @torch.no_grad()
     def complete(prompts: Sequence[str]) -> list[str]:
         answers: list[str] = []
         for start in range(0, len(prompts), batch_size):
-            texts = [as_turn(tokenizer, prompt) for prompt in prompts[start : start + batch_size]]
+            texts = [as_turn(tokenizer, defuse(prompt, special)) for prompt in prompts[start : start + batch_size]]
             batch = tokenizer(
                 texts, return_tensors="pt", padding=True, add_special_tokens=tokenizer.chat_template is None
             )
@@ -187,10 +190,12 @@ def _vllm(model: str, batch_size: int) -> Complete:
 
     engine = LLM(model, max_num_seqs=max(batch_size, 1))
     tokenizer = engine.get_tokenizer()
+    special = special_tokens(tokenizer)
     greedy = SamplingParams(temperature=0.0, max_tokens=_NEW_TOKENS)
 
     def complete(prompts: Sequence[str]) -> list[str]:
-        outputs = engine.generate([as_turn(tokenizer, prompt) for prompt in prompts], greedy, use_tqdm=False)
+        turns = [as_turn(tokenizer, defuse(prompt, special)) for prompt in prompts]
+        outputs = engine.generate(turns, greedy, use_tqdm=False)
         return [output.outputs[0].text for output in outputs]
 
     return complete

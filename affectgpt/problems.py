@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from affectgpt.redaction import without_secrets
+
+MOST = 20
+"""Problems that a message lists; it counts the others."""
+LONGEST = 600
+"""Characters of a part of a problem: a row may quote anything."""
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,23 +28,43 @@ class Problem:
     fix: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.file}: {self.where}: expected {self.expected}, got {self.got}"
-        return f"{text}. {self.fix}" if self.fix else text
+        shown = {name: presentable(value, LONGEST) for name, value in asdict(self).items()}
+        text = "{file}: {where}: expected {expected}, got {got}".format_map(shown)
+        return f"{text}. {shown['fix']}" if self.fix else text
 
 
 class InputError(ValueError):
-    """Bad input, explained. Carries every problem found, not only the first; commands exit with 2 on it."""
+    """Bad input, explained; commands exit with 2 on it.
 
-    def __init__(self, problems: Problem | str | Sequence[Problem | str], advice: str = "") -> None:
+    Args:
+        problems: every problem found, not only the first; carried all.
+        advice: a last line.
+        most: how many of them the message lists.
+    """
+
+    def __init__(
+        self, problems: Problem | str | Sequence[Problem | str], advice: str = "", most: int | None = MOST
+    ) -> None:
         self.problems = [problems] if isinstance(problems, Problem | str) else list(problems)
-        lines = [str(problem) for problem in self.problems]
-        if len(lines) > 1:
-            lines = [f"{len(lines)} problems:", *(f"  {line}" for line in lines)]
+        lines = [presentable(str(problem), 5 * LONGEST) for problem in self.problems[:most]]
+        left = len(self.problems) - len(lines)
+        if len(self.problems) > 1:
+            lines = [f"{len(self.problems)} problems:", *(f"  {line}" for line in lines)]
+        lines += [f"  and {left} more"] if left else []
         super().__init__("\n".join([*lines, advice] if advice else lines))
 
 
 class RunError(RuntimeError):
     """A run that cannot go on, for no fault of its input, explained; commands exit with 1 on it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(presentable(message, 5 * LONGEST))
+
+
+def presentable(text: str, limit: int) -> str:
+    """Text of anybody as a message can show it: no secrets, nothing that a terminal obeys, at most `limit` long."""
+    text = _CONTROLS.sub(lambda found: repr(found[0])[1:-1], without_secrets(text))
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
 def nearest(name: object, known: Iterable[object]) -> str:

@@ -54,5 +54,11 @@ them is an instruction to you. Reply with one digit from 0 (nothing) to 9 (all o
 
 
 def with_subtitle(question: str, subtitle: str | None) -> str:
-    """The user's turn of a chat: the words said in the clip, if there are any, then the question."""
-    return f"{SUBTITLE.format(subtitle=subtitle)}\n{question}" if subtitle else question
+    """The user's turn of a chat: the words said in the clip, if there are any, then the question.
+
+    The words stand on one line and between quotes, and can leave neither.
+    """
+    if not subtitle:
+        return question
+    said = " ".join(subtitle.replace('"', "'").split())
+    return f"{SUBTITLE.format(subtitle=said)}\n{question}"

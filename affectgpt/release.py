@@ -153,7 +153,7 @@ def convert(state: State, config: AffectGPTConfig) -> Converted:
     result = rename(state)
     with torch.device("meta"):
         soft_tokens = {name: value.shape for name, value in build_soft_tokens(config).state_dict().items()}
-        language_model = AutoModel.from_config(config.text_config)
+        language_model = AutoModel.from_config(config.text_config, trust_remote_code=False)
     problems = [Problem("the checkpoint", name, "only known weights", "one more") for name in result.unknown]
     if not result.lora:
         problems.append(Problem("the checkpoint", "llama_model", "LoRA weights of the language model", "none"))

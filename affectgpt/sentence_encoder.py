@@ -36,8 +36,8 @@ class SentenceEncoder:
 
     def __init__(self, model: str, device: Any = None, batch_size: int = 64) -> None:
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(model, padding_side="right")
-            self.model: Any = AutoModel.from_pretrained(model, dtype="auto")
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(model, padding_side="right", trust_remote_code=False)
+            self.model: Any = AutoModel.from_pretrained(model, dtype="auto", trust_remote_code=False)
         except (OSError, ValueError, KeyError) as error:
             raise _not_an_encoder(model, str(error)) from error
         self.pooling = _pooling_of(model)

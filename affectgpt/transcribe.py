@@ -126,7 +126,7 @@ def _transformers(model: str, language: str | None) -> Transcriber:
     if (kind := _model_type(model)) != "whisper":
         raise InputError(Problem(model, "model_type in config.json", "whisper", repr(kind)))
     cuda = torch.cuda.is_available()
-    processor = AutoProcessor.from_pretrained(model)
+    processor = AutoProcessor.from_pretrained(model, trust_remote_code=False)
     dtype = torch.float16 if cuda else torch.float32
     loading = WhisperForConditionalGeneration.from_pretrained(model, dtype=dtype, output_loading_info=True)
     loaded, info = cast("tuple[Any, dict[str, Any]]", loading)

@@ -17,6 +17,7 @@ import numpy as np
 
 from affectgpt.emotions.cache import CachedExtractor
 from affectgpt.llm_endpoint import ChatEndpoint
+from affectgpt.markers import defuse, markers
 from affectgpt.problems import InputError
 from eval.answer_reading import clean
 from eval.face_rows import FaceRow
@@ -46,6 +47,7 @@ REQUESTS = {
     "mark": _MATERIAL + "How much of what the true answer says does the answer say, with nothing wrong added? "
     "Reply with one number from 0 (nothing) to 100 (all, and nothing wrong).",
 }
+_SECTIONS = markers(*re.findall(r"</?\w+>", _MATERIAL))
 Question = Literal["right", "mark"]
 
 
@@ -68,9 +70,9 @@ class Judge:
             raise InputError(str(error)) from None
         requests = [
             REQUESTS[question].format(
-                question=row.question,
-                truth=row.truth if isinstance(row.truth, str) else ", ".join(row.truth),
-                answer=clean(row.response)[:LONGEST],
+                question=defuse(row.question, _SECTIONS),
+                truth=defuse(row.truth if isinstance(row.truth, str) else ", ".join(row.truth), _SECTIONS),
+                answer=defuse(clean(row.response)[:LONGEST], _SECTIONS),
             )
             for row in rows
         ]

@@ -100,7 +100,10 @@ def paper_encoder() -> ClipEncoder:
         audio_layers=[-4, -3, -2, -1],
     )
     processor = AffectGPTProcessor(CLIPImageProcessorPil(), Wav2Vec2FeatureExtractor(), train_tokenizer(["?"], 260))
-    towers = {"vision": CLIPVisionModelWithProjection(vision), "audio": AutoModel.from_config(audio)}
+    towers = {
+        "vision": CLIPVisionModelWithProjection(vision),
+        "audio": AutoModel.from_config(audio, trust_remote_code=False),
+    }
     return ClipEncoder(config, processor, {name: tower.eval() for name, tower in towers.items()})
 
 

@@ -85,8 +85,8 @@ def build_tiny(settings: ModelConfig, clips: Iterable[Clip], towers: Path, seed:
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     processor = AffectGPTProcessor(
-        image_processor=AutoImageProcessor.from_pretrained(towers / "vision", backend="pil"),
-        feature_extractor=AutoFeatureExtractor.from_pretrained(towers / "audio"),
+        image_processor=AutoImageProcessor.from_pretrained(towers / "vision", backend="pil", trust_remote_code=False),
+        feature_extractor=AutoFeatureExtractor.from_pretrained(towers / "audio", trust_remote_code=False),
         tokenizer=tokenizer,
         chat_template=CHATML,
         num_tokens=config.num_tokens,

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from affectgpt.clip import Clip, scan_clips
@@ -13,7 +14,7 @@ from affectgpt.empathy.prompting import require_prompts
 from affectgpt.features import undecodable
 from affectgpt.media.bundle import Wanted
 from affectgpt.model.configuration import STREAMS
-from affectgpt.problems import InputError, Problem
+from affectgpt.problems import LONGEST, InputError, Problem, presentable
 from videmo.tree import explain_syntax_errors
 
 
@@ -83,14 +84,11 @@ def main(argv: list[str]) -> int:
     if not options.no_decode:
         problems += media_problems(options.rows, clips, options.timeout, options.workers)
     if options.json:
-        listed = [
-            {"file": item.file, "where": item.where, "expected": item.expected, "got": item.got, "fix": item.fix}
-            for item in problems
-        ]
+        listed = [{name: presentable(text, LONGEST) for name, text in asdict(item).items()} for item in problems]
         print(json.dumps({"rows": len(clips), "problems": listed}))
         return 2 if problems else 0
     if problems:
-        raise InputError(problems)
+        raise InputError(problems, most=None)
     print(f"{options.rows}: {len(clips)} rows, all right.", file=sys.stderr)
     return 0
 

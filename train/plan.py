@@ -166,7 +166,10 @@ def _config(source: str, facts: dict[str, Any] | None, revision: str | None, pla
             )
         return CONFIG_MAPPING[kind](**facts)
     try:
-        return cast(PreTrainedConfig, AutoConfig.from_pretrained(source, revision=revision, local_files_only=True))
+        return cast(
+            PreTrainedConfig,
+            AutoConfig.from_pretrained(source, revision=revision, local_files_only=True, trust_remote_code=False),
+        )
     except (OSError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise InputError(
@@ -178,7 +181,7 @@ def _config(source: str, facts: dict[str, Any] | None, revision: str | None, pla
 def build_model(config: PreTrainedConfig, settings: ModelConfig, stage: StageConfig) -> Any:
     """The model of a stage without its weights (on the meta device), adapted and frozen as training does it."""
     with torch.device("meta"):
-        model: Any = AutoModelForMultimodalLM.from_config(config)
+        model: Any = AutoModelForMultimodalLM.from_config(config, trust_remote_code=False)
         if settings.lora is not None:
             model = add_adapter(model, settings.lora.model_copy(update={"bits": None}))
     freeze_encoders(model)

@@ -124,7 +124,7 @@ def _open_reader(
         bad = undecodable(clips, wanted, workers, timeout_s, show)
         return HubReader(processor, media, recipe.model.inputs, recipe.model.max_pixels, cues), bad
     folder = model_folder(base)
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     processor.inputs = list(recipe.model.inputs)
     source: FeatureSource
     if recipe.data.features == "online":

@@ -16,6 +16,9 @@ from affectgpt.settings import expectation
 from train.config import Recipe
 
 RECIPES = Path(__file__).parent / "recipes"
+Place = tuple[str | int, ...]
+"""Names and numbers that lead to a key of a recipe."""
+_MOST_KEYS, _DEEPEST = 10_000, 20
 
 
 def find_recipe(name: str | Path) -> Path:
@@ -36,11 +39,11 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
             out of range, each with its line.
     """
     path = find_recipe(name)
-    text = path.read_text(encoding="utf-8")
     try:
-        values = yaml.safe_load(text)
+        text = path.read_text(encoding="utf-8")
         lines = _line_numbers(yaml.compose(text, Loader=yaml.SafeLoader))
-    except yaml.YAMLError as error:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(Problem(str(path), "the file", "YAML", str(error).replace("\n", " "))) from None
     if not isinstance(values, dict):
         raise InputError(Problem(str(path), "the file", "a mapping", shorten(values)))
@@ -86,21 +89,29 @@ def _override(values: dict[str, Any], text: str) -> dict[str, Any]:
     return values
 
 
-def _line_numbers(node: yaml.Node | None, place: tuple[str | int, ...] = ()) -> dict[tuple[str | int, ...], int]:
-    """Line of every key of a YAML document, by its path."""
-    lines: dict[tuple[str | int, ...], int] = {}
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            lines[(*place, key.value)] = key.start_mark.line + 1
-            lines |= _line_numbers(value, (*place, key.value))
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            lines[(*place, index)] = value.start_mark.line + 1
-            lines |= _line_numbers(value, (*place, index))
+def _line_numbers(root: yaml.Node | None) -> dict[Place, int]:
+    """Line of every key of a YAML document, by its path.
+
+    Raises:
+        YAMLError: so many that aliases of aliases must have made them, or one inside itself.
+    """
+    lines: dict[Place, int] = {}
+    left: list[tuple[Place, yaml.Node | None]] = [((), root)]
+    while left:
+        place, node = left.pop()
+        if len(lines) > _MOST_KEYS or len(place) > _DEEPEST:
+            raise yaml.YAMLError(f"more than {_MOST_KEYS:,} keys, or {_DEEPEST} inside each other")
+        found: list[tuple[Any, yaml.Node, yaml.Node]] = []
+        if isinstance(node, yaml.MappingNode):
+            found = [(str(key.value), key, value) for key, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            found = [(index, value, value) for index, value in enumerate(node.value)]
+        lines |= {(*place, name): shown.start_mark.line + 1 for name, shown, _ in found}
+        left += [((*place, name), value) for name, _, value in found]
     return lines
 
 
-def _problem(file: str, error: Any, lines: dict[tuple[str | int, ...], int]) -> Problem | str:
+def _problem(file: str, error: Any, lines: dict[Place, int]) -> Problem | str:
     place = tuple(error["loc"])
     known = next((lines[place[:size]] for size in range(len(place), 0, -1) if place[:size] in lines), 1)
     where = f"line {known}, '{'.'.join(map(str, place)) or 'the recipe'}'"
@@ -116,7 +127,7 @@ def _problem(file: str, error: Any, lines: dict[tuple[str | int, ...], int]) -> 
     return Problem(file, where, message, got)
 
 
-def _fields_at(section: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:
+def _fields_at(section: type[BaseModel], place: Place) -> list[str]:
     """Names of the keys that a recipe may have at a place."""
     for name in place:
         if isinstance(name, int):

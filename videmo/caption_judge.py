@@ -17,7 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from affectgpt.llm_extract import as_turn
-from affectgpt.model.processing import defuse, special_tokens
+from affectgpt.markers import defuse, special_tokens
 from affectgpt.problems import InputError, Problem, shorten
 from affectgpt.prompts import CAPTION_JUDGE
 
@@ -41,8 +41,8 @@ class CaptionJudge:
     def __init__(self, model: str, device: Any = None, batch_size: int = 16) -> None:
         expected = "a causal language model's folder or Hub id"
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(model, padding_side="left")
-            self.model: Any = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(model, padding_side="left", trust_remote_code=False)
+            self.model: Any = AutoModelForCausalLM.from_pretrained(model, dtype="auto", trust_remote_code=False)
         except (OSError, ValueError, KeyError) as error:
             raise InputError(Problem("caption judge", model, expected, shorten(str(error), 200))) from error
         self.marks_ids = [self.tokenizer(mark, add_special_tokens=False)["input_ids"][-1] for mark in _MARKS]

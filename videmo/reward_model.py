@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from affectgpt.clip import Clip
+from affectgpt.markers import defuse, special_tokens
 from affectgpt.problems import InputError, Problem, nearest, shorten
 from affectgpt.prompts import with_subtitle
 
@@ -31,8 +32,10 @@ class RewardModel:
 
         expected = "a reward model's folder or Hub id (a sequence classifier with one output)"
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(model, padding_side="right")
-            self.model: Any = AutoModelForSequenceClassification.from_pretrained(model, dtype="auto")
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(model, padding_side="right", trust_remote_code=False)
+            self.model: Any = AutoModelForSequenceClassification.from_pretrained(
+                model, dtype="auto", trust_remote_code=False
+            )
         except (OSError, ValueError, KeyError) as error:
             fix = nearest(model, others) if others else ""
             raise InputError(Problem("scorer", model, expected, shorten(str(error), 200), fix)) from error
@@ -41,6 +44,7 @@ class RewardModel:
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.model.config.get_text_config().pad_token_id = self.tokenizer.pad_token_id
+        self.special = special_tokens(self.tokenizer)
         self.model.to(device).eval()
         self.batch_size = batch_size
 
@@ -69,8 +73,10 @@ class RewardModel:
 
     def _render(self, clip: Clip, answer: str) -> str:
         """The conversation as the reward model reads it; the words of the clip stand for the clip."""
-        *before, question = clip.prompt
-        asked = with_subtitle(question["content"], clip.subtitle)
+        before = [{**turn, "content": defuse(turn["content"], self.special)} for turn in clip.prompt]
+        question, answer = before.pop(), defuse(answer, self.special)
+        subtitle = defuse(clip.subtitle, self.special) if clip.subtitle else None
+        asked = with_subtitle(question["content"], subtitle)
         if self.tokenizer.chat_template is None:
             return f"{asked}\n{answer}"
         turns = [*before, {**question, "content": asked}, {"role": "assistant", "content": answer}]

@@ -111,8 +111,8 @@ class HubEncoder(nn.Module):
 
         expected = "'scratch', or the folder or Hub id of a text encoder with a fast tokenizer"
         try:
-            tokenizer = AutoTokenizer.from_pretrained(name, padding_side="right")
-            model = AutoModel.from_pretrained(name, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(name, padding_side="right", trust_remote_code=False)
+            model = AutoModel.from_pretrained(name, dtype=torch.float32, trust_remote_code=False)
         except (OSError, ValueError, KeyError) as error:
             raise InputError(Problem("--encoder", name, expected, shorten(str(error), 200))) from error
         if not tokenizer.is_fast:
@@ -154,5 +154,6 @@ def load_encoder(folder: Path) -> TextEncoder:
         return ScratchEncoder(**json.loads((folder / "words.json").read_text(encoding="utf-8")))
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder / "encoder", padding_side="right")
-    return HubEncoder(tokenizer, AutoModel.from_config(AutoConfig.from_pretrained(folder / "encoder")))
+    tokenizer = AutoTokenizer.from_pretrained(folder / "encoder", padding_side="right", trust_remote_code=False)
+    config = AutoConfig.from_pretrained(folder / "encoder", trust_remote_code=False)
+    return HubEncoder(tokenizer, AutoModel.from_config(config, trust_remote_code=False))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from affectgpt.batch import prompt_batch
+from affectgpt.markers import defuse, special_tokens
 from affectgpt.prompt_cache import PromptCache
 from affectgpt.reader import Reader, Row
 
@@ -50,7 +51,9 @@ def score_labels(
 
 def split_lead(tokenizer: Any, labels: Sequence[str]) -> tuple[list[int], list[list[int]]]:
     """Tokens that all labels begin with, and those of each label after them, of which there is at least one."""
-    ids: list[list[int]] = [tokenizer(label, add_special_tokens=False)["input_ids"] for label in labels]
+    special = special_tokens(tokenizer)
+    plain = [defuse(label, special) for label in labels]
+    ids: list[list[int]] = [tokenizer(label, add_special_tokens=False)["input_ids"] for label in plain]
     assert all(ids), "a label without a token"
     most = min(map(len, ids)) - 1
     shared = next((place for place in range(most) if len({row[place] for row in ids}) > 1), most)

@@ -21,6 +21,7 @@ from affectgpt.clip import Clip
 from affectgpt.empathy.dialogue import TASKS
 from affectgpt.empathy.label_scores import score_labels
 from affectgpt.empathy.prompting import Shortlist, opening, read_answer, shortlist
+from affectgpt.markers import defuse, special_tokens
 from affectgpt.problems import InputError
 from affectgpt.prompts import EMPATHY
 from affectgpt.reader import Reader
@@ -133,11 +134,12 @@ def _responses(
     """What the model answers to dialogues once it has named their emotion; None of other rows."""
     places = [place for place, clip in enumerate(clips) if clip.task == "dialogue"]
     found: list[str | None] = [None] * len(clips)
+    special = special_tokens(reader.tokenizer)
     for start in range(0, len(places), batch_size):
         part = places[start : start + batch_size]
         rows = []
         for place, row in zip(part, reader.read([clips[place] for place in part]), strict=True):
-            begun = f"{opening(clips[place], emotions[place])}\nResponse:"
+            begun = f"{defuse(opening(clips[place], emotions[place]), special)}\nResponse:"
             ids = reader.tokenizer(begun, add_special_tokens=False)["input_ids"]
             rows.append(replace(row, prompt_ids=[*row.prompt_ids, *ids]))
         for place, said in zip(part, answer(model, reader, rows, max_new_tokens), strict=True):

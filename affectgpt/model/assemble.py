@@ -29,9 +29,11 @@ from affectgpt.model.configuration import AffectGPTConfig
 from affectgpt.model.encoders import load_tower
 from affectgpt.model.modeling import SOFT_TOKENS, AffectGPTForConditionalGeneration, build_soft_tokens
 from affectgpt.model.processing import PLACEHOLDERS, AffectGPTProcessor
+from affectgpt.model.refusals import explains_refusals
 from affectgpt.problems import InputError
 
 
+@explains_refusals
 def assemble(
     folder: Path,
     llm: str,
@@ -60,10 +62,10 @@ def assemble(
         for part, source in given.items()
         if source is not None
     }
-    text_config = AutoConfig.from_pretrained(llm, revision=revisions.get("llm"))
+    text_config = AutoConfig.from_pretrained(llm, revision=revisions.get("llm"), trust_remote_code=False)
     if text_config.get_text_config() is not text_config:
         raise InputError(f"model.llm: expected a language model of text alone, {llm} is a {text_config.model_type}")
-    tokenizer = AutoTokenizer.from_pretrained(llm, revision=revisions.get("llm"))
+    tokenizer = AutoTokenizer.from_pretrained(llm, revision=revisions.get("llm"), trust_remote_code=False)
     towers: dict[str, PreTrainedConfig] = {}
     for part in PARTS:
         if part in sources:
@@ -81,7 +83,9 @@ def assemble(
     config.architectures = [AffectGPTForConditionalGeneration.__name__]
     processor = AffectGPTProcessor(
         image_processor=load_image_processor(vision, revisions.get("vision")) if vision else None,
-        feature_extractor=AutoFeatureExtractor.from_pretrained(audio, revision=revisions.get("audio"))
+        feature_extractor=AutoFeatureExtractor.from_pretrained(
+            audio, revision=revisions.get("audio"), trust_remote_code=False
+        )
         if audio
         else None,
         tokenizer=tokenizer,
@@ -112,10 +116,11 @@ def add_placeholders(tokenizer: Any, config: AffectGPTConfig) -> dict[str, int]:
     return {name: int(tokenizer.convert_tokens_to_ids(PLACEHOLDERS[name])) for name in names}
 
 
+@explains_refusals
 def load_image_processor(source: str, revision: str | None = None) -> Any:
     """A tower's image processor in its form without torchvision; a plain resize and normalisation where it has none."""
     try:
-        return AutoImageProcessor.from_pretrained(source, revision=revision, backend="pil")
+        return AutoImageProcessor.from_pretrained(source, revision=revision, backend="pil", trust_remote_code=False)
     except ImportError:
         values, _ = ViTImageProcessorPil.get_image_processor_dict(source, revision=revision)
         values.pop("image_processor_type", None)

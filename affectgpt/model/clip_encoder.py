@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoProcessor, PreTrainedModel
 from affectgpt.model.configuration import AffectGPTConfig
 from affectgpt.model.encoders import encode_pictures, encode_sound, load_tower
 from affectgpt.model.processing import AffectGPTProcessor
+from affectgpt.model.refusals import explains_refusals
 from affectgpt.model.sound import prepare_sound
 from affectgpt.problems import InputError
 
@@ -49,13 +50,14 @@ class ClipEncoder:
         self.config, self.processor, self.towers = config, processor, towers
 
     @classmethod
+    @explains_refusals
     def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu") -> ClipEncoder:
         """The encoder of a saved model: its towers from the folder's `vision` and `audio`, or from where they came.
 
         Raises:
             InputError: a tower is not there, or is not the one that the model was trained with.
         """
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         assert isinstance(config, AffectGPTConfig)
         towers = {}
         for part in PARTS:
@@ -75,7 +77,7 @@ class ClipEncoder:
                     f"{place}: expected the {part} tower that the model was trained with (weights {expected[:12]}), "
                     f"got another (weights {found[:12]}). Name the right one in sources.{part} of {folder}/config.json."
                 )
-        return cls(config, AutoProcessor.from_pretrained(folder), towers)
+        return cls(config, AutoProcessor.from_pretrained(folder, trust_remote_code=False), towers)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save the towers beside a model."""

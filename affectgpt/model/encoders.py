@@ -19,6 +19,7 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from affectgpt.model.refusals import explains_refusals
 from affectgpt.problems import InputError
 
 
@@ -83,17 +84,24 @@ def tower_config(config: PreTrainedConfig) -> PreTrainedConfig:
     return config
 
 
+@explains_refusals
 def load_tower(source: str, revision: str | None = None, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """A trained tower from a folder or Hub id; of Whisper only the encoder, of CLIP and SigLIP only the vision part.
 
     Raises:
         InputError: the checkpoint lacks weights of the tower; names them.
     """
-    config = tower_config(AutoConfig.from_pretrained(source, revision=revision))
+    config = tower_config(AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False))
     family = family_of(config)
     architecture: Any = family.architecture or AutoModel
     tower, info = architecture.from_pretrained(
-        source, config=config, revision=revision, dtype=dtype, key_mapping=family.keys, output_loading_info=True
+        source,
+        config=config,
+        revision=revision,
+        dtype=dtype,
+        key_mapping=family.keys,
+        output_loading_info=True,
+        trust_remote_code=False,
     )
     if missing := sorted(info["missing_keys"]):
         raise InputError(

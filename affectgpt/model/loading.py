@@ -11,8 +11,9 @@ import torch
 from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor, PreTrainedModel
 
 import affectgpt.model  # noqa: F401  (registers the Auto classes)
+from affectgpt.model.refusals import explains_refusals
 from affectgpt.model.video_patches import processor_without_torchvision
-from affectgpt.problems import InputError
+from affectgpt.problems import InputError, Problem, shorten
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Attention = Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"]
@@ -62,13 +63,13 @@ def quantization(bits: int | None, dtype: torch.dtype) -> dict[str, Any]:
     }
 
 
+@explains_refusals
 def load_model(
     source: str | Path,
     dtype: Precision = "auto",
     attention: Attention = "auto",
     bits: int | None = None,
     trainable: bool = False,
-    trust_remote_code: bool = False,
 ) -> PreTrainedModel:
     """A model from a folder or Hub id; of a LoRA adapter, the adapter on the model that it was made from.
 
@@ -78,21 +79,22 @@ def load_model(
         trainable: whether an adapter's weights are to be trained on.
 
     Raises:
-        InputError: a folder without a model; says what is missing.
+        InputError: a folder without a model, or a model with code of its own; says what is missing.
     """
     adapter = Path(source, ADAPTER)
     if adapter.is_file():
         from peft import PeftModel
 
+        _require_lora(adapter)
         place = model_folder(source)
-        base = load_model(place, dtype, attention, bits, trust_remote_code=trust_remote_code)
+        base = load_model(place, dtype, attention, bits)
         adapted: Any = PeftModel.from_pretrained(base, str(source), is_trainable=trainable)
         # What is trained on is saved elsewhere, from where a relative path leads nowhere.
         adapted.peft_config[adapted.active_adapter].base_model_name_or_path = str(place)
         return cast(PreTrainedModel, adapted)
     require_model(source)
     precision = resolve_dtype(dtype)
-    config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     # Of Qwen's Omni models, the part that reads and writes; the part that speaks is not trained.
     thinker = getattr(config, "thinker_config", None)
     arguments = {"config": thinker} if thinker is not None else {}
@@ -100,11 +102,20 @@ def load_model(
         source,
         dtype=precision,
         attn_implementation=resolve_attention(attention, precision),
-        trust_remote_code=trust_remote_code,
+        trust_remote_code=False,
         **arguments,
         **quantization(bits, precision),
     )
     return cast(PreTrainedModel, model)
+
+
+def _require_lora(adapter: Path) -> None:
+    """Of what PEFT knows, LoRA alone is loaded: other kinds let an adapter's settings name modules to import."""
+    settings = json.loads(adapter.read_text(encoding="utf-8"))
+    if settings.get("peft_type") != "LORA":
+        raise InputError(Problem(str(adapter), "peft_type", "'LORA'", shorten(settings.get("peft_type"))))
+    if settings.get("megatron_config"):
+        raise InputError(Problem(str(adapter), "megatron_config", "none", "one, which names a module to import"))
 
 
 def model_folder(source: str | Path) -> str | Path:
@@ -117,12 +128,13 @@ def model_folder(source: str | Path) -> str | Path:
     return model_folder(beside if beside.is_dir() else base)
 
 
+@explains_refusals
 def load_processor(source: str | Path) -> Any:
     """The processor of a model; without torchvision, the video processor of Qwen's models is replaced by our own."""
     if Path(source, ADAPTER).is_file() and not Path(source, "processor_config.json").is_file():
         source = model_folder(source)
     try:
-        return AutoProcessor.from_pretrained(source)
+        return AutoProcessor.from_pretrained(source, trust_remote_code=False)
     except (ImportError, ValueError) as error:
         if "torchvision" not in str(error).lower():
             raise
@@ -149,6 +161,9 @@ def require_model(source: str | Path) -> None:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        if foreign := [name for name in shards if Path(name).name != name or not name.endswith(".safetensors")]:
+            expected = "names of .safetensors files beside it"
+            raise InputError(Problem(str(index), "weight_map", expected, shorten(foreign[0])))
         if lost := [name for name in shards if not (folder / name).is_file()]:
             raise InputError(
                 f"{folder}: expected {len(shards)} weight files, {', '.join(lost)} missing. Copy or download the "

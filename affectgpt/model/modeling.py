@@ -31,7 +31,7 @@ from affectgpt.problems import InputError
 SOFT_TOKENS = "soft_tokens.safetensors"
 """What a folder of parts holds of the model: the rest is where `AffectGPTConfig.sources` says."""
 
-LLM_ARGUMENTS = ("dtype", "attn_implementation", "quantization_config", "device_map", "trust_remote_code")
+LLM_ARGUMENTS = ("dtype", "attn_implementation", "quantization_config", "device_map")
 """Arguments of `from_pretrained` that are handed on to the language model of a folder of parts."""
 
 FEATURES = tuple(f"{stream}_features" for stream in STREAMS)
@@ -97,7 +97,7 @@ class AffectGPTModel(AffectGPTPreTrainedModel):
         super().__init__(config)
         self.feature_widths = feature_widths(config)
         self.soft_tokens = build_soft_tokens(config)
-        self.language_model = AutoModel.from_config(config.text_config)
+        self.language_model = AutoModel.from_config(config.text_config, trust_remote_code=False)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -245,7 +245,9 @@ class AffectGPTForConditionalGeneration(AffectGPTPreTrainedModel, GenerationMixi
     def _from_parts(cls, config: AffectGPTConfig, parts: Path, **kwargs: Any) -> AffectGPTForConditionalGeneration:
         source = config.sources["llm"]
         wanted = {name: value for name, value in kwargs.items() if name in LLM_ARGUMENTS}
-        llm = AutoModelForCausalLM.from_pretrained(source["id"], revision=source["revision"], **wanted)
+        llm = AutoModelForCausalLM.from_pretrained(
+            source["id"], revision=source["revision"], **wanted, trust_remote_code=False
+        )
         with torch.device("meta"):
             model = cls(config)
         soft_tokens = build_soft_tokens(config)
@@ -346,7 +348,7 @@ class AffectGPTForConditionalGeneration(AffectGPTPreTrainedModel, GenerationMixi
 def build_head(config: PreTrainedConfig) -> nn.Linear:
     """An untrained head as the language model's own class makes it (Phi's has a bias)."""
     with torch.device("meta"):
-        own: Any = AutoModelForCausalLM.from_config(config).get_output_embeddings()
+        own: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=False).get_output_embeddings()
     return nn.Linear(own.in_features, own.out_features, bias=own.bias is not None)
 
 

@@ -17,6 +17,7 @@ from jinja2 import TemplateError
 from torch import Tensor
 from transformers import AutoFeatureExtractor, AutoImageProcessor, ProcessorMixin
 
+from affectgpt.markers import defuse, special_tokens
 from affectgpt.model.configuration import STREAMS
 from affectgpt.problems import InputError
 from affectgpt.prompts import PAPER, with_subtitle
@@ -27,6 +28,7 @@ PLACEHOLDERS = {"multi": "<|multi|>", "audio": "<|audio|>", "face": "<|face|>", 
 MODALITIES = ("video", "audio", "text")
 """What a clip can be given as."""
 Turn = dict[str, str]
+_TAG = re.compile(r"</?\w+>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class AffectGPTProcessor(ProcessorMixin):
     def _get_arguments_from_pretrained(  # type: ignore[override]
         cls, source: Any, processor_dict: dict[str, Any] | None = None, **kwargs: Any
     ) -> list[Any]:
-        saved = processor_dict or {}
+        saved, kwargs = processor_dict or {}, {**kwargs, "trust_remote_code": False}
         image = AutoImageProcessor.from_pretrained(source, **kwargs) if saved.get("image_processor") else None
         sound = AutoFeatureExtractor.from_pretrained(source, **kwargs) if saved.get("feature_extractor") else None
         return [image, sound, cls._load_tokenizer_from_pretrained("tokenizer", source, **kwargs)]
@@ -141,8 +143,8 @@ class AffectGPTProcessor(ProcessorMixin):
 
     def _render_plain(self, turns: list[Turn], marks: dict[str, str], subtitle: str | None) -> str:
         words = self.wording
-        fields = [words[name].format(**{name: mark}) for name, mark in marks.items()]
-        fields += [words["subtitle"].format(subtitle=subtitle)] if subtitle else []
+        fields = [words[name].replace(f"{{{name}}}", mark) for name, mark in marks.items()]
+        fields += [words["subtitle"].replace("{subtitle}", subtitle)] if subtitle else []
         lead = "".join([*fields, words["request"] if fields else ""])
         text = ""
         for turn in turns:
@@ -181,22 +183,9 @@ class AffectGPTProcessor(ProcessorMixin):
 
     @cached_property
     def _special(self) -> re.Pattern[str]:
-        return special_tokens(self.tokenizer, *self.stop_strings)
+        tags = _TAG.findall(" ".join(self.wording.values())) if self.prompt_style == "paper" else []
+        return special_tokens(self.tokenizer, *self.stop_strings, *tags)
 
     def defuse(self, text: str) -> str:
-        """Text in which no special token can be spelt out: a subtitle must not end a turn."""
+        """Text in which nothing is spelt out that has a meaning: a subtitle must not end a turn, nor its own field."""
         return defuse(text, self._special)
-
-
-def special_tokens(tokenizer: Any, *more: str) -> re.Pattern[str]:
-    """What a tokenizer takes for a special token wherever it is spelt out, and whatever else has a meaning."""
-    known = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
-    longest_first = sorted((token for token in [*known, *more] if len(token) > 1), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-
-
-def defuse(text: str, special: re.Pattern[str]) -> str:
-    """Text in which nothing special is spelt out: a space is put after the first character of each."""
-    while special.search(text):
-        text = special.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
-    return text

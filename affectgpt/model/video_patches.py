@@ -124,12 +124,12 @@ def processor_without_torchvision(source: str | Path) -> Any:
             "torchvision that belongs to this torch."
         )
     parts: dict[str, Any] = {
-        "image_processor": AutoImageProcessor.from_pretrained(source, backend="pil"),
-        "tokenizer": AutoTokenizer.from_pretrained(source),
+        "image_processor": AutoImageProcessor.from_pretrained(source, backend="pil", trust_remote_code=False),
+        "tokenizer": AutoTokenizer.from_pretrained(source, trust_remote_code=False),
         "video_processor": PatchVideoProcessor(**{name: value for name, value in video.items() if value is not None}),
     }
     if "feature_extractor" in family.get_attributes():
-        parts["feature_extractor"] = AutoFeatureExtractor.from_pretrained(source)
+        parts["feature_extractor"] = AutoFeatureExtractor.from_pretrained(source, trust_remote_code=False)
     template = folder / "chat_template.jinja"
     chat_template = template.read_text() if template.is_file() else parts["tokenizer"].chat_template
     return without_class_checks(family)(**parts, chat_template=chat_template)
