@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from train.doctor.findings import Check, Finding, Subject, existing, explain
+from train.doctor.findings import Check, Finding, Status, Subject, existing, explain
 
 MOUNTS = Path("/proc/mounts")
 SHARED_MEMORY = Path("/dev/shm")
@@ -173,8 +173,8 @@ def check_open_files(subject: Subject) -> Finding:
     fix = f"ulimit -n {wanted}"
     if wanted < _GOOD_FILES:
         fix += ", which is all that is allowed here; more is given in /etc/security/limits.conf"
-    status = "problem" if soft < _LEAST_FILES else "warning"
-    return Finding(status, f"{found}; workers and connections of many processes take more", fix)  # type: ignore[arg-type]
+    status: Status = "problem" if soft < _LEAST_FILES else "warning"
+    return Finding(status, f"{found}; workers and connections of many processes take more", fix)
 
 
 def check_memory(subject: Subject) -> Finding:

@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from train.doctor.findings import INSTALL, Check, Finding, Subject
+from train.doctor.findings import INSTALL, Check, Finding, Status, Subject
 from train.doctor.gpus import read_gpus
 
 if TYPE_CHECKING:
@@ -186,8 +186,8 @@ def check_deepspeed(subject: Subject) -> Finding:
     """Whether DeepSpeed can be imported."""
     fix = "pip install -c constraints.txt -e '.[deepspeed]'"
     if importlib.util.find_spec("deepspeed") is None:
-        status = "problem" if subject.uses_deepspeed else "warning"
-        return Finding(status, "not installed, which a run of several processes needs", fix)  # type: ignore[arg-type]
+        status: Status = "problem" if subject.uses_deepspeed else "warning"
+        return Finding(status, "not installed, which a run of several processes needs", fix)
     failed = import_failure("deepspeed")
     if failed is not None:
         return Finding("problem", f"installed, but cannot be imported: {failed}", f"{fix} --force-reinstall")
@@ -200,10 +200,10 @@ def check_compiler(subject: Subject) -> Finding:
         return Finding("ok", "not used: DeepSpeed is not installed")
     if read_gpus().gpus:
         return Finding("ok", "not used on GPUs, unless your DeepSpeed configuration names an optimizer")
-    status = "problem" if subject.uses_deepspeed else "warning"
+    status: Status = "problem" if subject.uses_deepspeed else "warning"
     flaw = _compiler_flaw()
     if flaw is not None:
-        return Finding(status, f"DeepSpeed cannot compile what it needs on CPUs: {flaw[0]}", flaw[1])  # type: ignore[arg-type]
+        return Finding(status, f"DeepSpeed cannot compile what it needs on CPUs: {flaw[0]}", flaw[1])
     locks = sorted(extensions_folder().glob("*/lock"))
     if locks:
         found = f"works, but {locks[0]} is there: PyTorch waits until it is gone"

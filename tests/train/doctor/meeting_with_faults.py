@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from affectgpt.__main__ import run
-from train.doctor import links, nodes
+from train.doctor import links, meeting, nodes
 from train.doctor.findings import Finding, Report, Subject
 
 _all_reduce, _now, _version_of = links.dist.all_reduce, time.time, nodes.version_of
@@ -65,7 +65,13 @@ def die_later(folder: Path) -> None:
     links.time_all_reduce = lambda device: os._exit(9)  # type: ignore[assignment]
 
 
-FAULTS = {"differs": differ, "sums": add_wrongly, "dies": die_later} | dict.fromkeys(
+def hang(folder: Path) -> None:
+    """A process that never comes out of a driver."""
+    meeting._GRACE_S = 1.0
+    links.join = lambda *_: time.sleep(1000)  # type: ignore[assignment]
+
+
+FAULTS = {"differs": differ, "sums": add_wrongly, "dies": die_later, "hangs": hang} | dict.fromkeys(
     ("late", "alone", "fails"), lambda folder: None
 )
 

@@ -26,6 +26,7 @@ CASES = {
     "sums": ([0, 1], 2, 30),
     "fails": ([0, 1], 2, 30),
     "dies": ([0, 1], 2, 3),
+    "hangs": ([0, 1], 2, 3),
     "late": ([0, 1], 3, 3),
     "alone": ([1], 2, 1),
 }
@@ -130,6 +131,14 @@ def test_a_process_that_dies_among_the_others_is_named(meet):
     assert met.codes == {"0": 1, "1": 9}
     assert "not there after 3 s: rank 1 (node1)" in met.found("all-reduce")["found"]
     assert met.seconds < 20
+
+
+def test_a_process_that_hangs_is_named_and_ends(meet):
+    met = meet("hangs")
+    assert met.codes == {"0": 1, "1": 1}
+    assert "not there after 3 s: rank 1 (node1)" in met.found("process group")["found"]
+    assert met.err["1"] == "rank 1 (node1): 'process group' has not ended within 4 s, and this process gives up.\n"
+    assert met.seconds < 25
 
 
 def test_a_launcher_that_sets_half_of_it_is_wrong_use(monkeypatch):
