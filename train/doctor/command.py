@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -120,7 +121,8 @@ def _lines(checks: Mapping[str, Finding]) -> list[str]:
 
 
 def _flat(text: str) -> str:
-    return " ".join(text.split()).rstrip(".")
+    """On one line, without the full stop; what ends in ` .` or `...` is a command."""
+    return re.sub(r"(?<![\s.])\.$", "", " ".join(text.split()))
 
 
 def _whole_number(variable: str, default: int) -> int:

@@ -166,7 +166,7 @@ def boot_id() -> str:
 def facts_of(subject: Subject) -> dict[str, dict[str, str]]:
     """What must be equal on all machines: versions, the code, the recipe, settings of the exchange."""
     versions = {"python": platform.python_version()} | {name: version_of(name) or "missing" for name in COMPARED}
-    code = {"code": source_hash(ROOT)}
+    code = {"sources": source_hash(ROOT)}
     if subject.recipe is not None:
         code["recipe"] = hashlib.sha256(subject.recipe.model_dump_json().encode()).hexdigest()[:12]
     prefixes = ("NCCL_", "GLOO_", "TORCH_NCCL_", "TORCH_GLOO_")
@@ -245,7 +245,7 @@ def check_clocks(offsets: Mapping[str, float]) -> Finding:
     if off:
         listed = ", ".join(f"{name} by {seconds:+.1f} s" for name, seconds in off.items())
         return Finding("warning", f"off the first machine's: {listed}", "Set them: sudo timedatectl set-ntp true")
-    return Finding("ok", f"within {abs(offsets[worst]) * 1e3:.1f} ms of the first machine's")
+    return Finding("ok", f"within {abs(offsets[worst]) * 1e3:.2f} ms of the first machine's")
 
 
 def sees_file(meeting: Meeting, subject: Subject | None) -> str | None:

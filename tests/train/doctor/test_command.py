@@ -64,6 +64,12 @@ def test_lines_and_exit_codes(checks, capsys):
         "  port             warning  held. Next: Take another",
         "No problem found, but read the warnings.",
     ]
+    checks(packages=Finding("problem", "none", "pip install -e ."), port=Finding("warning", "held", "Try N ..."))
+    assert command.main([]) == 1
+    assert [line.partition("Next: ")[2] for line in capsys.readouterr().out.splitlines()[1:3]] == [
+        "pip install -e .",
+        "Try N ...",
+    ]
     checks(disk=Finding("problem", "full", "Make room."))
     assert command.main([]) == 1
     assert "problem  full. Next: Make room" in capsys.readouterr().out
