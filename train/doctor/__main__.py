@@ -1,0 +1,9 @@
+"""What the launcher starts: `deepspeed --hostfile HOSTS --module train.doctor [RECIPE]`."""
+
+import sys
+
+from affectgpt.__main__ import run
+from train.doctor.command import main
+
+if __name__ == "__main__":
+    sys.exit(run(main, sys.argv[1:]))

@@ -1,0 +1,103 @@
+"""Checks of a machine for one recipe: its batches, its DeepSpeed configuration, and room for its checkpoints."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import Any
+
+from affectgpt.problems import InputError
+from train.doctor.findings import Check, Finding, Subject, existing
+
+
+def check_batches(subject: Subject) -> Finding:
+    """Whether the batches of every stage split over the processes."""
+    from train.plan import split_batches
+    from train.stages import planned_stages
+
+    assert subject.recipe is not None
+    stages = planned_stages(subject.recipe)
+    try:
+        split_batches(subject.recipe, stages, subject.processes)
+    except InputError as error:
+        found = "; ".join(map(str, error.problems))
+        return Finding("problem", found, "Change batch_size or accumulation of the stage, or the number of processes.")
+    return Finding("ok", f"those of every stage split over {subject.processes} process{'es' * (subject.processes > 1)}")
+
+
+def check_deepspeed_config(subject: Subject) -> Finding:
+    """Whether the DeepSpeed configuration is there and is one."""
+    assert subject.recipe is not None
+    path = subject.recipe.deepspeed
+    if path is None:
+        if subject.processes == 1:
+            return Finding("ok", "none named")
+        found = "none named: every process holds all of the optimizer"
+        return Finding("warning", found, "Name one: deepspeed=deepspeed_configs/zero2.json")
+    fix = "Take one that works: deepspeed=deepspeed_configs/zero2.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_duplicates)
+    except OSError as error:
+        return Finding("problem", f"{path}: {error.strerror}", fix)
+    except ValueError as error:
+        return Finding("problem", f"{path}: expected JSON, got {error}", fix)
+    zero = content.get("zero_optimization", {}) if isinstance(content, dict) else None
+    stage = zero.get("stage", 0) if isinstance(zero, dict) else None
+    if stage not in (0, 1, 2, 3):
+        return Finding("problem", f"{path}: zero_optimization.stage: expected 0, 1, 2 or 3, got {stage!r}", fix)
+    return Finding("ok", f"{path}: ZeRO-{stage}")
+
+
+def check_room(subject: Subject) -> Finding:
+    """Whether the checkpoints of the recipe find room."""
+    assert subject.recipe is not None
+    place = existing(subject.folder)
+    free = shutil.disk_usage(place).free
+    if subject.recipe.model.tiny is not None:
+        return Finding("ok", f"{free / 1e9:,.0f} GB free, more than a model from nothing takes")
+    try:
+        needed = room_for(subject)
+    except InputError as error:
+        return Finding("ok", f"{free / 1e9:,.0f} GB free; how much the checkpoints take is not known: {error}")
+    found = f"{needed / 1e9:,.1f} GB at most for the checkpoints, {free / 1e9:,.1f} GB free in {place}"
+    if needed > free:
+        return Finding("problem", found, "Make room, or choose another folder: output=DIR")
+    return Finding("ok", found)
+
+
+def room_for(subject: Subject) -> float:
+    """Bytes that the checkpoints of the recipe take at most.
+
+    Of every stage its result, and while one runs the trainer's newest checkpoints and the one that is being written:
+    weights in float32 (of an adapter, those that are trained), a copy of what is trained, and two moments of it.
+
+    Raises:
+        InputError: the configuration of the model is nowhere to be found.
+    """
+    from train.checkpoint import KEPT
+    from train.plan import Machine, make_plan
+
+    assert subject.recipe is not None
+    stages = make_plan(subject.recipe, Machine(gpus=1, nodes=1, gpu_bytes=80e9))["stages"]
+    results, steps = 0.0, 0.0
+    for stage in stages:
+        count = stage["parameters"]
+        saved = count["trained"] if subject.recipe.model.lora is not None else count["total"]
+        results += 4.0 * saved
+        steps = max(steps, 4.0 * saved + 12.0 * count["trained"])
+    return results + (KEPT + 1) * steps
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; DeepSpeed too refuses one that has a key twice."""
+    names = [name for name, _ in pairs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"a key that is there twice: {', '.join(twice)}")
+    return dict(pairs)
+
+
+CHECKS: dict[str, Check] = {
+    "batches": check_batches,
+    "deepspeed config": check_deepspeed_config,
+    "room": check_room,
+}
