@@ -82,6 +82,10 @@ class MediaGRPOTrainer(SafeCheckpoints, ExactState, FiniteLoss, GRPOTrainer):
         """Rows as the stage draws them: a row as often as its mixture has it."""
         self.shares_prompts: bool | None = None
         """Whether prompts are scored once per group; None until the first batch has shown that it gives the same."""
+        trained: Any = self.accelerator.unwrap_model(self.model)
+        if "ref" in getattr(trained, "peft_config", {}):
+            # TRL's reference, a second adapter, is made from what a stage starts with; under ZeRO-3 it cannot be saved.
+            trained.save_pretrained = partial(trained.save_pretrained, selected_adapters=["default"])
         way: Way = "packed" if self.args.gradient_checkpointing else "cache"
         for model in (self.model, self.ref_model):
             if model is not None:

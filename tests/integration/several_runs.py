@@ -1,0 +1,42 @@
+"""Several runs one after the other in the processes of one launch, with the answers of `fixed_rollouts`.
+
+    deepspeed ... --module tests.integration.several_runs '[["recipe.yaml", "output=..."], ...]'
+
+Which rows a supervised step reads is written to `rows-RANK.jsonl` in the folder of its run.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from accelerate.state import AcceleratorState, PartialState
+from transformers.integrations import unset_hf_deepspeed_config
+
+from tests.integration.fixed_rollouts import generate
+from train import grpo_trainer, run, sft
+from train.finite_loss import ROW_IDS
+
+_compute_loss = sft.OrderedTrainer.compute_loss
+
+
+def compute_loss(self: Any, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+    """As the trainer's, which takes the names of the rows out."""
+    path = Path(self.args.output_dir).parents[1] / f"rows-{PartialState().process_index}.jsonl"
+    with path.open("a") as file:
+        file.write(json.dumps({"run": self.args.run_name, "rows": inputs[ROW_IDS]}) + "\n")
+    return _compute_loss(self, model, inputs, *args, **kwargs)
+
+
+if __name__ == "__main__":
+    grpo_trainer.generate_groups = generate
+    sft.OrderedTrainer.compute_loss = compute_loss  # type: ignore[method-assign]
+    calls = json.loads(next(word for word in sys.argv[1:] if word.startswith("[")))
+    codes = []
+    for call in calls:
+        codes.append(run.entry(call))
+        unset_hf_deepspeed_config()
+        AcceleratorState._reset_state()  # else the next run would have the DeepSpeed configuration of this one
+    sys.exit(max(codes))
