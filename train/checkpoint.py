@@ -17,18 +17,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
-
-import torch
 
 from affectgpt.problems import RunError
-from train import watchdog
 
 MANIFEST = "manifest.json"
 KEPT = 2
 """Checkpoints of a stage that are kept."""
-T = TypeVar("T")
 _NAME = re.compile(r"checkpoint-(\d+)")
+_ADVICE = "The checkpoint before is kept; make room and start again."
 
 
 class SaveError(RunError):
@@ -178,9 +174,6 @@ def _is_full(error: BaseException, folder: Path, written: int) -> str | None:
     return f"the disk is full: {_megabytes(written)} were written, {_megabytes(free)} are left. {_ADVICE}"
 
 
-_ADVICE = "The checkpoint before is kept; make room and start again."
-
-
 def _shortage(expected: int, free: int) -> str:
     return f"a checkpoint takes {_megabytes(expected)}, {_megabytes(free)} are free. {_ADVICE}"
 
@@ -207,65 +200,3 @@ def _flush_folder(folder: Path) -> None:
         os.fsync(number)
     finally:
         os.close(number)
-
-
-class SafeCheckpoints:
-    """Lets a trainer of transformers write its checkpoints aside and publish them; stands before it in a class's bases.
-
-    Every process writes what it has (under ZeRO its own shards); the first one publishes when all are done. Where it
-    fails, all fail alike.
-    """
-
-    args: Any
-    accelerator: Any
-    state: Any
-    is_world_process_zero: Any
-    _aside: Path | None = None
-    _last_size = 0
-
-    def _get_output_dir(self, trial: Any) -> str:
-        return str(self._aside or self.args.output_dir)
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Write, publish, and delete what is no longer needed."""
-        place = Path(self.args.output_dir, f"checkpoint-{self.state.global_step}")
-        watchdog.doing(f"saving {place.name}")
-        with drafting(place) as room:
-            self.on_first(lambda: _empty(room, self._last_size))
-            self._aside = room
-            try:
-                super()._save_checkpoint(model, trial)  # type: ignore[misc]
-            finally:
-                self._aside = None
-            self.accelerator.wait_for_everyone()
-            self.on_first(lambda: self._publish(room, place))
-
-    def _publish(self, room: Path, place: Path) -> None:
-        self._last_size = size_of(room)
-        publish(room / place.name, place)
-        shutil.rmtree(room)
-        rotate(place.parent)
-
-    def on_first(self, work: Callable[[], T]) -> T:
-        """What the first process makes, on every process; where it fails there, it fails on all."""
-        made: list[Any] = [None, None]
-        error: Exception | None = None
-        if self.is_world_process_zero():
-            try:
-                made[0] = work()
-            except Exception as caught:
-                error, made[1] = caught, f"the first process: {type(caught).__name__}: {caught}"
-        if self.accelerator.num_processes > 1:
-            torch.distributed.broadcast_object_list(made, src=0)
-        if error is not None:
-            raise error
-        if made[1] is not None:
-            raise SaveError(made[1])
-        found: T = made[0]
-        return found
-
-
-def _empty(room: Path, expected: int) -> None:
-    shutil.rmtree(room, ignore_errors=True)
-    require_room(room.parent, expected)
-    room.mkdir(parents=True)

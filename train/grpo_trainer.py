@@ -26,10 +26,10 @@ from affectgpt.clip import Clip
 from affectgpt.prompt_cache import generate_groups, group_of
 from affectgpt.reader import Reader, Row
 from train import watchdog
-from train.checkpoint import SafeCheckpoints
 from train.exact_state import ExactState
 from train.finite_loss import FiniteLoss
 from train.rollout import are_equal, cut_after, scoring_inputs, split_groups, to_exchange
+from train.safe_trainer import SafeCheckpoints
 from train.shared_prefix import Way, share_prompts
 from train.stages import without_adapter
 from videmo.tree import parse_tree

@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 from affectgpt.problems import InputError
-from train.checkpoint import SafeCheckpoints, clear_drafts, newest_valid
+from train.checkpoint import clear_drafts, newest_valid
 from train.config import Recipe, StageConfig
 from train.monitor import forget_stage
+from train.safe_trainer import SafeCheckpoints
 
 
 def resume_point(trainer: SafeCheckpoints, recipe: Recipe, stage: StageConfig, folder: Path) -> str | None:

@@ -11,12 +11,12 @@ from torch.utils.data import Sampler, SequentialSampler
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from affectgpt.problems import InputError
-from train.checkpoint import SafeCheckpoints
 from train.config import Recipe, StageConfig
 from train.data import StageDataset, SupervisedCollator
 from train.exact_state import ExactState
 from train.finite_loss import ROW_TOKENS, FiniteLoss, NamedRows
 from train.resume import resume_point
+from train.safe_trainer import SafeCheckpoints
 
 
 class OrderedTrainer(SafeCheckpoints, ExactState, FiniteLoss, Trainer):

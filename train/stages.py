@@ -234,6 +234,7 @@ def _run_stage(
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+    trainer.finish_saving()
     if log.signal and trainer.state.global_step < stage.steps:
         raise Interrupted(log.signal)
     seconds = round(time.monotonic() - started, 1)
