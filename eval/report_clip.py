@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import os
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
+
+from affectgpt.media.source import OPTIONS
 
 NUM_FRAMES = 6
 SAMPLE_RATE = 16_000
@@ -21,7 +24,7 @@ def read_clip(video: Path) -> tuple[list[np.ndarray], np.ndarray, float]:
 
     A clip without a sound track gives no samples.
     """
-    with av.open(str(video)) as container:
+    with av.open(os.path.abspath(video), options=OPTIONS) as container:
         seconds = float(container.duration or 0) / av.time_base
         wanted = [(index + 0.5) * seconds / NUM_FRAMES for index in range(NUM_FRAMES)]
         frames: list[np.ndarray] = []

@@ -12,6 +12,7 @@ def page(title: str, subtitle: str, parts: Sequence[str]) -> str:
     """The whole document; `parts` are HTML, `title` and `subtitle` plain text."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title>\n<style>{CSS}{TREE_CSS}</style></head>\n<body><main>"
         f'<header class="top"><h1>{escape(title)}</h1><p>{escape(subtitle)}</p></header>\n'
@@ -53,6 +54,8 @@ def table(
     return f'<div class="wide"><table><caption>{caption}</caption><thead><tr>{head}</tr></thead>{body}</table></div>'
 
 
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+"""What a browser lets the page do, should anything in it be more than text: run nothing, fetch nothing."""
 CSS = """
 :root { --ink: #1d2733; --muted: #5b6675; --line: #d9dfe6; --blue: #0072b2; --orange: #d55e00;
   --sans: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;

@@ -15,6 +15,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -362,3 +363,42 @@ def test_a_trainer_checkpoint(bomb, interrupted, name, tmp_path):
             interrupted(steps, 2)
     else:  # never read
         assert interrupted(steps, 2).state.global_step == 2
+
+
+@pytest.mark.parametrize("kind", ["hls", "concat"])
+def test_a_clip_that_opens_other_files(kind, tmp_path):
+    """FFmpeg would follow a playlist to wherever it leads; the first reader is training's, the second the report's."""
+    from affectgpt.media.decode import MediaError, read_video
+    from affectgpt.media.sampling import Uniform
+    from eval.report_clip import read_clip
+
+    secret, clip = tmp_path / "elsewhere" / "secret.ts", tmp_path / "clips" / {"hls": "a.m3u8", "concat": "a.mp4"}[kind]
+    for path in (secret, clip):
+        path.parent.mkdir()
+    with av.open(str(secret), "w") as file:
+        stream = file.add_stream("mpeg2video", rate=25)
+        stream.width = stream.height = 32  # type: ignore[attr-defined]
+        frames = [av.VideoFrame.from_ndarray(np.full((32, 32, 3), shade, np.uint8)) for shade in range(20)]
+        for frame in (*frames, None):
+            file.mux(stream.encode(frame))  # type: ignore[attr-defined]
+    shutil.copy(secret, clip.parent)
+    clip.write_text(
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{secret}\n#EXT-X-ENDLIST\n"
+        if kind == "hls"
+        else "ffconcat version 1.0\nfile secret.ts\n"
+    )
+    with av.open(str(clip)) as followed:  # as it is without care
+        assert len(list(followed.decode(video=0))) == 20
+    with pytest.raises(MediaError):
+        read_video(clip, Uniform(2))
+    with pytest.raises(av.FFmpegError):
+        read_clip(clip)
+
+
+def test_a_processor_that_names_something_else(tmp_path):
+    from affectgpt.model.video_patches import processor_without_torchvision
+
+    named = {"processor_class": "pipeline", "patch_size": 4, "temporal_patch_size": 2}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(named))
+    with pytest.raises(InputError, match="only Qwen's can be replaced"):
+        processor_without_torchvision(tmp_path)

@@ -36,7 +36,8 @@ _DECLARING = ("mov", "matroska", "avi", "flv", "asf", "wav", "w64", "flac", "aif
 _ESTIMATED = ("ogg", "mp3", "aac", "ac3", "amr", "mpeg", "mpegts", "gif")
 _INDEXED = ("mov", "matroska")
 _CODEC_OPTIONS = {"max_pixels": str(MAX_PIXELS)}
-_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_DECLARING + _ESTIMATED), **_CODEC_OPTIONS}
+OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_DECLARING + _ESTIMATED), **_CODEC_OPTIONS}
+"""With which PyAV opens a file and no other: whatever opens media takes them."""
 
 _LOST_SECONDS, _LOST_SHARE = 0.5, 0.1
 _SLACK_BYTES = 1024
@@ -263,7 +264,7 @@ def _open(path: Path) -> Iterator[InputContainer]:
     require_content(path)
     try:
         # An absolute path, lest a name with a colon be taken for a protocol.
-        container = av.open(os.path.abspath(path), options=_OPTIONS, metadata_errors="ignore")
+        container = av.open(os.path.abspath(path), options=OPTIONS, metadata_errors="ignore")
     except (av.FFmpegError, OSError) as error:
         raise MediaError(f"{path}: no video or audio file that can be read ({error.strerror})") from error
     with container:

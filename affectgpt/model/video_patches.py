@@ -118,7 +118,8 @@ def processor_without_torchvision(source: str | Path) -> Any:
     )
     kind = whole.get("processor_class") or values["preprocessor_config.json"].get("processor_class")
     family = getattr(transformers, kind or "", None)
-    if family is None or "patch_size" not in video or "temporal_patch_size" not in video:
+    usable = isinstance(family, type) and issubclass(family, ProcessorMixin)
+    if family is None or not usable or "patch_size" not in video or "temporal_patch_size" not in video:
         raise InputError(
             f"{source}: its video processor needs torchvision, and only Qwen's can be replaced. Install the "
             "torchvision that belongs to this torch."

@@ -156,6 +156,41 @@ def test_text_from_data_is_shown_as_written(run: Path) -> None:
     assert "actor<1>" in words
 
 
+POISON = f"</script></title></style>{HOSTILE}<svg onload=x>' onmouseover=x \""
+
+
+def poisoned(value: Any, kept: tuple[str, ...] = ()) -> Any:
+    """A value with something hostile at the end of each text in it, but of some fields."""
+    if isinstance(value, dict):
+        return {name: item if name in kept else poisoned(item, kept) for name, item in value.items()}
+    if isinstance(value, list):
+        return [poisoned(item, kept) for item in value]
+    return value + POISON if isinstance(value, str) else value
+
+
+def test_nothing_that_a_run_holds_is_more_than_text(run: Path) -> None:
+    report = json.loads((run / "report.json").read_text())
+    (run / "report.json").write_text(json.dumps(poisoned(report, ("kind",))))
+    for name, kept in (("examples.jsonl", ("video", "predictions")), ("log.jsonl", ())):
+        rows = [json.loads(line) for line in (run / name).read_text(encoding="utf-8").split("\n") if line]
+        lines = [poisoned(row, kept) for row in rows]
+        for line in lines:  # under the names that the stages have now
+            said = line.get("predictions", {})
+            line |= {"predictions": {stage + POISON: text + POISON for stage, text in said.items()}} if said else {}
+        (run / name).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    text = write_report(run).read_text(encoding="utf-8")
+    page = Page(text)
+    assert HOSTILE in "".join(page.words)
+    assert not {"script", "iframe", "link", "object", "embed", "img", "base", "form"} & set(page.tags)
+    assert page.tags.count("title") == 1
+    assert all(link.startswith(("#", "data:image/")) for link in page.links), page.links
+    policy = re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]+)">', text)
+    assert policy
+    assert policy[1].startswith("default-src 'none'; ")
+    assert "script" not in policy[1]
+    assert text.index(policy[0]) < text.index("<title>")
+
+
 def numbers(value: Any, key: str = "") -> list[str]:
     """Every number of a report as the page should show it."""
     if isinstance(value, dict):
