@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from affectgpt.problems import RunError
+from affectgpt.problems import RunError, shorten
 
 MANIFEST = "manifest.json"
 KEPT = 2
@@ -96,6 +96,8 @@ def flaw_of(place: Path, read: bool = True) -> str | None:
         return "its manifest cannot be read"
     for name, (size, _) in wanted.items():
         path = place / name
+        if Path(name).is_absolute() or ".." in Path(name).parts or path.is_symlink():
+            return f"{shorten(name)} leads out of it"
         if not path.is_file():
             return f"{name} is missing"
         if path.stat().st_size != size:
@@ -123,10 +125,20 @@ def newest_valid(folder: Path, say: Callable[[str], object] = lambda text: None)
         say: told of each newer one that was passed over, and why.
     """
     for _, path in steps_of(folder):
-        flaw = flaw_of(path)
+        flaw = flaw_of(path) or _stranger_in(path)
         if flaw is None:
             return path
         say(f"{path} is passed over: {flaw}")
+    return None
+
+
+def _stranger_in(checkpoint: Path) -> str | None:
+    """A file that was not saved with a checkpoint: DeepSpeed opens what it finds, and unpickles it."""
+    known = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))["files"].keys() | {MANIFEST}
+    for path in sorted(checkpoint.rglob("*")):
+        name = path.relative_to(checkpoint).as_posix()
+        if name not in known and not path.name.startswith(".") and (path.is_symlink() or not path.is_dir()):
+            return f"{shorten(name)} was not saved with it"
     return None
 
 

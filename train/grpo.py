@@ -17,7 +17,7 @@ from affectgpt.reader import Reader
 from train.config import Recipe, StageConfig
 from train.grpo_trainer import MediaGRPOTrainer
 from train.monitor import show_rollouts
-from train.resume import resume_point
+from train.resume import train_from_newest
 from train.sft import common_arguments
 from videmo.reward_run import BoundReward
 from videmo.user_rewards import reward_function
@@ -86,8 +86,7 @@ def run_grpo(
         exchanges=stage.exchanges,
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.accelerator.wait_for_everyone()  # the first rank clears what is stale
-    trainer.train(resume_from_checkpoint=resume_point(trainer, recipe, stage, folder))
+    train_from_newest(trainer, recipe, stage, folder)
     for reward in rewards:
         if reward.dropped:
             say(f"      reward '{reward.__name__}' was left out of {reward.dropped} of {reward.scored} completions")

@@ -40,6 +40,9 @@ LOGGED = {
 }
 """What a trainer logs -> its name in `log.jsonl`; rewards by component are added, mean and spread."""
 
+_LONGEST_ANSWER = 4000
+"""Characters of a completion in `rollouts.jsonl`."""
+
 
 class Console:
     """The plan of a run on standard error: one line per step, rewritten in a terminal, printed once elsewhere.
@@ -187,7 +190,8 @@ def show_rollouts(path: Path, stage: str, to_wandb: bool, step: int, rollouts: S
     """Append rollouts, with their rewards, to a file of the run, a line each; and send them to W&B as a table."""
     with path.open("a", encoding="utf-8") as file:
         for rollout in rollouts:
-            file.write(json.dumps({"stage": stage, "step": step, **rollout}, ensure_ascii=False) + "\n")
+            line = {"stage": stage, "step": step, **rollout, "completion": rollout["completion"][:_LONGEST_ANSWER]}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
     if to_wandb:
         import wandb
 

@@ -15,7 +15,7 @@ from train.config import Recipe, StageConfig
 from train.data import StageDataset, SupervisedCollator
 from train.exact_state import ExactState
 from train.finite_loss import ROW_TOKENS, FiniteLoss, NamedRows
-from train.resume import resume_point
+from train.resume import train_from_newest
 from train.safe_trainer import SafeCheckpoints
 
 
@@ -117,6 +117,5 @@ def run_sft(
         callbacks=list(callbacks),
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.accelerator.wait_for_everyone()  # the first rank clears what is stale
-    trainer.train(resume_from_checkpoint=resume_point(trainer, recipe, stage, folder))
+    train_from_newest(trainer, recipe, stage, folder)
     return trainer

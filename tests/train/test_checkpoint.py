@@ -56,6 +56,17 @@ def test_a_published_folder_is_whole(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-5"]
 
 
+def rename_in_manifest(place, name):
+    manifest = json.loads((place / MANIFEST).read_text())
+    manifest["files"][name] = manifest["files"].pop("model.bin")
+    (place / MANIFEST).write_text(json.dumps(manifest))
+
+
+def link(path):
+    moved = path.rename(path.parent.parent / "elsewhere.bin")
+    path.symlink_to(moved)
+
+
 @pytest.mark.parametrize(
     ("damage", "flaw"),
     [
@@ -65,6 +76,11 @@ def test_a_published_folder_is_whole(tmp_path):
         (lambda place: (place / "shards" / "rank0.bin").unlink(), "shards/rank0.bin is missing"),
         (lambda place: (place / "model.bin").write_bytes(b""), "model.bin: expected 7 bytes, got 0"),
         (lambda place: (place / "model.bin").write_bytes(b"WEIGHTS"), "its content is not what was written"),
+        (lambda place: rename_in_manifest(place, "../checkpoint-25/model.bin"), "leads out of it"),
+        (lambda place: rename_in_manifest(place, str(place / "model.bin")), "leads out of it"),
+        (lambda place: link(place / "model.bin"), "leads out of it"),
+        (lambda place: (place / "shards" / "evil.pt").write_bytes(b"x"), "'shards/evil.pt' was not saved with it"),
+        (lambda place: (place / "global_step9").symlink_to(place / "shards"), "'global_step9' was not saved with it"),
     ],
 )
 def test_every_flaw_is_found_and_an_older_checkpoint_taken(tmp_path, damage, flaw):

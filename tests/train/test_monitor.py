@@ -184,6 +184,8 @@ def test_rollouts_go_to_the_run_and_to_wandb_as_a_table(tmp_path, monkeypatch):
     monkeypatch.setattr(wandb, "log", run.log)
     show_rollouts(tmp_path / "rollouts.jsonl", "grpo", True, 3, rollouts)
     run.finish()
+    show_rollouts(tmp_path / "long.jsonl", "grpo", False, 2, [{"id": "a", "completion": "x" * 10_000}])
+    assert len((tmp_path / "long.jsonl").read_text()) < 4100
     lines = [json.loads(line) for line in (tmp_path / "rollouts.jsonl").read_text().splitlines()]
     assert lines == [{"stage": "grpo", "step": step, **rollout} for step in (2, 3) for rollout in rollouts]
     [logged] = sent
