@@ -9,11 +9,14 @@ import netrc
 import os
 import time
 import warnings
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from filelock import FileLock, Timeout
 
 from affectgpt.problems import InputError, RunError
 from train.background_push import BackgroundPush
@@ -44,18 +47,45 @@ def run_recipe(recipe: Recipe) -> dict[str, Any] | None:
     """Run a recipe from wherever an earlier run of it stopped; returns the report, None on ranks other than the first.
 
     Raises:
-        InputError: bad data, or stages that could not be published where they are to be, before any training.
+        InputError: bad data, stages that could not be published where they are to be, or another run in the folder;
+            before any training.
         KeyboardInterrupt: stopped by the user; the message how to go on has been printed.
         RunError: it cannot go on, or another of its processes is gone.
     """
     quiet_libraries()
     try:
-        with Watchdog(recipe.output, *world(), recipe.hang_s), MemoryMeter() as memory, ExitStack() as closing:
-            return _run(recipe, memory, closing)
+        with ExitStack() as closing:
+            closing.enter_context(_alone_in(recipe.output))
+            closing.enter_context(Watchdog(recipe.output, *world(), recipe.hang_s))
+            return _run(recipe, closing.enter_context(MemoryMeter()), closing)
     except RuntimeError as error:
         if is_broken_connection(error):
             raise RunError("The connection to another process broke: it is gone, and said why.") from error
         raise
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a run folder; a run that was killed does not.
+
+    Raises:
+        InputError: another run is going on there.
+    """
+    if world()[0] != 0:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".running", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"{folder}: another run is going on there. Wait for its end, or name another folder: output=..."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _run(recipe: Recipe, memory: MemoryMeter, closing: ExitStack) -> dict[str, Any] | None:

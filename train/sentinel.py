@@ -95,6 +95,11 @@ class Verdict:
     stacks: bool = False
     """Have every process write where it stands."""
 
+    @property
+    def message(self) -> dict[str, Any]:
+        """To the other sentinels."""
+        return {"verdict": self.text, "stacks": self.stacks}
+
 
 def judge(
     members: Mapping[int, Member], world: int, now: float, started: float, silence_s: float, hang_s: float
@@ -153,7 +158,9 @@ class Sentinel:
         self.joined = asyncio.Event()
         self.secret = secrets.token_hex(16)
         self.orphaned = asyncio.Event()
-        self.judged = False
+        self.born, self.orphaned_at = time.time(), float("inf")
+        self.verdict: Verdict | None = None
+        self.ending = False
 
     async def run(self) -> None:
         """Until the process has ended, and on rank 0 all of them."""
@@ -174,6 +181,7 @@ class Sentinel:
             self._pass_on(json.loads(line))
         if not self.me.end:
             self._pass_on({"end": "died"})
+        self.orphaned_at = time.time()
         self.orphaned.set()
 
     def _pass_on(self, message: Mapping[str, Any]) -> None:
@@ -204,9 +212,12 @@ class Sentinel:
             if not hmac.compare_digest(str(hello["secret"]), self.secret):
                 raise ValueError("not one of this run")
             rank, now = int(hello["rank"]), time.monotonic()
-            if self.judged or self.orphaned.is_set() or rank in self.members:
+            if hello["born"] > self.orphaned_at or rank in self.members:
                 raise ValueError("of the run that follows this one, which has found this one's place")
             member = self.members[rank] = Member(str(hello["name"]), now, now)
+            _write(writer, {})  # it is welcome
+            if self.verdict is not None:
+                _write(writer, self.verdict.message)
             self.fellows.add(writer)
             if task := asyncio.current_task():
                 self.hearing.add(task)
@@ -222,12 +233,12 @@ class Sentinel:
         while True:
             now = time.monotonic()
             self.me.heard = now
-            verdict = judge(self.members, self.settings.world, now, self.started, *limits)
-            if verdict is not None:
-                for fellow in self.fellows:
-                    _write(fellow, {"verdict": verdict.text, "stacks": verdict.stacks})
-                await self._end_parent(verdict, show=True)
-                break
+            if self.verdict is None:
+                self.verdict = judge(self.members, self.settings.world, now, self.started, *limits)
+                if self.verdict is not None:
+                    for fellow in self.fellows:
+                        _write(fellow, self.verdict.message)
+                    await self._end_parent(self.verdict, show=True)
             ended = sum(bool(member.end) for member in self.members.values())
             if self.orphaned.is_set() and (ended == self.settings.world or now - self.me.ended > GRACE_S):
                 for fellow in self.fellows:
@@ -271,7 +282,7 @@ class Sentinel:
                 opening = asyncio.open_connection(self.settings.address, place["port"])
                 reader, writer = await asyncio.wait_for(opening, 5)
                 hello = {"secret": place["secret"], "rank": self.settings.rank, "name": self.settings.name}
-                _write(writer, hello)
+                _write(writer, {**hello, "born": self.born})
                 if await asyncio.wait_for(reader.readline(), 5):
                     self.first, self.first_heard = writer, time.monotonic()
                     self._catch_up()
@@ -298,6 +309,8 @@ class Sentinel:
                 if silent > self.settings.silence_s:
                     text = f"process 0 on {self.settings.address} has not been heard of for {silent:.0f} s: its host, "
                     await self._end_parent(Verdict(text + "or the network to it, is gone."), show=True)
+            elif time.monotonic() - self.started > self.settings.hang_s:
+                await self._end_parent(Verdict("process 0 never came."), show=True)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.orphaned.wait(), BEAT_S)
         with contextlib.suppress(TimeoutError):
@@ -309,9 +322,9 @@ class Sentinel:
 
     async def _end_parent(self, verdict: Verdict, show: bool) -> None:
         """Have the process end itself; kill it where it cannot."""
-        if self.judged:
+        if self.ending:
             return
-        self.judged = True
+        self.ending = True
         if show:
             said = verdict.text + (f"\n  Where each stood: {self.settings.stacks}" if verdict.stacks else "")
             advice = "What was saved is kept: the same command goes on from it."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.integration.conftest import ENV, ROOT
+from train.checkpoint import newest_valid
 
 # torchrun's own store, which outlives a restart, would give the new processes the addresses of the old ones.
 TORCHRUN_ENV = {**ENV, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
@@ -87,3 +89,55 @@ def test_another_number_of_processes_keeps_the_order_of_rows(train, recipe):
     weights = [load_file(recipe.parent / name / "checkpoints/attribute/model.safetensors") for name in ("run", folder)]
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, rtol=0, atol=1e-4, msg=name)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 48 MB, for what a full one does."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=48m", "disk", disk]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_a_disk_that_fills_keeps_the_checkpoint_before(train, start_train, write_recipe, make_stage, small_disk):
+    stages = [make_stage("attribute", steps=400, save_steps=20, mixture={"attribute_closed": 1.0})]
+    recipe = write_recipe(small_disk, stages)
+    folder, steps = small_disk / "run", small_disk / "run/checkpoints/attribute.steps"
+    running = start_train(recipe, "output=" + str(folder))
+    limit = time.monotonic() + 60
+    while not list(steps.glob("checkpoint-*/manifest.json")):
+        assert running.poll() is None, running.communicate()
+        assert time.monotonic() < limit
+        time.sleep(0.005)
+    with (small_disk / "filler").open("wb") as filler:
+        while shutil.disk_usage(small_disk).free > 100_000:
+            filler.write(b"0" * 50_000)
+            filler.flush()
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 1, err
+    assert "Traceback" not in err
+    assert "MB are missing" in err or "the disk is full" in err
+    assert "The checkpoint before is kept; make room and start again." in err
+    assert newest_valid(steps) is not None
+    assert not list(steps.glob(".checkpoint-*.part"))
+    (small_disk / "filler").unlink()
+    done = train(recipe, f"output={folder}", "stages.attribute.save_steps=20")
+    assert done.code == 0, done.err
+    assert len(losses(folder)) == 400
+
+
+def test_launches_may_share_a_cache_but_not_a_run_folder(start_train, write_recipe, make_stage, tmp_path):
+    recipe = write_recipe(tmp_path, [make_stage("attribute", steps=100, mixture={"attribute_closed": 1.0})])
+    running = [start_train(recipe, f"output={tmp_path / name}") for name in ("one", "one", "two")]
+    ended = [one.communicate(timeout=110)[1] for one in running]
+    codes = [one.returncode for one in running]
+    assert sorted(codes[:2]) == [0, 2], ended
+    assert "one: another run is going on there" in ended[codes.index(2)]
+    assert codes[2] == 0, ended[2]
+    one, two = (load_file(tmp_path / name / "checkpoints/attribute/model.safetensors") for name in ("one", "two"))
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+    assert len(losses(tmp_path / "one")) == 100

@@ -27,7 +27,7 @@ def live(name, rank, world, way):
     def work():
         sys.stderr = open(folder / f"{name}-{rank}.err", "w", buffering=1)
         os.dup2(sys.stderr.fileno(), 2)
-        watchdog.SILENCE_S = 3.0
+        watchdog.SILENCE_S = 5.0
         with watchdog.Watchdog(folder / name, rank, world, hang_s=2.0 if "hang" in name else 60.0):
             watchdog.begin("sft one")
             for step in range(3):
@@ -55,19 +55,21 @@ def live(name, rank, world, way):
         os._exit(3)
     os._exit(0)
 
-started, running = time.monotonic(), {}
+begun, running = {}, {}
 result = {name: {"codes": [None] * len(ways), "seconds": 0.0} for name, ways in scenarios.items()}
 for name, ways in scenarios.items():
+    begun[name] = time.monotonic()
     for rank, way in enumerate(ways):
         pid = os.fork()
         if pid == 0:
             live(name, rank, len(ways), way)
         running[pid] = name, rank
+    time.sleep(0.4)  # not all at once
 while running:
     pid, status = os.wait()
     name, rank = running.pop(pid)
     result[name]["codes"][rank] = os.waitstatus_to_exitcode(status)
-    result[name]["seconds"] = time.monotonic() - started
+    result[name]["seconds"] = time.monotonic() - begun[name]
     for other, (same, rank) in running.items():
         if same == name and scenarios[name][rank] == "frozen":  # nobody is left to end it
             for one in (sentinel_of(other), other):
@@ -79,6 +81,7 @@ SCENARIOS = {
     "killed": ["waits", "waits", "killed"],
     "first_killed": ["killed", "waits"],
     "raises": ["waits", "raises"],
+    "first_raises": ["raises", "waits"],
     "alike": ["raises", "raises"],
     "hang": ["waits", "spins"],
     "alone": ["killed"],
@@ -132,6 +135,8 @@ def test_an_exception_on_one_rank_ends_the_others(ended):
     assert ended[0]["raises"]["codes"] == [1, 3]
     assert GRACE_S - 1 < ended[0]["raises"]["seconds"] < GRACE_S + 10
     assert "failed, while: sft one: step 2. ValueError: row 7 is odd" in said(ended, "raises", 0)
+    assert ended[0]["first_raises"]["codes"] == [3, 1]
+    assert "process 0 (pid" in said(ended, "first_raises", 0)
 
 
 def test_what_fails_alike_everywhere_is_not_said_again(ended):
