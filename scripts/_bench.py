@@ -15,17 +15,26 @@ from typing import Any
 import psutil
 
 
-def alternate(ours: Callable[[], object], peers: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def alternate(
+    ours: Callable[[], object],
+    peers: dict[str, Callable[[], object]],
+    rounds: int,
+    before: Callable[[], object] = lambda: None,
+) -> dict[str, float]:
     """Median seconds of each, ours under 'ours'.
 
     Every round runs all of them, each round beginning with another, so that whatever else the machine does meets all
     alike. One round before them is not counted.
+
+    Args:
+        before: called before each, and not timed.
     """
     runs = list({"ours": ours, **peers}.items())
     seconds: dict[str, list[float]] = {name: [] for name, _ in runs}
     for number in range(rounds + 1):
         turn = number % len(runs)
         for name, run in runs[turn:] + runs[:turn]:
+            before()
             begin = time.perf_counter()
             run()
             if number:

@@ -11,6 +11,7 @@ import math
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,7 +73,8 @@ class BoundReward:
         constants = {key: value for key, value in given.items() if key not in columns}
 
         def score(places: Sequence[int]) -> list[Any]:
-            picked = {key: [column[place] for place in places] for key, column in columns.items()}
+            # Copies: what a reward does to its arguments must not reach the rows, nor the next reward.
+            picked = {key: deepcopy([column[place] for place in places]) for key, column in columns.items()}
             return _as_list(self._in_time({**constants, **picked}), len(places))
 
         self.scored += len(row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,21 @@ def test_rewards_get_texts_columns_and_what_trl_gives():
     assert (got["completions"], got["id"], got["answer"]) == (["one", "two"], ["row2", "row0"], ["m1 joy"] * 2)
     assert (got["subtitle"], got["trainer_state"], got["completion_ids"]) == (["Oh."] * 2, "state", [[1], [2]])
     assert (bound.scored, bound.dropped) == (2, 0)
+
+
+def test_what_a_reward_does_to_its_arguments_stays_with_it():
+    def vandal(**columns: Any) -> list[float]:
+        columns["messages"][0][1]["content"] = "m1 anger"
+        columns["completion_ids"][0].clear()
+        for column in columns.values():
+            column.clear()
+        return [0.0]
+
+    rows = [Clip(id="row0", messages=deepcopy(TURNS), task="tree", answer="m1 joy")]
+    ids = [[1, 2]]
+    assert call(BoundReward("mine", vandal, rows), ["one"], [0], completion_ids=ids) == [0.0]
+    assert rows[0].messages == TURNS
+    assert ids == [[1, 2]]
 
 
 @pytest.mark.parametrize(
