@@ -81,11 +81,12 @@ def evaluate(
             given[f"{name}_situation"], readers[f"{name}_situation"] = given[name], informed
     references = [_response_of(clip) for clip in clips]
     groups = [clip.group or clip.id for clip in clips]
-    options = sorted({label for clip in clips for label in (clip.options or shortlist(clip).first)})
+    lists = [shortlist(clip) for clip in clips]
+    options = sorted({label for emotions in lists for label in emotions.first + emotions.rest})
     tallies: dict[str, dict[str, Tally]] = {}
     report: dict[str, Any] = {
         "n": len(clips),
-        "plugin": score_emotions([shortlist(clip).evidence for clip in clips], [clip.answer for clip in clips]),
+        "plugin": score_emotions([emotions.evidence for emotions in lists], [clip.answer for clip in clips]),
         "conditions": {},
         "over_no_plugin": {},
         "responses": {},

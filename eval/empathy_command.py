@@ -19,6 +19,7 @@ from affectgpt.empathy.prompting import require_prompts
 from affectgpt.problems import InputError
 from affectgpt.settings import counts_below_one
 from eval.empathy import describe, evaluate, require_evidence
+from eval.model_options import add_model_options
 from eval.predict_command import ModelAtWork
 from eval.responses import MeaningScorer
 
@@ -71,23 +72,13 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("rows", type=Path, metavar="ROWS", help="a row file (JSONL)")
-    parser.add_argument("--model", required=True, metavar="DIR", help="folder or Hub id of the language model")
+    add_model_options(parser, max_new_tokens=64)
     plugins = "trained plugins whose evidence the rows lack"
     parser.add_argument("--plugins", type=Path, nargs="+", default=[], metavar="DIR", help=plugins)
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help=HELP)
     texts = "a text encoder's folder or Hub id: compares responses by meaning too"
     parser.add_argument("--text-model", metavar="DIR", help=texts)
     add_task_option(parser)
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
-    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="rows read together (16)")
-    parser.add_argument("--max-new-tokens", type=int, default=64, metavar="N", help="longest answer (64)")
-    parser.add_argument(
-        "--media-root", type=Path, metavar="DIR", help="folder of media paths (default: the row file's)"
-    )
-    parser.add_argument("--timeout", type=float, default=20.0, metavar="S", help="seconds to decode one clip (20)")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes that decode (2)")
-    parser.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
-    parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(argv)
     problems = counts_below_one(options, ("limit", "batch_size", "max_new_tokens", "workers"))

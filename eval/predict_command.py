@@ -31,6 +31,7 @@ from affectgpt.progress import Progress
 from affectgpt.reader import ClipReader, Reader
 from affectgpt.settings import counts_below_one, expectation
 from affectgpt.store import FeatureStore
+from eval.model_options import add_model_options
 from eval.predict import Prediction, answer_rows
 from eval.prediction_file import PredictionFile
 
@@ -253,27 +254,16 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("rows", type=Path, metavar="ROWS", help="a row file (JSONL)")
-    models = "a stage's checkpoint, an exported model, an adapter, or a video-language model of the Hub"
-    parser.add_argument("--model", required=True, metavar="DIR", help=models)
+    add_model_options(parser, max_new_tokens=512)
     parser.add_argument("--out", required=True, type=Path, metavar="PREDICTIONS.jsonl", help="the file to write")
     parser.add_argument("--store", type=Path, metavar="DIR", help="feature store to read from; what it lacks is added")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=[], metavar="TASK", help=f"of {', '.join(TASKS)}")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
     shown = "what of the rows' evidence the model is shown, for example top=5 causes=3 (docs/plugins.md)"
     parser.add_argument("--evidence", nargs="+", default=[], metavar="KEY=VALUE", help=shown)
     searches = "search for trees, for example n=4 scorer=consistency"
     parser.add_argument("--search", nargs="+", metavar="KEY=VALUE", help=searches)
-    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="rows answered together (16)")
-    parser.add_argument("--max-new-tokens", type=int, default=512, metavar="N", help="longest answer (512)")
-    parser.add_argument(
-        "--media-root", type=Path, metavar="DIR", help="folder of media paths (default: the row file's)"
-    )
-    parser.add_argument("--timeout", type=float, default=20.0, metavar="S", help="seconds to decode one clip (20)")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes that decode (2)")
     budgets = "share of rows whose clips may be unusable (0.02)"
     parser.add_argument("--bad-sample-budget", type=float, default=0.02, metavar="SHARE", help=budgets)
-    parser.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
-    parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
     parser.add_argument("--json", action="store_true", help="print one JSON object with the counts")
     return parser.parse_args(argv)
 

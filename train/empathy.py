@@ -28,6 +28,7 @@ from affectgpt.empathy.plugins import (
     with_evidence,
 )
 from affectgpt.problems import InputError
+from train import watchdog
 from train.config import Recipe, StageConfig
 from train.prepare import digest
 
@@ -108,7 +109,8 @@ def _make(recipe: Recipe, stage: StageConfig, rows: Sequence[Clip], folder: Path
     for name, given in stage.plugins.items():
         form, settings = plugin_class(name), fit_settings(name, given)
 
-        def fit(part: Sequence[Clip], form: Any = form, settings: dict[str, Any] = settings) -> Plugin:
+        def fit(part: Sequence[Clip], name: str = name, form: Any = form, settings: Any = settings) -> Plugin:
+            watchdog.doing(f"fitting plugin {name} on {len(part)} rows")
             with redirect_stderr(StringIO()):  # the progress of six fits
                 trained: Plugin = form.fit(part, **settings)
             return trained

@@ -25,7 +25,7 @@ def hostile(row: dict[str, Any]) -> dict[str, Any]:
 def test_a_run_on_hostile_rows(train, affectgpt, write_recipe, make_stage, data, tmp_path):
     rows = tmp_path / "a" / "b" / "c" / "rows"
     shutil.copytree(data, rows)
-    for path in rows.glob("*.jsonl"):
+    for path in (rows / f"{part}.jsonl" for part in ("train", "rl", "dev", "test", "text")):
         lines = [json.dumps(hostile(json.loads(line))) for line in path.read_text().splitlines()]
         path.write_text("".join(f"{line}\n" for line in lines))
     closed = {"attribute_closed": 1.0}

@@ -6,6 +6,7 @@ import base64
 import os
 import subprocess
 import sys
+import tempfile
 import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,16 +43,18 @@ def found_in(content: bytes) -> list[str]:
 
 
 @pytest.fixture
-def secretly(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
+def secretly(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[bytes]]]:
     """Runs a command with the secrets, in a git checkout whose remote has a password, with a home of its own."""
     work = tmp_path / "work"
     work.mkdir()
     for command in (["init", "-q"], ["remote", "add", "origin", GIT_URL]):
         subprocess.run(["git", *command], cwd=work, check=True)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "HF_", "XDG"))}
-    places = {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "temporary"), "PYTHONPATH": str(ROOT)}
-    for place in ("HOME", "TMPDIR"):
-        Path(places[place]).mkdir()
+    for place in ("home", "temporary"):
+        (tmp_path / place).mkdir()
+    short = Path(tempfile.gettempdir(), f"affect-{os.getpid()}")  # sockets of workers have names of 107 bytes at most
+    short.symlink_to(tmp_path / "temporary")
+    places = {"HOME": str(tmp_path / "home"), "TMPDIR": str(short), "PYTHONPATH": str(ROOT)}
     settings = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline"}
 
     def call(*words: object, **more: str) -> subprocess.CompletedProcess[bytes]:
@@ -59,7 +62,8 @@ def secretly(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[bytes]
         command = [str(word) for word in words]
         return subprocess.run(command, cwd=work, env=env, capture_output=True, timeout=240, check=False)
 
-    return call
+    yield call
+    short.unlink()
 
 
 def test_nothing_of_a_run_holds_a_secret(secretly, write_recipe, make_stage, tmp_path):

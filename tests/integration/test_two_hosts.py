@@ -26,9 +26,9 @@ MISSING = sorted(package for program, package in NEEDED.items() if shutil.which(
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
     pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
-    pytest.mark.xdist_group("two hosts"),
 ]
-ADDRESSES = {"affect-a": "10.213.7.1", "affect-b": "10.213.7.2"}
+# A name is of this test process alone; addresses are of the two hosts alone.
+ADDRESSES = {f"affect-{os.getpid()}-a": "10.213.7.1", f"affect-{os.getpid()}-b": "10.213.7.2"}
 SSHD = """
 Port 22
 HostKey {folder}/host_key
@@ -55,7 +55,6 @@ class TwoHosts:
             command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
             subprocess.run(command, check=True)
         for name in ADDRESSES:
-            subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
             ip("netns", "add", name)
         first, second = ADDRESSES
         ip("-n", first, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", second)
@@ -99,14 +98,14 @@ class TwoHosts:
             subprocess.run(["ip", "netns", "delete", name], check=False)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def hosts(tmp_path_factory) -> Iterator[TwoHosts]:
     made = TwoHosts(tmp_path_factory.mktemp("hosts"))
     yield made
     made.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def recipe(write_recipe, make_stage, tmp_path_factory) -> Path:
     stages = [
         make_stage("attribute", steps=6, mixture={"attribute_closed": 1.0}),
@@ -141,6 +140,17 @@ def ended(running: subprocess.Popen[str], within: float) -> str:
     return said
 
 
+def processes(host: str, word: str) -> list[str]:
+    pids = subprocess.run(["ip", "netns", "pids", host], capture_output=True, text=True, check=True).stdout.split()
+    commands = []
+    for pid in pids:
+        try:
+            commands.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return [command for command in commands if word in command]
+
+
 def test_the_hosts_are_looked_over_and_train_together_under_zero_2(hosts, recipe):
     words = [*stages_of(recipe, 1), "deepspeed=deepspeed_configs/zero2.json"]
     running = hosts.start(*words, CHECK="1", HF_TOKEN="hf_never_on_a_command_line")
@@ -153,7 +163,7 @@ def test_the_hosts_are_looked_over_and_train_together_under_zero_2(hosts, recipe
     assert (recipe.parent / "run/checkpoints/attribute/model.safetensors").is_file()
 
 
-def test_a_link_that_is_cut_ends_the_job_on_both_hosts_with_a_message(hosts, recipe):
+def test_a_link_that_is_cut_ends_the_job_on_both_hosts_and_it_goes_on_under_zero_3(hosts, recipe):
     running = hosts.start(recipe, "deepspeed=deepspeed_configs/zero3.json")
     limit = time.monotonic() + 60
     while len(log_of(recipe, "grpo")) < 5:
@@ -169,28 +179,15 @@ def test_a_link_that_is_cut_ends_the_job_on_both_hosts_with_a_message(hosts, rec
         assert "the network to it, is gone" in said or "its host or the network to it is gone" in said
         assert "the same command goes on from it" in said
         # The other host's launcher and process are gone too.
-        while trainers := processes("affect-b", "train.run"):
+        while trainers := processes([*ADDRESSES][1], "train.run"):
             assert time.monotonic() - cut < 75, trainers
             time.sleep(0.2)
     finally:
         hosts.link("up")
     assert 5 <= len(log_of(recipe, "grpo")) < 40
 
-
-def processes(host: str, word: str) -> list[str]:
-    pids = subprocess.run(["ip", "netns", "pids", host], capture_output=True, text=True, check=True).stdout.split()
-    commands = []
-    for pid in pids:
-        try:
-            commands.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode())
-        except OSError:
-            continue
-    return [command for command in commands if word in command]
-
-
-def test_the_same_command_then_goes_on_under_zero_3(hosts, recipe):
     running = hosts.start(recipe, "deepspeed=deepspeed_configs/zero3.json")
-    said = ended(running, 115)
+    said = ended(running, 90)
     assert running.returncode == 0, said[-4000:]
     assert "unchanged, reused" in said
     assert [row["step"] for row in log_of(recipe, "grpo")] == list(range(1, 41))

@@ -47,7 +47,7 @@ def test_without_a_package_its_checks_say_so_and_the_others_go_on(tmp_path):
     (checked,) = report["machines"]
     found = {check["name"]: check for check in checked["checks"]}
     assert set(found) == {"recipe", *software.CHECKS, *machine.CHECKS}
-    for name in ("recipe", "decoders", "memory", "folder", "host name"):
+    for name in ("recipe", "decoders", "memory", "host name"):
         assert found[name]["status"] == "problem", found[name]
         assert "import of" in found[name]["found"]
     assert found["decoders"]["fix"] == "Install what is missing: pip install -c constraints.txt -e ."

@@ -1,0 +1,26 @@
+"""Options of every command that asks a model about rows: which model, how it is run, how its clips are decoded."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_model_options(parser: argparse.ArgumentParser, max_new_tokens: int) -> None:
+    """Add them to a command.
+
+    Args:
+        max_new_tokens: default of the longest answer.
+    """
+    models = "a stage's checkpoint, an exported model, an adapter, or a video-language model of the Hub"
+    parser.add_argument("--model", required=True, metavar="DIR", help=models)
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
+    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="rows read together (16)")
+    longest = f"longest answer ({max_new_tokens})"
+    parser.add_argument("--max-new-tokens", type=int, default=max_new_tokens, metavar="N", help=longest)
+    root = "folder of media paths (default: the row file's)"
+    parser.add_argument("--media-root", type=Path, metavar="DIR", help=root)
+    parser.add_argument("--timeout", type=float, default=20.0, metavar="S", help="seconds to decode one clip (20)")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes that decode (2)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
+    parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
