@@ -60,7 +60,10 @@ def run_recipe(recipe: Recipe) -> dict[str, Any] | None:
             return _run(recipe, closing.enter_context(MemoryMeter()), closing)
     except RuntimeError as error:
         if is_broken_connection(error):
-            raise RunError("The connection to another process broke: it is gone, and said why.") from error
+            raise RunError(
+                "The connection to another process broke; the watchdog's line says which, and why. "
+                "The same command goes on from what was saved."
+            ) from error
         raise
 
 
