@@ -29,10 +29,10 @@ LIMITS = {"unibench_official": 1.5, "unibench_peak_rss": 500.0}
 def score_all(folder: Path) -> None:
     """Read and score everything, as `affectgpt eval unibench-all` does."""
     from affectgpt.emotions.matcher import VocabularyMatcher
-    from eval.unibench import score
-    from eval.unibench_files import load_wheels, read_labels, read_predictions
-    from eval.unibench_sets import BENCHMARKS
-    from eval.unibench_table import find_runs
+    from eval.benchmarks.unibench.files import load_wheels, read_labels, read_predictions
+    from eval.benchmarks.unibench.scores import score
+    from eval.benchmarks.unibench.sets import BENCHMARKS
+    from eval.benchmarks.unibench.table import find_runs
 
     wheels, extractor = load_wheels(folder / "wheels"), VocabularyMatcher()
     for name, files in find_runs(folder).items():
@@ -45,9 +45,9 @@ def score_plainly(folder: Path) -> None:
     """The peer: primary metrics alone, without intervals."""
     from sklearn.metrics import f1_score
 
-    from eval.unibench_files import load_wheels, parse_list, read_labels
-    from eval.unibench_sets import BENCHMARKS
-    from eval.unibench_table import find_runs
+    from eval.benchmarks.unibench.files import load_wheels, parse_list, read_labels
+    from eval.benchmarks.unibench.sets import BENCHMARKS
+    from eval.benchmarks.unibench.table import find_runs
 
     wheels = load_wheels(folder / "wheels")
 
@@ -84,9 +84,9 @@ def run_once(work: Callable[[Path], None], folder: Path) -> dict[str, float]:
     """In this process: import what is needed, then time one go."""
     if work is score_plainly:
         import_module("sklearn.metrics")
-    import eval.unibench
-    import eval.unibench_files
-    import eval.unibench_table  # noqa: F401
+    import eval.benchmarks.unibench.files
+    import eval.benchmarks.unibench.scores
+    import eval.benchmarks.unibench.table  # noqa: F401
 
     began = time.perf_counter()
     work(folder)

@@ -2,7 +2,7 @@
 
 A fifth of the dialogues, those of one first turn together, is kept to judge with. A small model that starts from
 nothing is trained on the others twice: with the evidence of plugins, which are trained on them too, and never with any.
-Prints one JSON object: of every seed and of both models, what `eval.empathy.evaluate` returns.
+Prints one JSON object: of every seed and of both models, what `eval.benchmarks.empathy.scores.evaluate` returns.
 """
 
 from __future__ import annotations

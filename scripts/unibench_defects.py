@@ -18,10 +18,10 @@ import numpy as np
 
 from affectgpt.emotions.matcher import VocabularyMatcher
 from affectgpt.emotions.wheels import EmotionWheels
-from eval.unibench import Scored, score
-from eval.unibench_files import Reread, load_wheels, read_labels, read_predictions
-from eval.unibench_sets import BENCHMARKS, Answers, Gold, Mode
-from eval.unibench_table import build_table, find_runs
+from eval.benchmarks.unibench.files import Reread, load_wheels, read_labels, read_predictions
+from eval.benchmarks.unibench.scores import Scored, score
+from eval.benchmarks.unibench.sets import BENCHMARKS, Answers, Gold, Mode
+from eval.benchmarks.unibench.table import build_table, find_runs
 
 PLEASANT = {"happy", "joyful", "joy", "peaceful", "powerful", "genius"}
 """Official groups of level 1; the others are unpleasant but for `surprised`."""

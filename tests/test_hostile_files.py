@@ -370,7 +370,7 @@ def test_a_clip_that_opens_other_files(kind, tmp_path):
     """FFmpeg would follow a playlist to wherever it leads; the first reader is training's, the second the report's."""
     from affectgpt.media.decode import MediaError, read_video
     from affectgpt.media.sampling import Uniform
-    from eval.report_clip import read_clip
+    from eval.report.clip import read_clip
 
     secret, clip = tmp_path / "elsewhere" / "secret.ts", tmp_path / "clips" / {"hls": "a.m3u8", "concat": "a.mp4"}[kind]
     for path in (secret, clip):

@@ -20,9 +20,9 @@ import torch
 
 from affectgpt.clip import Clip
 from affectgpt.reader import ClipReader
-from eval.predict import Prediction, answer_rows
-from eval.scores import score
-from eval.stats import Difference, compare, mean_tally
+from eval.metrics.stats import Difference, compare, mean_tally
+from eval.predict.answers import Prediction, answer_rows
+from eval.report.scores import score
 from train.config import FusionSettings, Recipe
 from train.monitor import Console
 from train.prepare import Prepared, prepare

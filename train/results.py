@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from affectgpt.clip import Clip
-from eval.empathy import evaluate as evaluate_empathy
-from eval.face_tasks import OWN_TASKS
-from eval.predict import Prediction, answer_rows
-from eval.report import write_report
-from eval.scores import HEADLINED, constant_baseline, score
+from eval.answers.tasks import OWN_TASKS
+from eval.benchmarks.empathy.scores import evaluate as evaluate_empathy
+from eval.predict.answers import Prediction, answer_rows
+from eval.report.run_page import write_report
+from eval.report.scores import HEADLINED, constant_baseline, score
 from train.config import Recipe
 from train.empathy import rows_to_come
 from train.monitor import Console, MemoryMeter

@@ -20,8 +20,8 @@ from affectgpt.model import AffectGPTProcessor
 from affectgpt.model.loading import load_processor
 from affectgpt.model.processing import PLACEHOLDERS
 from affectgpt.prompts import with_subtitle
-from eval.face_rows import FaceRow
-from eval.judge import Judge
+from eval.answers.judge import Judge
+from eval.answers.rows import FaceRow
 from tests.affectgpt.test_hub_reader import Decoded
 from tests.conftest import TEXTS
 from tests.hub_models import KINDS, MARKS

@@ -1,0 +1,135 @@
+"""Rows of a face task: what was asked, what is true, what was answered, as ms-swift or this project writes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from affectgpt.clip import iterate_json
+from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
+from eval.answers.labelled_file import SHOWN
+from eval.answers.tasks import ASPECTS, OWN_TASKS, QUESTIONS, TASKS
+
+
+@dataclass(frozen=True, slots=True)
+class FaceRow:
+    """One answered question."""
+
+    file: str
+    line: int
+    task: str
+    key: str
+    """What tells it from other rows of its task: its id, or its video and question."""
+    group: str
+    """Speaker or dialogue where the row names one, else the video: intervals are clustered by it."""
+    question: str
+    truth: str | list[str]
+    response: str
+
+
+def read_rows(
+    paths: Sequence[Path], task: str | None = None, aspects: Mapping[tuple[str, str], str] | None = None
+) -> dict[str, list[FaceRow]]:
+    """Rows of result files by task, in the order of `TASKS`.
+
+    Args:
+        paths: JSONL of ms-swift (`response`, `labels`, `messages`, `videos`), the task named by the file, or of
+            `affectgpt predict` (`id`, `task`, `response`, `answer`).
+        task: the task of all rows, whatever files and rows say.
+        aspects: (video, question) to aspect, for open questions that lack `source`; see `read_aspects`.
+
+    Raises:
+        InputError: files that are none of these, rows without truth, an id twice in a task.
+    """
+    problems: list[Problem] = []
+    rows: dict[str, list[FaceRow]] = {}
+    seen: dict[tuple[str, str], FaceRow] = {}
+    for path in paths:
+        path = require_file(path, "results", "A JSONL file of ms-swift's inference or of 'affectgpt predict'.")
+        before = len(problems) + sum(map(len, rows.values()))
+        for line, found in iterate_json(path):
+            if isinstance(found, Problem):
+                problems.append(found)
+                continue
+            if "fingerprint" in found and "rows" in found:
+                continue  # the first line of a run's own prediction files says of what they are
+            row = _row(path, line, found, task, aspects or {})
+            if isinstance(row, Problem):
+                problems.append(row)
+                continue
+            place = (row.task, row.key)
+            if place in seen and "id" in found:
+                also = f"{row.key!r}, also in {seen[place].file}, line {seen[place].line}"
+                problems.append(Problem(str(path), f"line {line}", "an id used once in its task", also))
+            seen.setdefault(place, row)
+            rows.setdefault(row.task, []).append(row)
+        if before == len(problems) + sum(map(len, rows.values())):
+            problems.append(Problem(str(path), "the file", "at least one row", "none"))
+    if problems:
+        raise InputError(problems[:SHOWN], f"... and {len(problems) - SHOWN} more." if len(problems) > SHOWN else "")
+    order = [*TASKS, *OWN_TASKS]
+    return {name: rows[name] for name in sorted(rows, key=lambda name: order.index(name))}
+
+
+def _row(
+    path: Path, line: int, row: Mapping[str, Any], task: str | None, aspects: Mapping[tuple[str, str], str]
+) -> FaceRow | Problem:
+    where = f"line {line}"
+    truth = row.get("labels", row.get("answer"))
+    if "response" not in row:
+        return Problem(str(path), where, "the field 'response'", shorten(", ".join(map(str, row)) or "no field"))
+    texts = truth if isinstance(truth, list) else [truth]
+    if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+        fix = "It holds what is true; 'affectgpt eval recognition' takes it from a file of its own."
+        return Problem(str(path), where, "a text, or a list of texts, in 'labels' or 'answer'", shorten(truth), fix)
+    messages = row.get("messages") or []
+    asked = [turn.get("content") for turn in messages if isinstance(turn, dict) and turn.get("role") == "user"]
+    question = next((text for text in asked if isinstance(text, str)), "")
+    videos = row.get("videos") or []
+    video = str(videos[0] if isinstance(videos, list) and videos else videos or "")
+    name = task or _task_of(path, row, aspects.get((video, question)))
+    if name is None:
+        fix = f"{nearest(path.stem, TASKS)} Rename the file, or say --task TASK."
+        return Problem(str(path), where, "a file named by its task, or rows with 'task'", path.stem, fix)
+    response = row["response"]
+    return FaceRow(
+        file=str(path),
+        line=line,
+        task=name,
+        key=str(row.get("id") or json.dumps([video, question, truth], ensure_ascii=False)),
+        group=str(row.get("group") or video or str(row.get("id") or line).partition("/")[0]),
+        question=question,
+        truth=texts if isinstance(truth, list) else str(truth),
+        response=response if isinstance(response, str) else "" if response is None else json.dumps(response),
+    )
+
+
+def _task_of(path: Path, row: Mapping[str, Any], aspect: str | None) -> str | None:
+    if row.get("task") in OWN_TASKS:
+        return str(row["task"])
+    if path.stem != QUESTIONS:
+        return path.stem if path.stem in TASKS else None
+    aspect = aspect or str(row.get("source", "")).rpartition("QA_")[2]
+    return f"{QUESTIONS}_{aspect}" if aspect in ASPECTS else QUESTIONS
+
+
+def read_aspects(path: Path) -> dict[tuple[str, str], str]:
+    """(video, question) to aspect, from VidEmo's list of open questions: JSON, each with messages, videos, source.
+
+    Raises:
+        InputError: it is no such list.
+    """
+    path = require_file(path, "the questions", "Emo-CFG's QA_test_sampling_all.json.")
+    try:
+        items = json.loads(path.read_text(encoding="utf-8"))
+        found = {}
+        for item in items:
+            asked = [turn["content"] for turn in item["messages"] if turn["role"] == "user"]
+            found[str(item["videos"][0]), asked[-1]] = str(item["source"]).rpartition("QA_")[2]
+        return found
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        expected = "a JSON list of objects with 'messages', 'videos' and 'source'"
+        raise InputError(Problem(str(path), "the file", expected, f"{type(error).__name__}: {error}")) from None

@@ -1,0 +1,87 @@
+"""The command `affectgpt eval empathy`: a language model's emotions with plugins, without, and with false evidence."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+from affectgpt.assistant import Assistant
+from affectgpt.empathy.command import add_task_option
+from affectgpt.empathy.dialogue import rows_with_emotion
+from affectgpt.empathy.options import HELP, read_options
+from affectgpt.empathy.plugins import evidence_of, load_plugin, with_evidence
+from affectgpt.empathy.prompting import require_prompts
+from affectgpt.problems import InputError
+from affectgpt.settings import counts_below_one
+from eval.benchmarks.empathy.scores import describe, evaluate, require_evidence
+from eval.metrics.responses import MeaningScorer
+from eval.predict.command import ModelAtWork
+from eval.predict.options import add_model_options
+
+_NOTES = """
+Rows are dialogues, or clips whose emotion is asked for, with the evidence of an emotion plugin (affectgpt plugins run),
+or without, and the plugins with --plugins. Rows that have a situation are scored with it too.
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Score a model's emotions with plugins and without, beside oracle and random evidence."""
+    options = _parse(argv)
+    selection, cues = read_options(options.set)
+    clips = rows_with_emotion(options.rows, media_root=options.media_root, tasks=options.tasks)[: options.limit]
+    for folder in options.plugins:
+        plugin = load_plugin(folder)
+        clips = with_evidence(clips, plugin.name, evidence_of(plugin, clips))
+    require_evidence(clips, str(options.rows))
+    require_prompts(clips, cues)
+    scorer = MeaningScorer(options.text_model) if options.text_model else None
+    assistant = Assistant.from_pretrained(options.model, options.device, options.dtype)
+    work = ModelAtWork(assistant, options.timeout, options.workers)
+    started = time.monotonic()
+    with closing(work.sandbox):
+        reader, bad = work.look(clips)
+    if bad:
+        name, reason = next(iter(bad.items()))
+        raise InputError(f"{options.rows}: {len(bad)} rows have clips that cannot be used, such as {name}: {reason}")
+    reader.cues = cues
+    report = evaluate(
+        assistant.model,
+        reader,
+        clips,
+        selection,
+        options.batch_size,
+        options.max_new_tokens,
+        scorer,
+        progress=lambda name, place, count: print(f"[{place + 1}/{count}] {name}", file=sys.stderr),
+    )
+    settings = {**dataclasses.asdict(selection), **dataclasses.asdict(cues)}
+    report = {**report, "settings": settings, "seconds": round(time.monotonic() - started, 1)}
+    print(json.dumps(report) if options.json else describe(report))
+    return 0
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="affectgpt eval empathy",
+        description=f"{main.__doc__}\n{_NOTES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("rows", type=Path, metavar="ROWS", help="a row file (JSONL)")
+    add_model_options(parser, max_new_tokens=64)
+    plugins = "trained plugins whose evidence the rows lack"
+    parser.add_argument("--plugins", type=Path, nargs="+", default=[], metavar="DIR", help=plugins)
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help=HELP)
+    texts = "a text encoder's folder or Hub id: compares responses by meaning too"
+    parser.add_argument("--text-model", metavar="DIR", help=texts)
+    add_task_option(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(argv)
+    problems = counts_below_one(options, ("limit", "batch_size", "max_new_tokens", "workers"))
+    if problems:
+        raise InputError(problems)
+    return options

@@ -1,0 +1,200 @@
+"""What plugins do for a language model's emotions, beside controls that tell help from luck.
+
+| condition | the model is given |
+|---|---|
+| `plugin` | the evidence of the rows |
+| `no_plugin` | none |
+| `oracle` | the true emotion always among the first k |
+| `random_emotions` | the same probabilities beside other labels |
+| `random_causes` | other words of the row, moments moved |
+| `plugin_situation`, `no_plugin_situation` | besides, the situation, which gives the emotion away |
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from affectgpt.clip import Clip
+from affectgpt.emotions.lemmas import tidy
+from affectgpt.empathy.controls import oracle_emotions, random_causes, random_emotions, without_evidence
+from affectgpt.empathy.dialogue import TASKS, dialogue_of
+from affectgpt.empathy.evidence import CauseEvidence, pieces_of
+from affectgpt.empathy.prompting import shortlist
+from affectgpt.empathy.two_stage import Decision, Selection, decide
+from affectgpt.problems import InputError
+from affectgpt.reader import Reader
+from eval.metrics.calibration import score_emotions
+from eval.metrics.recognition import encode_labels, label_tallies
+from eval.metrics.responses import TextScorer, score_responses
+from eval.metrics.stats import RESAMPLES, Metric, Tally, compare, intervals, mean_tally
+
+ANSWERED = ("plugin", "no_plugin", "random_causes")
+"""Conditions whose responses are compared with those of the rows, where there are any."""
+
+
+def conditions(clips: Sequence[Clip], top: int, seed: int = 0) -> dict[str, list[Clip]]:
+    """The rows as each condition has them, the situation left aside."""
+    rng = np.random.default_rng(seed)
+    return {
+        "plugin": list(clips),
+        "no_plugin": [without_evidence(clip) for clip in clips],
+        "oracle": [oracle_emotions(clip, top, rng) for clip in clips],
+        "random_emotions": [random_emotions(clip, rng) for clip in clips],
+        "random_causes": [random_causes(clip, rng) for clip in clips],
+    }
+
+
+def evaluate(
+    model: Any,
+    reader: Reader,
+    clips: Sequence[Clip],
+    selection: Selection,
+    batch_size: int = 16,
+    max_new_tokens: int = 64,
+    text_scorer: TextScorer | None = None,
+    resamples: int = RESAMPLES,
+    examples: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Every condition, scored; intervals are clustered by `group`.
+
+    Args:
+        clips: rows of an emotion task with evidence of an emotion plugin.
+        text_scorer: compares responses by meaning.
+        examples: rows that are shown whole.
+
+    Returns:
+        `plugin`, the scores of the evidence itself; `conditions`, name -> metrics; `over_no_plugin`, name -> difference
+        of accuracy; of rows with responses `responses`, name -> metrics; and `examples`.
+    """
+    given = conditions(clips, reader.cues.top)
+    readers = dict.fromkeys(given, reader)
+    if any(clip.situation for clip in clips):
+        informed = copy.copy(reader)
+        informed.cues = replace(reader.cues, situation=True)
+        for name in ("plugin", "no_plugin"):
+            given[f"{name}_situation"], readers[f"{name}_situation"] = given[name], informed
+    references = [_response_of(clip) for clip in clips]
+    groups = [clip.group or clip.id for clip in clips]
+    lists = [shortlist(clip) for clip in clips]
+    options = sorted({label for emotions in lists for label in emotions.first + emotions.rest})
+    tallies: dict[str, dict[str, Tally]] = {}
+    report: dict[str, Any] = {
+        "n": len(clips),
+        "plugin": score_emotions([emotions.evidence for emotions in lists], [clip.answer for clip in clips]),
+        "conditions": {},
+        "over_no_plugin": {},
+        "responses": {},
+        "examples": [_example(clip, reader) for clip in clips[:examples]],
+    }
+    for place, (name, rows) in enumerate(given.items()):
+        if progress:
+            progress(name, place, len(given))
+        respond = name in ANSWERED and (any(references) or examples > 0)
+        said = decide(model, readers[name], rows, selection, batch_size, max_new_tokens, respond)
+        tallies[name] = _tallies(rows, said, options)
+        report["conditions"][name] = intervals(tallies[name], groups, resamples)
+        for example, decision in zip(report["examples"], said, strict=False):
+            example["said"][name] = {"emotion": decision.emotion, "response": decision.response}
+        if respond and any(references):
+            told = [place for place, reference in enumerate(references) if reference]
+            texts = [said[place].response or "" for place in told]
+            report["responses"][name] = score_responses(texts, [references[place] for place in told], text_scorer)
+    alone = tallies["no_plugin"]["accuracy"]
+    for name, found in tallies.items():
+        if name != "no_plugin":
+            report["over_no_plugin"][name] = compare(alone, found["accuracy"], groups, resamples)
+    return report
+
+
+def require_evidence(clips: Sequence[Clip], path: str) -> None:
+    """Refuse rows that conditions cannot be made of.
+
+    Raises:
+        InputError: no row of an emotion task, or rows without evidence of an emotion plugin; says how many.
+    """
+    if not clips:
+        raise InputError(f"{path}: expected rows of task {' or '.join(TASKS)}, got none.")
+    bare = [clip.id for clip in clips if shortlist(clip).evidence is None]
+    if bare:
+        raise InputError(
+            f"{path}: expected evidence of an emotion plugin on every row, {len(bare)} of {len(clips)} have none, such "
+            f"as {bare[0]}. Put it there with: affectgpt plugins run DIR {path} --out ROWS2"
+        )
+
+
+def _tallies(clips: Sequence[Clip], said: Sequence[Decision], labels: Sequence[str]) -> dict[str, Tally]:
+    """Metrics by name, of decisions about rows."""
+    names = sorted({*labels, *(clip.answer for clip in clips)})
+    truth, answered = encode_labels([clip.answer for clip in clips], [item.emotion or "" for item in said], names)
+    stages = np.array([np.nan if item.stage is None else item.stage for item in said])
+    right = truth == answered
+    substring = [tidy(clip.answer) in item.said.casefold() for clip, item in zip(clips, said, strict=True)]
+    found = {
+        "accuracy": mean_tally(right),
+        "accuracy_substring": mean_tally(substring),
+        "macro_f1": label_tallies(truth, answered, len(names))["macro_f1"],
+        "coverage": mean_tally([item.emotion is not None for item in said]),
+    }
+    if not np.isnan(stages).all():
+        found["stage1_rate"] = mean_tally(np.where(np.isnan(stages), np.nan, stages == 1))
+        found["fallback_rate"] = mean_tally(np.where(np.isnan(stages), np.nan, stages == 2))
+        found["fallback_accuracy"] = mean_tally(np.where(stages == 2, right, np.nan))
+    return found
+
+
+def _example(clip: Clip, reader: Reader) -> dict[str, Any]:
+    """A row and its evidence, as a page shows them; what each condition said is still to come."""
+    pieces = pieces_of(clip.evidence).values()
+    causes = [piece.top_words(reader.cues.causes) for piece in pieces if isinstance(piece, CauseEvidence)]
+    turns = dialogue_of(clip)
+    return {
+        "id": clip.id,
+        "turns": list(turns.turns) if turns else [],
+        "first": list(shortlist(clip, reader.cues).first),
+        "causes": [word for words in causes for word in words],
+        "truth": clip.answer,
+        "said": {},
+    }
+
+
+def _response_of(clip: Clip) -> str:
+    """What is answered in a dialogue's target; empty where nothing is."""
+    _, _, response = clip.target.partition("\nResponse:")
+    return response.strip() if clip.task == "dialogue" else ""
+
+
+def describe(report: dict[str, Any]) -> str:
+    """The report as a table."""
+    scores = report["plugin"]
+    recall = ", ".join(f"@{count} {value:.3f}" for count, value in scores["recall_at"].items())
+    lines = [f"{report['n']} rows. The plugin itself: accuracy {scores['accuracy']:.3f}, recall {recall}.", ""]
+    lines.append(f"{'':20} {'accuracy':22} {'over no plugin':24} {'macro F1':>8} {'first':>6} {'read':>6}")
+    for name, found in report["conditions"].items():
+        over = report["over_no_plugin"].get(name)
+        difference = f"{_signed(over['value'])} [{_signed(over['low'])}, {_signed(over['high'])}]" if over else ""
+        accuracy = found["accuracy"]
+        lines.append(
+            f"{name:20} {_share(accuracy)} [{_edge(accuracy, 'low')}, {_edge(accuracy, 'high')}]   {difference:24} "
+            f"{_share(found['macro_f1']):>8} {_share(found.get('stage1_rate')):>6} {_share(found['coverage']):>6}"
+        )
+    for name, texts in report["responses"].items():
+        lines.append(f"responses, {name}: " + ", ".join(f"{key} {value:.3f}" for key, value in texts.items()))
+    return "\n".join(lines)
+
+
+def _share(metric: Metric | None) -> str:
+    return "–" if metric is None or metric["value"] is None else f"{metric['value']:.3f}"
+
+
+def _edge(metric: Any, side: str) -> str:
+    return "–" if metric[side] is None else f"{metric[side]:.3f}"
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.3f}"

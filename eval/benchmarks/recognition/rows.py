@@ -1,0 +1,243 @@
+"""Predictions beside the truth, as arrays: labels, numbers, sets of labels or distributions of the same clips."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from affectgpt.problems import InputError, Problem, nearest, shorten
+from eval.answers.labelled_file import SAID, SHOWN, TRUTH, Entry, lines_of, read_entries, require_same_names
+from eval.answers.reading import gives_up, read_label
+from eval.metrics.recognition import (
+    encode_labels,
+    js_divergence,
+    kl_divergence,
+    label_tallies,
+    number_tallies,
+    set_tallies,
+)
+from eval.metrics.stats import Tally, mean_tally
+
+KINDS = ("labels", "numbers", "sets", "distributions")
+PRIMARY = {"labels": "uar", "numbers": "ccc", "sets": "macro_f1", "distributions": "js"}
+
+
+@dataclass(frozen=True, slots=True)
+class Recognition:
+    """Predictions that were read, in the order of the truth."""
+
+    kind: str
+    names: list[str]
+    labels: list[str]
+    truth: np.ndarray
+    """(n,) codes or numbers, or (n, K) sets or distributions, K the labels."""
+    said: np.ndarray
+    """As `truth`; NaN where a number or a distribution is missing."""
+    readable: np.ndarray
+    """(n,) whether the answer could be read."""
+    gave_up: np.ndarray
+    """(n,) whether it is empty or says that it cannot be told."""
+    groups: list[str] | None
+    warnings: list[str]
+
+    def tallies(self, said: np.ndarray | None = None) -> dict[str, Tally]:
+        """The scores of what was said, or of other answers to the same clips."""
+        said = self.said if said is None else said
+        if self.kind == "labels":
+            scores = label_tallies(self.truth, said, len(self.labels))
+            return {self._named(name): tally for name, tally in scores.items()}
+        if self.kind == "sets":
+            return set_tallies(self.truth, said)
+        if self.kind == "numbers":
+            known = ~np.isnan(said)
+            return number_tallies(self.truth[known], said[known])
+        return {name: mean_tally(of(self.truth, said)) for name, of in _DIVERGENCES.items()}
+
+    def _named(self, name: str) -> str:
+        kind, slash, code = name.partition("/")
+        return f"{kind}/{self.labels[int(code)]}" if slash else name
+
+
+_DIVERGENCES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"js": js_divergence, "kl": kl_divergence}
+
+
+def read_recognition(
+    truth: Path,
+    predictions: Path,
+    labels: Sequence[str] | None = None,
+    kind: str | None = None,
+    allow_missing: bool = False,
+) -> Recognition:
+    """Read what is true and what was said of the same clips.
+
+    Args:
+        truth: CSV `name,label` or JSONL; a `group` (speaker, dialogue) clusters the intervals.
+        predictions: the same; a `response` in free text is read as the one label that it names.
+        labels: all labels; those that occur in `truth` when None.
+        kind: one of `KINDS`; told by the labels when None.
+        allow_missing: whether clips without prediction count as unreadable answers instead of being refused.
+
+    Raises:
+        InputError: different clips, true labels that are none of `labels`, numbers that are NaN, no readable answer.
+    """
+    true, said = read_entries(truth, TRUTH), read_entries(predictions, SAID)
+    fix = "Score the same clips, or count those without prediction as wrong: --allow-missing."
+    require_same_names(truth, lines_of(true), predictions, lines_of(said), fix, allow_missing)
+    kind = kind or _kind_of(list(true.values()))
+    answers = [said.get(name, Entry(None, 0)) for name in true]
+    groups = [entry.group or name for name, entry in true.items()]
+    reader = {"labels": _labels, "numbers": _numbers, "sets": _sets, "distributions": _distributions}[kind]
+    known, right, answered, warnings = reader(truth, predictions, list(true.values()), answers, labels)
+    unread = [value is None for value in answered]
+    if all(unread):
+        expected = f"answers that hold {'one of ' + ', '.join(known) if known else 'a number'}"
+        raise InputError(Problem(str(predictions), "all rows", expected, shorten(answers[0].value)))
+    stand_in: Any = {"labels": len(known), "numbers": math.nan, "sets": np.zeros(len(known), int)}.get(
+        kind, np.full(len(known), math.nan)
+    )
+    return Recognition(
+        kind,
+        list(true),
+        known,
+        np.array(right),
+        np.array([stand_in if value is None else value for value in answered]),
+        ~np.array(unread),
+        np.array([bad and gives_up(_text(entry.value)) for bad, entry in zip(unread, answers, strict=True)]),
+        groups if any(entry.group for entry in true.values()) else None,
+        warnings,
+    )
+
+
+Read = tuple[list[str], list[Any], list[Any], list[str]]
+"""Labels, what is true, what was said (None where it could not be read), warnings."""
+
+
+def _kind_of(entries: Sequence[Entry]) -> str:
+    values = [entry.value for entry in entries]
+    if all(isinstance(value, dict) for value in values):
+        return "distributions"
+    if all(isinstance(value, list) for value in values):
+        return "sets"
+    return "numbers" if all(_number(value) is not None for value in values) else "labels"
+
+
+def _number(value: Any) -> float | None:
+    """A value as number, NaN and infinities among them; None where it is none."""
+    try:
+        return None if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None else json.dumps(value)
+
+
+def _known_labels(truth: Path, entries: Sequence[Entry], sets: Sequence[Sequence[str]], labels: Any) -> list[str]:
+    """All labels; InputError where one that is true is none of them."""
+    known = list(labels or sorted({label for labels in sets for label in labels}))
+    problems = [
+        Problem(str(truth), f"line {entry.line}", "a label of the set", repr(label), nearest(label, known))
+        for entry, own in zip(entries, sets, strict=True)
+        for label in own
+        if label not in known
+    ]
+    if problems:
+        raise InputError(problems[:SHOWN], f"{len(problems)} in all. Mend them, or extend --labels.")
+    return known
+
+
+def _labels(truth: Path, predictions: Path, right: Sequence[Entry], said: Sequence[Entry], labels: Any) -> Read:
+    names = [str(entry.value).strip() for entry in right]
+    empty = [entry for entry, name in zip(right, names, strict=True) if not name or entry.value is None]
+    if empty:
+        raise InputError(Problem(str(truth), f"line {empty[0].line}", "a label", repr(empty[0].value)))
+    known = _known_labels(truth, right, [[name] for name in names], labels)
+    answers = [read_label(_text(entry.value), known) for entry in said]
+    unread = [entry for entry, answer in zip(said, answers, strict=True) if answer is None and entry.line]
+    warnings = [
+        f"{predictions}: line {entry.line}: expected one of {', '.join(known)}, got {shorten(entry.value)}."
+        for entry in unread[:3]
+    ]
+    if unread:
+        warnings.append(f"{len(unread)} of {len(said)} answers are no label and count as wrong.")
+    codes, answered = encode_labels(names, [answer or "" for answer in answers], known)
+    return (
+        known,
+        list(codes),
+        [None if a is None else code for a, code in zip(answers, answered, strict=True)],
+        warnings,
+    )
+
+
+def _numbers(truth: Path, predictions: Path, right: Sequence[Entry], said: Sequence[Entry], labels: Any) -> Read:
+    problems = [
+        Problem(str(file), f"line {entry.line}", "a finite number", shorten(entry.value), "Mend or remove the row.")
+        for file, entries in ((truth, right), (predictions, said))
+        for entry in entries
+        if entry.line and not math.isfinite(_finite(entry.value))
+    ]
+    if problems:
+        raise InputError(problems[:SHOWN], f"{len(problems)} in all.")
+    return [], [float(entry.value) for entry in right], [_number(entry.value) for entry in said], []
+
+
+def _finite(value: Any) -> float:
+    number = _number(value)
+    return math.nan if number is None else number
+
+
+def _sets(truth: Path, predictions: Path, right: Sequence[Entry], said: Sequence[Entry], labels: Any) -> Read:
+    true, answers = [[_members(entry.value) for entry in entries] for entries in (right, said)]
+    known = _known_labels(truth, right, [own or [] for own in true], labels)
+    place = {label.casefold(): index for index, label in enumerate(known)}
+    strange: Counter[str] = Counter()
+
+    def coded(own: list[str] | None) -> np.ndarray | None:
+        if own is None:
+            return None
+        strange.update(label for label in own if label.casefold() not in place)
+        codes = [place[label.casefold()] for label in own if label.casefold() in place]
+        return np.bincount(codes, minlength=len(known)).clip(max=1)
+
+    rows = [coded(own or []) for own in true]
+    answered = [coded(own) for own in answers]
+    most = ", ".join(f"{label!r} {count} times" for label, count in strange.most_common(3))
+    return known, rows, answered, [f"{predictions}: labels outside the set are left out: {most}."] if strange else []
+
+
+def _members(value: Any) -> list[str] | None:
+    """The labels of a list, or of a text that holds them between commas; None where there is no text."""
+    if isinstance(value, list):
+        return [str(item).strip() for item in value]
+    if not isinstance(value, str) or not value.strip():
+        return None
+    items = [item.strip(" '\"") for item in value.strip().strip("[]").replace(";", ",").split(",")]
+    return [item for item in items if item and item.casefold() != "none"]
+
+
+def _distributions(truth: Path, predictions: Path, right: Sequence[Entry], said: Sequence[Entry], labels: Any) -> Read:
+    known = _known_labels(truth, right, [list(entry.value) for entry in right], labels)
+    problems: list[Problem] = []
+
+    def row(file: Path, entry: Entry) -> np.ndarray | None:
+        if entry.value is None:
+            return None
+        values = entry.value if isinstance(entry.value, dict) else {}
+        numbers = np.array([_finite(values.get(label, 0)) for label in known])
+        if not (set(values) <= set(known) and np.isfinite(numbers).all() and (numbers >= 0).all() and numbers.any()):
+            expected = f"shares of {', '.join(known)}, 0 or more and not all 0"
+            problems.append(Problem(str(file), f"line {entry.line}", expected, shorten(entry.value)))
+        return numbers
+
+    rows = [[row(file, entry) for entry in entries] for file, entries in ((truth, right), (predictions, said))]
+    if problems:
+        raise InputError(problems[:SHOWN], f"{len(problems)} in all.")
+    return known, rows[0], rows[1], []

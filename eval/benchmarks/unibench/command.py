@@ -1,0 +1,152 @@
+"""The commands `affectgpt eval unibench` and `affectgpt eval unibench-all`: MER-UniBench, offline."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from affectgpt.emotions.cache import CachedExtractor
+from affectgpt.emotions.extract import Extractor, extractor_names, load_extractor
+from affectgpt.emotions.wheels import EmotionWheels
+from affectgpt.problems import InputError, Problem, nearest
+from eval.benchmarks.unibench.files import Reread, load_wheels, read_labels, read_predictions
+from eval.benchmarks.unibench.scores import Scored, score
+from eval.benchmarks.unibench.sets import BENCHMARKS, MODES, Benchmark, Mode
+from eval.benchmarks.unibench.table import as_csv, as_markdown, build_table, find_runs, title
+from eval.metrics.evaluation import describe
+from eval.metrics.stats import RESAMPLES
+
+
+def main(argv: list[str]) -> int:
+    """Score predictions of one MER-UniBench set, as published or repaired, with intervals."""
+    parser = argparse.ArgumentParser(prog="affectgpt eval unibench", description=main.__doc__)
+    parser.add_argument("--dataset", required=True, metavar="SET", help=", ".join(BENCHMARKS))
+    parser.add_argument("--labels", required=True, type=Path, metavar="L.csv", help="CSV name,label")
+    rows = "JSONL with name, response, optionally openset, sentiment"
+    parser.add_argument("--predictions", required=True, type=Path, metavar="P.jsonl", help=rows)
+    options = _parse(parser, argv)
+    benchmark = BENCHMARKS.get(options.dataset)
+    if benchmark is None:
+        fix = nearest(options.dataset, BENCHMARKS)
+        raise InputError(Problem("--dataset", "its value", "a set of MER-UniBench", options.dataset, fix))
+    wheels, extractor = _wheels([benchmark], options), _extractor(options)
+    scored = _score(benchmark, options.labels, {"": options.predictions}, wheels, extractor, options)
+    found = scored[""].evaluation
+    print(json.dumps(found) if options.json else describe(found))
+    return 0
+
+
+def all_main(argv: list[str]) -> int:
+    """Score a folder of MER-UniBench predictions: the whole table as Markdown, CSV, JSON and a figure."""
+    parser = argparse.ArgumentParser(prog="affectgpt eval unibench-all", description=all_main.__doc__)
+    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="holds SET/predictions_NN.jsonl or SET.jsonl")
+    parser.add_argument("--labels", type=Path, metavar="DIR", help="holds SET/labels.csv (default: RUN_DIR)")
+    rule = "best-per-set (what the paper did), one (the last that all sets have) or the name of one; default: one"
+    parser.add_argument("--checkpoint", default="one", metavar="RULE", help=rule)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where unibench.md, .csv, .json and .png go (RUN_DIR)")
+    options = _parse(parser, argv)
+    runs = find_runs(options.run)
+    benchmarks = [BENCHMARKS[name] for name in runs]
+    wheels, extractor = _wheels(benchmarks, options), _extractor(options)
+    labels = {item.name: (options.labels or options.run) / item.name / "labels.csv" for item in benchmarks}
+    scores = {
+        item.name: _score(item, labels[item.name], runs[item.name], wheels, extractor, options) for item in benchmarks
+    }
+    table = build_table(scores, options.checkpoint, options.mode)
+    out = options.out or options.run
+    markdown = as_markdown(table)
+    _write(out, {"unibench.md": markdown, "unibench.csv": as_csv(table), "unibench.json": json.dumps(table, indent=2)})
+    from eval.benchmarks.unibench.figure import draw  # matplotlib takes longer to import than the scores take
+
+    draw(table, out / "unibench.png")
+    print(f"Wrote {out / 'unibench.md'}, .csv, .json and .png: {title(table)}.", file=sys.stderr)
+    print(json.dumps(table) if options.json else markdown, end="\n" if options.json else "")
+    return 0
+
+
+def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
+    wheels = (
+        "the benchmark's wheel tables (folder emotion_wheel of github.com/zeroQiaoba/AffectGPT); official mode only"
+    )
+    parser.add_argument("--wheels", type=Path, metavar="DIR", help=wheels)
+    modes = "clean: repaired (default); official: equal to the published scorer, defects included"
+    parser.add_argument("--mode", choices=MODES, default="clean", help=modes)
+    missing = "clips without prediction are left out (official) or count as wrong (clean), and are counted"
+    parser.add_argument("--allow-missing", action="store_true", help=missing)
+    reading = "reads responses that have no list of words: vocabulary (default), written, llm"
+    parser.add_argument("--extractor", default="vocabulary", metavar="NAME", help=reading)
+    setting = "a setting of the extractor; may be given several times"
+    parser.add_argument("--extractor-setting", action="append", default=[], metavar="KEY=VALUE", help=setting)
+    again = "read all responses, whatever lists and sentiments the file has"
+    parser.add_argument("--reread", action="store_true", help=again)
+    parser.add_argument("--cache", type=Path, metavar="FILE", help="keeps what was extracted, for the next time")
+    parser.add_argument("--resamples", type=int, default=RESAMPLES, metavar="N", help="of the bootstrap (1000)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(argv)
+    if options.resamples < 1:
+        raise InputError(Problem("--resamples", "its value", "a number above 0", str(options.resamples)))
+    return options
+
+
+def _wheels(benchmarks: list[Benchmark], options: argparse.Namespace) -> EmotionWheels | None:
+    if options.mode == "clean":
+        return None
+    if options.wheels is not None:
+        return load_wheels(options.wheels)
+    if all(item.task == "sentiment" for item in benchmarks):
+        return None
+    fix = "Name the folder 'emotion_wheel' of github.com/zeroQiaoba/AffectGPT, or score with --mode clean."
+    raise InputError(Problem("--wheels", "its value", "the benchmark's tables in official mode", "nothing", fix))
+
+
+def _extractor(options: argparse.Namespace) -> Extractor:
+    settings = {key: value for key, _, value in (pair.partition("=") for pair in options.extractor_setting)}
+    try:
+        return CachedExtractor(load_extractor(options.extractor, **settings), options.cache)
+    except (LookupError, TypeError) as error:
+        expected = f"one of {', '.join(extractor_names())}, and its settings"
+        raise InputError(Problem("--extractor", options.extractor, expected, str(error))) from None
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _score(
+    benchmark: Benchmark,
+    labels_path: Path,
+    files: Mapping[str, Path],
+    wheels: EmotionWheels | None,
+    extractor: Extractor,
+    options: argparse.Namespace,
+) -> dict[str, Scored]:
+    """Scores of the checkpoints of a set, whose files are read one after the other."""
+    labels = read_labels(labels_path, benchmark)
+    mode: Mode = options.mode
+    reread: Reread = "all" if options.reread else "empty" if mode == "clean" else "none"
+    read = {
+        run: read_predictions(path, benchmark, labels, extractor, reread, options.allow_missing)
+        for run, path in files.items()
+    }
+    gold = list(labels.gold.values())
+    scores = score(benchmark, gold, {run: item.answers for run, item in read.items()}, mode, wheels, options.resamples)
+    for run, item in read.items():
+        found = scores[run].evaluation
+        found["counts"] |= {"extra": item.extra, "extracted": item.extracted}
+        if item.extracted:
+            found["notes"].append(f"{item.extracted} answers were read by the extractor {extractor.name!r}")
+        if mode == "official" and len(gold) != benchmark.size:
+            found["notes"].append(f"the labels are of {len(gold)} clips, the published set has {benchmark.size}")
+    return scores
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            Problem(str(folder), "the table", "a folder to write to", str(error), "Name one with --out.")
+        ) from None

@@ -1,0 +1,81 @@
+"""MER-UniBench: the scores of a data set as published (`official`) or repaired (`clean`), with intervals.
+
+What each mode computes, and what is wrong with the official one, is in docs/metrics.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from affectgpt.emotions.wheels import EmotionWheels
+from eval.benchmarks.unibench.sets import PRIMARY, Answers, Benchmark, Gold, Mode
+from eval.benchmarks.unibench.tasks import ALL_LABELS, task_of
+from eval.metrics.evaluation import Evaluation, evaluation
+from eval.metrics.stats import RESAMPLES, Metric, Tally, best_constant, resample, summary
+
+
+class UnibenchEvaluation(Evaluation):
+    """The scores of one data set, and what was counted on the way."""
+
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The scores of one checkpoint."""
+
+    evaluation: UnibenchEvaluation
+    drawn: np.ndarray
+    """(resamples,) values of the primary metric on the resamples."""
+
+
+def score(
+    benchmark: Benchmark,
+    gold: Sequence[Gold],
+    runs: Mapping[str, Answers],
+    mode: Mode = "clean",
+    wheels: EmotionWheels | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Scored]:
+    """Score the answers of one or several checkpoints on the same resamples, the best constant answer beside them.
+
+    Args:
+        benchmark: the data set.
+        gold: the truth of n clips.
+        runs: name of a checkpoint -> its n answers.
+        wheels: the benchmark's own; official mode needs them but for sentiment.
+    """
+    task, primary = task_of(benchmark, gold, mode, wheels), PRIMARY[benchmark.task]
+    constants = {name: task.tallies([answer] * len(gold)) for name, answer in task.constants().items()}
+    best, _ = best_constant([name for name in constants if name != ALL_LABELS], lambda name: constants[name][primary])
+    constants = {name: constants[name] for name in (best, ALL_LABELS) if name in constants}
+    tallies = constants | {f"checkpoint {run}": task.tallies(answers) for run, answers in runs.items()}
+    flat = {f"{who}/{metric}": tally for who, metrics in tallies.items() for metric, tally in metrics.items()}
+    drawn = resample(flat, None, resamples, seed)
+
+    def metrics(who: str, count: int) -> dict[str, Metric]:
+        return {name: _metric(tally, drawn[f"{who}/{name}"], count) for name, tally in tallies[who].items()}
+
+    beside = {name: metrics(name, len(gold)) for name in constants}
+    scores: dict[str, Scored] = {}
+    for run, answers in runs.items():
+        missing = sum(answer is None for answer in answers)
+        count = len(gold) - (missing if mode == "official" else 0)
+        readable = int(task.readable(answers).sum())
+        base = evaluation(
+            benchmark.name, mode, primary, metrics(f"checkpoint {run}", count), readable / max(count, 1), beside
+        )
+        base["notes"] = task.notes(answers)
+        counts = {"clips": len(gold), "missing": missing, "unread": len(gold) - missing - readable}
+        scores[run] = Scored({**base, "counts": counts | task.counts(answers)}, drawn[f"checkpoint {run}/{primary}"])
+    return scores
+
+
+def _metric(tally: Tally, drawn: np.ndarray, count: int) -> Metric:
+    """As `stats.summary`, but the value is not rounded: official scores are compared to the last digit."""
+    found = summary(tally.value, drawn, count)
+    return found if found["value"] is None else {**found, "value": tally.value}

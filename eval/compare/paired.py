@@ -1,0 +1,165 @@
+"""`affectgpt eval compare`: two models on the same clips, by paired differences."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypedDict
+
+from affectgpt.problems import InputError, Problem, shorten
+from eval.answers.labelled_file import SAID, SHOWN, lines_of, read_entries, require_same_names
+from eval.answers.rows import FaceRow, read_rows
+from eval.answers.tasks import OWN_TASKS, TASKS
+from eval.benchmarks.recognition.rows import KINDS, read_recognition
+from eval.metrics.evaluation import number
+from eval.metrics.stats import PERMUTATIONS, RESAMPLES, Difference, Tally, compare
+from eval.metrics.task_scores import TaskScore, score_task
+
+
+class Compared(TypedDict):
+    """One score of both models, and by how much the second is above the first."""
+
+    a: float | None
+    b: float | None
+    difference: Difference
+
+
+def compare_tallies(
+    first: Mapping[str, Tally],
+    second: Mapping[str, Tally],
+    clusters: Sequence[str] | None = None,
+    resamples: int = RESAMPLES,
+    permutations: int = PERMUTATIONS,
+) -> dict[str, Compared]:
+    """Every score that both have, of the same clips in the same order."""
+    return {
+        name: {
+            "a": _rounded(first[name].value),
+            "b": _rounded(second[name].value),
+            "difference": compare(first[name], second[name], clusters, resamples, permutations),
+        }
+        for name in first
+        if name in second
+    }
+
+
+def _rounded(value: float) -> float | None:
+    return None if value != value else round(value, 6)
+
+
+def compare_labels(
+    truth: Path, first: Path, second: Path, kind: str | None = None, resamples: int = RESAMPLES
+) -> dict[str, Compared]:
+    """Compare two files of predictions with the labels of a third.
+
+    Raises:
+        InputError: the files are of different clips.
+    """
+    entries = [lines_of(read_entries(path, SAID)) for path in (first, second)]
+    require_same_names(first, entries[0], second, entries[1], "Compare predictions of the same clips.")
+    before, after = (read_recognition(truth, path, kind=kind) for path in (first, second))
+    return compare_tallies(before.tallies(), after.tallies(), before.groups, resamples)
+
+
+def paired_scores(
+    first: Sequence[Path], second: Sequence[Path], task: str | None = None
+) -> dict[str, tuple[TaskScore, TaskScore]]:
+    """Scores of two models by task, of result files that hold what is true; their rows in the same order.
+
+    Raises:
+        InputError: rows that only one of them has, or of which something else is true.
+    """
+    before, after = read_rows(first, task), read_rows(second, task)
+    for have, lack in ((before, after), (after, before)):
+        for name in have.keys() - lack.keys():
+            row, other = have[name][0], next(iter(lack.values()))[0].file
+            expected = f"a task that {other} has too"
+            raise InputError(
+                Problem(row.file, f"line {row.line}", expected, name, "Compare results on the same tasks.")
+            )
+    pairs = {}
+    for name, rows in before.items():
+        keyed, others = _by_key(rows), _by_key(after[name])
+        known, found = ({key: row.line for key, row in side.items()} for side in (keyed, others))
+        fix = f"Compare results on the same clips ({name})."
+        require_same_names(Path(rows[0].file), known, Path(after[name][0].file), found, fix)
+        aligned = [others[key] for key in keyed]
+        problems = [
+            Problem(
+                right.file, f"line {right.line}", f"the truth of {left.file}, line {left.line}", shorten(right.truth)
+            )
+            for left, right in zip(rows, aligned, strict=True)
+            if left.truth != right.truth
+        ]
+        if problems:
+            raise InputError(problems[:SHOWN], f"{len(problems)} rows of {name} have another truth.")
+        # Which clips belong together is one fact about both.
+        pairs[name] = (
+            score_task(rows),
+            score_task([replace(right, group=left.group) for left, right in zip(rows, aligned, strict=True)]),
+        )
+    return pairs
+
+
+def _by_key(rows: Sequence[FaceRow]) -> dict[str, FaceRow]:
+    """Rows by key; a question that is asked again is numbered."""
+    seen: Counter[str] = Counter()
+    found = {}
+    for row in rows:
+        seen[row.key] += 1
+        found[row.key if seen[row.key] == 1 else f"{row.key} ({seen[row.key]})"] = row
+    return found
+
+
+def main(argv: list[str]) -> int:
+    """Compare two prediction files of the same clips: paired differences, intervals, p values."""
+    parser = argparse.ArgumentParser(prog="affectgpt eval compare", description=main.__doc__)
+    parser.add_argument("first", type=Path, metavar="A", help="predictions: CSV, JSONL, or results of ms-swift")
+    parser.add_argument("second", type=Path, metavar="B", help="predictions of another model on the same clips")
+    parser.add_argument("--labels", type=Path, metavar="L", help="what is true, where A and B do not hold it")
+    parser.add_argument("--kind", choices=KINDS, help="kind of the labels, as in 'affectgpt eval recognition'")
+    tasks = "task of all rows, as in 'affectgpt eval faces'"
+    parser.add_argument("--task", choices=[*TASKS, *OWN_TASKS], metavar="TASK", help=tasks)
+    parser.add_argument("--resamples", type=int, default=RESAMPLES, metavar="N", help="of the bootstrap (1000)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(argv)
+    resamples = max(1, options.resamples)
+    if options.labels is not None:
+        found = compare_labels(options.labels, options.first, options.second, options.kind, resamples)
+    elif ".csv" in (options.first.suffix.lower(), options.second.suffix.lower()):
+        raise InputError(f"{options.first}: holds predictions alone. Say what is true: --labels L.csv.")
+    else:
+        found = {
+            f"{task}/{name}": compared
+            for task, (before, after) in paired_scores([options.first], [options.second], options.task).items()
+            for name, compared in compare_tallies(before.tallies, after.tallies, before.groups, resamples).items()
+        }
+    if options.json:
+        print(json.dumps({"a": str(options.first), "b": str(options.second), "metrics": found}))
+    else:
+        print(describe_comparison(found))
+    return 0
+
+
+def describe_comparison(found: Mapping[str, Compared]) -> str:
+    """The comparison as a table of text."""
+    width = max(map(len, found), default=0)
+    lines = [f"{'':{width}}  {'A':>7}  {'B':>7}  B - A [95 % interval]              p      n"]
+    for name, compared in found.items():
+        apart = compared["difference"]
+        interval = f"[{_signed(apart['low'])}, {_signed(apart['high'])}]"
+        lines.append(
+            f"{name:{width}}  {number(compared['a']):>7}  {number(compared['b']):>7}  "
+            f"{_signed(apart['value'])} {interval:20}  {number(apart['p'])}  {apart['n']:5}"
+        )
+    return "\n".join(
+        [*lines, "Paired bootstrap; p by permutation of the two answers, not corrected for several scores."]
+    )
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.4f}"

@@ -1,0 +1,276 @@
+"""Scores of a face task, by rules alone: options, label sets, words in common, trees level by level."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from affectgpt.problems import InputError, Problem, shorten
+from eval.answers.labelled_file import SHOWN
+from eval.answers.reading import (
+    LIMIT,
+    clean,
+    gives_up,
+    normalise,
+    read_label,
+    read_letters,
+    read_options,
+    read_set,
+    read_units,
+    words,
+)
+from eval.answers.rows import FaceRow
+from eval.answers.tasks import OWN_TASKS, TASKS, UNITS, VOCABULARIES
+from eval.metrics.recognition import encode_labels, label_tallies, set_tallies
+from eval.metrics.stats import Tally, best_constant, mean_tally
+from videmo.distance import tree_similarity
+from videmo.tree import LEVELS, AffectiveTree, Node, parse_tree
+
+CANDIDATES = 30
+"""Texts that are tried as constant answers: those that are true most often."""
+_SHORT = 12
+"""Words up to which a free text that declines is taken for giving up, and not for a description."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskScore:
+    """What a task's answers are worth."""
+
+    rows: Sequence[FaceRow]
+    tallies: dict[str, Tally]
+    """Scores by name, the primary one first."""
+    readable: np.ndarray
+    """(n,) whether the answer could be read."""
+    gave_up: np.ndarray
+    """(n,) whether it could not be read and is empty or says that it cannot be told."""
+    constant: tuple[str, dict[str, Tally]]
+    """The constant answer with the best primary score, and its scores."""
+    recalls: dict[str, Tally] = field(default_factory=dict)
+    """Recall of each option, or of each emotion on top of a tree."""
+
+    @property
+    def primary(self) -> str:
+        """Name of the score that counts."""
+        return next(iter(self.tallies))
+
+    @property
+    def groups(self) -> list[str]:
+        """The cluster of each row."""
+        return [row.group for row in self.rows]
+
+
+def score_task(rows: Sequence[FaceRow]) -> TaskScore:
+    """Score the rows of one task.
+
+    Raises:
+        InputError: what is true of a row cannot be read.
+    """
+    task = rows[0].task
+    kind = {**TASKS, **OWN_TASKS}[task]
+    if kind == "text" and all(parse_tree(_text(row)).is_valid for row in rows):
+        kind = "tree"  # captions and rationales that are written as trees
+    if kind == "choice":
+        return _choices(rows)
+    if kind == "text":
+        return _texts(rows)
+    if kind == "tree":
+        return _trees(rows)
+    return _sets(rows, kind, task)
+
+
+def _text(row: FaceRow) -> str:
+    return row.truth if isinstance(row.truth, str) else ", ".join(row.truth)
+
+
+def _gave_up(rows: Sequence[FaceRow], readable: np.ndarray) -> np.ndarray:
+    pairs = zip(rows, readable, strict=True)
+    return np.array([not fine and gives_up(row.response) for row, fine in pairs], bool)
+
+
+def _refuse(rows: Iterable[FaceRow], expected: str) -> None:
+    problems = [Problem(row.file, f"line {row.line}, what is true", expected, shorten(row.truth)) for row in rows]
+    if problems:
+        raise InputError(problems[:SHOWN], f"{len(problems)} in all.")
+
+
+def _choices(rows: Sequence[FaceRow]) -> TaskScore:
+    """`accuracy` and `uar`. Options are known by their texts: where they stand may differ from question to question."""
+    asked = [read_options(row.question) for row in rows]
+    gold = [read_letters(_text(row), options) for row, options in zip(rows, asked, strict=True)]
+    pairs = [(row, options, letters) for row, options, letters in zip(rows, asked, gold, strict=True)]
+    _refuse((row for row, options, letters in pairs if options and len(letters) != 1), "one of the question's options")
+    truth = [
+        normalise(options[next(iter(letters))]) if options else normalise(_text(row)) for row, options, letters in pairs
+    ]
+    labels = sorted({*truth, *(normalise(text) for options in asked for text in options.values())})
+    said = []
+    for row, options in zip(rows, asked, strict=True):
+        if options:
+            letters = read_letters(row.response, options)
+            said.append(normalise(options[next(iter(letters))]) if len(letters) == 1 else None)
+        else:
+            said.append(read_label(row.response, labels))
+    right, answered = encode_labels(truth, [label or "" for label in said], labels)
+
+    def tallies(answers: np.ndarray) -> dict[str, Tally]:
+        found = label_tallies(right, answers, len(labels))
+        return {"accuracy": found["war"], "uar": found["uar"]}
+
+    always = {labels[code]: np.full(len(rows), code) for code in np.unique(right)}
+    best, constant = best_constant(always, lambda label: tallies(always[label])["accuracy"])
+    readable = np.array([label is not None for label in said])
+    return TaskScore(
+        rows,
+        tallies(answered),
+        readable,
+        _gave_up(rows, readable),
+        (best, {**tallies(always[best]), "accuracy": constant}),
+        _recalls(right, answered, labels),
+    )
+
+
+def _recalls(truth: np.ndarray, said: np.ndarray, labels: Sequence[str]) -> dict[str, Tally]:
+    found = label_tallies(truth, said, len(labels))
+    return {labels[code]: found[f"recall/{code}"] for code in np.unique(truth)}
+
+
+def _sets(rows: Sequence[FaceRow], kind: str, task: str) -> TaskScore:
+    """`example_f1` (F1 of each row's labels, then their mean), `macro_f1`, `micro_f1`, of labels of the list alone."""
+    readers: dict[str, Callable[[FaceRow, object], frozenset[str] | None]] = {
+        "letters": _options_chosen,
+        "units": lambda row, text: read_units(text),
+        "labels": lambda row, text: read_set(text, vocabulary),
+    }
+    told = {normalise(label) for row in rows for label in _members(row)} if kind == "labels" else set()
+    vocabulary = sorted({*map(normalise, VOCABULARIES.get(task, ())), *told})
+    read = readers[kind]
+    if kind == "labels":
+        gold: list[frozenset[str] | None] = [frozenset(map(normalise, _members(row))) for row in rows]
+    else:
+        gold = [read(row, _text(row)) for row in rows]
+    _refuse((row for row, labels in zip(rows, gold, strict=True) if labels is None), f"{kind} that can be read")
+    said = [read(row, row.response) for row in rows]
+    known = {*vocabulary, *(UNITS if kind == "units" else ()), *(label for labels in gold for label in labels or ())}
+    labels = sorted(known)
+    truth = _matrix(gold, labels)
+    answered = _matrix([own or frozenset() for own in said], labels)
+
+    def tallies(answers: np.ndarray) -> dict[str, Tally]:
+        found = set_tallies(truth, answers)
+        return {name: found[name] for name in ("example_f1", "macro_f1", "micro_f1")}
+
+    order = np.argsort(-truth.sum(axis=0), kind="stable")
+    counts = range(1, int(np.count_nonzero(truth.any(axis=0))) + 1)
+    always = {count: np.tile(np.isin(np.arange(len(labels)), order[:count]), (len(rows), 1)) for count in counts}
+    always = always or {0: np.zeros_like(truth)}
+    best, _ = best_constant(always, lambda count: tallies(always[count])["example_f1"])
+    name = ", ".join(labels[code] for code in order[:best]) or "none"
+    readable = np.array([own is not None for own in said])
+    return TaskScore(rows, tallies(answered), readable, _gave_up(rows, readable), (name, tallies(always[best])))
+
+
+def _members(row: FaceRow) -> list[str]:
+    if isinstance(row.truth, list):
+        return row.truth
+    return [label for label in row.truth.split(",") if normalise(label) not in ("", "none")]
+
+
+def _options_chosen(row: FaceRow, text: object) -> frozenset[str] | None:
+    options = read_options(row.question) or {chr(code): f"option {chr(code)}" for code in range(ord("A"), ord("Z") + 1)}
+    letters = read_letters(text, options)
+    return frozenset(normalise(options[letter]) for letter in letters) or None
+
+
+def _matrix(sets: Iterable[frozenset[str] | None], labels: Sequence[str]) -> np.ndarray:
+    return np.array([[label in (own or ()) for label in labels] for own in sets], int)
+
+
+def _texts(rows: Sequence[FaceRow]) -> TaskScore:
+    """`word_f1`, `word_precision`, `word_recall`: content words in common with the true text, each as often."""
+    truth = [Counter(words(clean(_text(row)))) for row in rows]
+
+    def tallies(answers: Sequence[Counter[str]]) -> dict[str, Tally]:
+        overlap = np.array([_overlap(right, said) for right, said in zip(truth, answers, strict=True)])
+        names = ("word_f1", "word_precision", "word_recall")
+        return {name: mean_tally(overlap[:, place]) for place, name in enumerate(names)}
+
+    said = [Counter(words(clean(row.response))) for row in rows]
+    frequent = Counter(_text(row) for row in rows).most_common(CANDIDATES)
+    bags = {text: Counter(words(clean(text))) for text, _ in frequent}
+    best, constant = best_constant(bags, lambda text: tallies([bags[text]] * len(rows))["word_f1"])
+    readable = np.array(
+        [
+            bool(bag) and not (bag.total() <= _SHORT and gives_up(row.response))
+            for bag, row in zip(said, rows, strict=True)
+        ]
+    )
+    shown = best if len(best) <= 60 else f"{best[:57]}..."
+    return TaskScore(
+        rows,
+        tallies(said),
+        readable,
+        _gave_up(rows, readable),
+        (shown, {**tallies([bags[best]] * len(rows)), "word_f1": constant}),
+    )
+
+
+def _overlap(truth: Counter[str], said: Counter[str]) -> tuple[float, float, float]:
+    """F1, precision and recall of words."""
+    common = (truth & said).total()
+    if not truth and not said:
+        return 1.0, 1.0, 1.0
+    precision, recall = common / max(said.total(), 1), common / max(truth.total(), 1)
+    return (2 * precision * recall / (precision + recall) if common else 0.0), precision, recall
+
+
+def _trees(rows: Sequence[FaceRow]) -> TaskScore:
+    """Similarity of whole trees and of each level, and `emotion_war` and `emotion_uar` of the emotion on top."""
+    gold = [parse_tree(_text(row)) for row in rows]
+    _refuse((row for row, tree in zip(rows, gold, strict=True) if not tree.is_valid), "a written tree (docs/tree.md)")
+    emotions = [_emotion(tree) for tree in gold]
+    labels = sorted(set(emotions))
+
+    def codes(trees: Sequence[AffectiveTree]) -> tuple[np.ndarray, np.ndarray]:
+        return encode_labels(emotions, [_emotion(tree) for tree in trees], labels)
+
+    def tallies(trees: Sequence[AffectiveTree]) -> dict[str, Tally]:
+        pairs = list(zip(gold, trees, strict=True))
+        top = label_tallies(*codes(trees), len(labels))
+        levels = {
+            f"{name}_similarity": mean_tally([level_similarity(*pair, level) for pair in pairs])
+            for level, name in (("a", "attribute"), ("e", "expression"), ("m", "emotion"))
+        }
+        whole = mean_tally([tree_similarity(*pair) for pair in pairs])
+        return {"tree_similarity": whole, **levels, "emotion_war": top["war"], "emotion_uar": top["uar"]}
+
+    said = [parse_tree(row.response[:LIMIT]) for row in rows]
+    frequent = [text for text, _ in Counter(_text(row) for row in rows).most_common(5)]
+    always = {text: [parse_tree(text)] * len(rows) for text in frequent}
+    best, _ = best_constant(always, lambda text: tallies(always[text])["tree_similarity"])
+    readable = np.array([tree.is_valid for tree in said])
+    return TaskScore(
+        rows,
+        tallies(said),
+        readable,
+        _gave_up(rows, readable),
+        (f"the tree of {_emotion(parse_tree(best))}", tallies(always[best])),
+        _recalls(*codes(said), labels),
+    )
+
+
+def _emotion(tree: AffectiveTree) -> str:
+    return tree.emotions[0].label if tree.emotions else ""
+
+
+def level_similarity(reference: AffectiveTree, prediction: AffectiveTree, level: str) -> float:
+    """Tree similarity of the nodes of one level ('a', 'e' or 'm'), whatever they support: 1 where all are the same."""
+
+    def alone(tree: AffectiveTree) -> AffectiveTree:
+        nodes = tuple(Node(level, node.label) for node in tree.level(level))
+        attributes, expressions, emotions = (nodes if level == other else () for other in LEVELS)
+        return AffectiveTree(attributes, expressions, emotions)
+
+    return tree_similarity(alone(reference), alone(prediction))

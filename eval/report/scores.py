@@ -1,0 +1,117 @@
+"""The figures of a run's report, from answered rows: attributes, expressions, emotions, trees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from affectgpt.clip import Clip
+from eval.answers.rows import FaceRow
+from eval.answers.tasks import OWN_TASKS
+from eval.metrics.recognition import confusion, encode_labels, uar, war
+from eval.metrics.stats import Metric, bootstrap, interval
+from eval.metrics.task_scores import score_task
+from eval.predict.answers import Prediction
+from videmo.distance import tree_similarity
+from videmo.tree import AffectiveTree, parse_tree
+
+HEADLINED = ("tree", "expression_single", "attribute_closed")
+"""Tasks whose scores have names of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Metrics by name, and what was confused with what."""
+
+    metrics: dict[str, Metric]
+    labels: list[str]
+    confusion: list[list[int]]
+
+
+def score(clips: Sequence[Clip], predictions: Sequence[Prediction], resamples: int = 1000) -> Scores:
+    """Score answers to the rows of one split; intervals are clustered by `group`, the actor.
+
+    - `attribute_accuracy`, `expression_accuracy`: right answers to the closed questions of that level.
+    - `emotion_war`, `emotion_uar`: of the emotion at the top of the written tree against that of the true one; an
+      answer without one counts as wrong.
+    - `tree_similarity`: 1 - matched distance / nodes of both, mean over clips.
+    - `parse_rate`: share of answers to tree rows that obey the syntax to the letter.
+    - `<task>_<score>`: of every other task that was answered, its primary score, see `face_scores.py`.
+    """
+    assert [clip.id for clip in clips] == [prediction["id"] for prediction in predictions]
+    pairs = list(zip(clips, predictions, strict=True))
+
+    def mean_of(rows: list[tuple[Clip, Prediction]], value: Callable[[Clip, Prediction], float]) -> Metric:
+        values = np.array([value(*row) for row in rows])
+        return bootstrap(lambda index: float(values[index].mean()), len(rows), _groups(rows), resamples)
+
+    def is_right(clip: Clip, prediction: Prediction) -> float:
+        return float(prediction["response"] == clip.answer)
+
+    trees = [row for row in pairs if row[0].task == "tree"]
+    metrics = {
+        "attribute_accuracy": mean_of([row for row in pairs if row[0].task == "attribute_closed"], is_right),
+        "expression_accuracy": mean_of([row for row in pairs if row[0].task == "expression_single"], is_right),
+    }
+    reference = [parse_tree(clip.answer) for clip, _ in trees]
+    written = [parse_tree(prediction["response"]) for _, prediction in trees]
+    truth_names = [_emotion(tree) for tree in reference]
+    labels = sorted(set(truth_names))
+    truth, said = encode_labels(truth_names, [_emotion(tree) for tree in written], labels)
+    groups = _groups(trees)
+    metrics["emotion_war"] = bootstrap(lambda index: war(truth[index], said[index]), len(trees), groups, resamples)
+    metrics["emotion_uar"] = bootstrap(lambda index: uar(truth[index], said[index]), len(trees), groups, resamples)
+    similarity = [tree_similarity(*pair) for pair in zip(reference, written, strict=True)]
+    values = np.array(similarity)
+    metrics["tree_similarity"] = bootstrap(lambda index: float(values[index].mean()), len(trees), groups, resamples)
+    valid = np.array([tree.is_valid for tree in written], float)
+    metrics["parse_rate"] = bootstrap(lambda index: float(valid[index].mean()), len(trees), groups, resamples)
+    metrics |= _other_tasks(pairs, resamples)
+    return Scores(metrics, labels, confusion(truth, said, len(labels)).tolist() if len(trees) else [])
+
+
+def _other_tasks(pairs: Sequence[tuple[Clip, Prediction]], resamples: int) -> dict[str, Metric]:
+    """The primary score of every task that has no metric of its own above, as '<task>_<score>'."""
+    by_task: dict[str, list[FaceRow]] = {}
+    for clip, said in pairs:
+        if clip.task in OWN_TASKS and clip.task not in HEADLINED:
+            row = FaceRow("", clip.line, clip.task, clip.id, clip.group or clip.id, "", clip.answer, said["response"])
+            by_task.setdefault(clip.task, []).append(row)
+    found: dict[str, Metric] = {}
+    for task, rows in by_task.items():
+        scored = score_task(rows)
+        tally = scored.tallies[scored.primary]
+        found[f"{task}_{scored.primary}"] = interval(tally, scored.groups, resamples)
+    return found
+
+
+def constant_baseline(train: Sequence[Clip], test: Sequence[Clip], resamples: int = 1000) -> dict[str, Metric]:
+    """The scores of the answer that is right most often in training, given to every test row of its question."""
+    counts: dict[tuple[str, str], dict[str, int]] = {}
+    for clip in train:
+        answers = counts.setdefault((clip.task, clip.prompt[-1]["content"]), {})
+        answers[clip.target] = answers.get(clip.target, 0) + 1
+    said = [
+        Prediction(
+            id=clip.id,
+            task=clip.task,
+            response=max(
+                sorted(answers := counts.get((clip.task, clip.prompt[-1]["content"]), {"": 0})),
+                key=lambda text: answers[text],
+            ),
+            status="ok",
+            answer=clip.answer,
+        )
+        for clip in test
+    ]
+    return score(test, said, resamples).metrics
+
+
+def _emotion(tree: AffectiveTree) -> str:
+    return tree.emotions[0].label if tree.emotions else ""
+
+
+def _groups(rows: Sequence[tuple[Clip, Prediction]]) -> list[str]:
+    return [clip.group or clip.id for clip, _ in rows]

@@ -1,0 +1,55 @@
+"""EmoCause's lenient recall, by hand and through the command."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from affectgpt.empathy.command import train_main
+from affectgpt.problems import InputError
+from eval.benchmarks.emocause.scores import cause_recall, main, read_emocause, recall_of
+from tests.affectgpt.empathy.test_emotion_model import WORDS, write_data
+
+
+def test_recall_by_hand():
+    assert recall_of(["Crashed", "car"], ["crash", "brother"]) == 0.5  # begins with a gold word
+    assert recall_of(["classmate"], ["mate"]) == 1.0  # ends with one
+    assert recall_of(["cra"], ["crash"]) == 0.0
+    assert recall_of(["died", "died"], ["died"]) == 1.0
+    assert recall_of(["died"], ["died", "died"]) == 0.5
+    scores = cause_recall([["a", "b", "c"], ["x"]], [["c", "a"], ["y"]])
+    assert [scores[name]["value"] for name in ("top1", "top3", "top5")] == [0.25, 0.5, 0.5]
+    assert scores["top1"]["n"] == 2
+
+
+def test_the_command(tmp_path, capsys):
+    folder = tmp_path / "cause"
+    assert train_main(["cause", "--data", str(write_data(tmp_path / "data.jsonl")), "--out", str(folder)]) == 0
+    entries = [
+        {"original_situation": f"Then my friend {words[0]} today", "emotion": emotion, "annotation": [[words[0], 3]]}
+        for emotion, words in WORDS.items()
+    ]
+    file = tmp_path / "emocause.json"
+    file.write_text(json.dumps(entries))
+    capsys.readouterr()
+    assert main([str(file), "--plugin", str(folder), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["n"] == len(entries)
+    assert printed["top1"]["value"] == 1.0
+    assert main([str(file), "--plugin", str(folder)]) == 0
+    assert "top1 1.000" in capsys.readouterr().out
+
+
+def test_files_that_are_wrong(tmp_path):
+    file = tmp_path / "emocause.json"
+    file.write_text(json.dumps([{"original_situation": "I fell", "labels": ["fell"]}, {"labels": ["a"]}, 3]))
+    with pytest.raises(InputError) as caught:
+        read_emocause(file)
+    assert [problem.where for problem in caught.value.problems] == ["entry 1", "entry 2"]
+    file.write_text("{}")
+    with pytest.raises(InputError, match="a JSON list of situations"):
+        read_emocause(file)
+    file.write_text("[")
+    with pytest.raises(InputError, match="a JSON list"):
+        read_emocause(file)

@@ -1,0 +1,132 @@
+"""The controls of a language model with plugins: a model whose answers are known, and the real command."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from affectgpt.clip import Clip, write_clips
+from affectgpt.empathy.evidence import EmotionEvidence, to_json
+from affectgpt.empathy.prompting import Cues, shortlist
+from affectgpt.empathy.two_stage import Decision, Selection
+from affectgpt.problems import InputError
+from affectgpt.reader import ClipReader
+from eval.benchmarks.empathy.command import main
+from eval.benchmarks.empathy.scores import conditions, describe, evaluate, require_evidence
+from tests.affectgpt.empathy.test_two_stage import NoMedia
+
+LABELS = tuple("abcdefgh")
+
+
+def row(place: int, truth: str, likeliest: str, **values: object) -> Clip:
+    evidence = EmotionEvidence(LABELS, tuple(0.3 if label == likeliest else 0.1 for label in LABELS))
+    turns = [
+        {"role": "user", "content": "I am fine now, thanks to my brother"},
+        {"role": "assistant", "content": f"Emotion: {truth}\nResponse: I see."},
+    ]
+    fixed = {"messages": turns, "task": "dialogue", "answer": truth, "options": list(LABELS), "group": f"g{place // 2}"}
+    return Clip(**{**fixed, "id": str(place), "evidence": {"emotion": to_json(evidence)}, **values})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def rows():
+    """The plugin is right of three rows in four."""
+    return [row(place, LABELS[place % 8], LABELS[(place + (place % 4 == 3)) % 8]) for place in range(80)]
+
+
+@pytest.fixture
+def reader(tiny):
+    return ClipReader(tiny.processor, NoMedia(), cues=Cues(top=1))
+
+
+def believer(model, reader, clips, selection, batch_size, max_new_tokens, respond):
+    """Says what is likeliest, 'h' without evidence; every tenth answer is outside the format."""
+    found = []
+    for place, clip in enumerate(clips):
+        emotions = shortlist(clip, reader.cues)
+        label = emotions.first[0] if emotions.first else "h"
+        readable = place % 10 or not emotions.first
+        stage = 1 if emotions.first and readable else None
+        found.append(Decision(label if readable else None, f"({label})", stage, "I see." if respond else None))
+    return found
+
+
+def test_every_condition(rows, reader, monkeypatch):
+    monkeypatch.setattr("eval.benchmarks.empathy.scores.decide", believer)
+    report = evaluate(None, reader, rows, Selection("prompt"), resamples=200)
+    scored = {name: found["accuracy"]["value"] for name, found in report["conditions"].items()}
+    assert list(scored) == ["plugin", "no_plugin", "oracle", "random_emotions", "random_causes"]
+    right = [place % 4 != 3 and place % 10 != 0 for place in range(80)]
+    assert scored["plugin"] == pytest.approx(sum(right) / 80)
+    assert scored["random_causes"] == scored["plugin"]
+    assert scored["no_plugin"] == 1 / 8
+    assert scored["oracle"] == pytest.approx(0.9)
+    assert scored["random_emotions"] < 0.3
+    assert report["plugin"]["accuracy"] == 0.75
+    found = report["conditions"]["plugin"]
+    assert found["coverage"]["value"] == pytest.approx(0.9)
+    assert found["accuracy_substring"]["value"] == pytest.approx(0.75)  # what stands there, read or not
+    assert (found["stage1_rate"]["value"], found["fallback_rate"]["value"]) == (1.0, 0.0)
+    assert found["fallback_accuracy"]["value"] is None
+    assert "stage1_rate" not in report["conditions"]["no_plugin"]
+    over = report["over_no_plugin"]
+    assert over["plugin"]["low"] > 0.3
+    assert over["oracle"]["value"] == pytest.approx(0.9 - 1 / 8)
+    assert set(report["responses"]) == {"plugin", "no_plugin", "random_causes"}
+    assert report["responses"]["plugin"]["dist1"] == pytest.approx(3 / 240)
+    text = describe(report)
+    assert "oracle               0.900 [" in text
+    assert "responses, no_plugin: dist1" in text
+
+
+def test_the_situation_is_shown_beside(rows, reader, monkeypatch):
+    shown = []
+
+    def watch(model, reader, clips, *rest):
+        shown.append((clips[0].evidence is not None, reader.cues.situation))
+        return believer(model, reader, clips, *rest)
+
+    monkeypatch.setattr("eval.benchmarks.empathy.scores.decide", watch)
+    told = [replace(clip, situation="It was so.") for clip in rows]
+    report = evaluate(None, reader, told, Selection(), resamples=50)
+    assert list(report["conditions"])[-2:] == ["plugin_situation", "no_plugin_situation"]
+    assert shown[-2:] == [(True, True), (False, True)]
+    assert all(not situation for _, situation in shown[:-2])
+    assert not reader.cues.situation
+
+
+def test_conditions_are_drawn_from_a_seed(rows):
+    assert conditions(rows, 1, 3) == conditions(rows, 1, 3)
+    assert conditions(rows, 1, 3)["random_emotions"] != conditions(rows, 1, 4)["random_emotions"]
+
+
+def test_rows_that_no_condition_can_be_made_of(rows):
+    with pytest.raises(InputError, match="1 of 80 have none, such as 5"):
+        require_evidence([*rows[:5], replace(rows[5], evidence=None), *rows[6:]], "rows.jsonl")
+    with pytest.raises(InputError, match="got none"):
+        require_evidence([], "rows.jsonl")
+
+
+def test_the_command(rows, tiny, tmp_path, capsys, minilm):
+    folder = tmp_path / "model"
+    tiny.model().save_pretrained(folder)
+    tiny.processor.save_pretrained(folder)
+    file = tmp_path / "rows.jsonl"
+    write_clips(file, rows[:8])
+    arguments = [str(file), "--model", str(folder), "--max-new-tokens", "4", "--device", "cpu"]
+    assert main([*arguments, "--text-model", minilm, "--json", "--set", "top=2", "fusion=0.5"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["settings"] == {
+        **{"mode": "score", "margin": 0.0, "fusion": 0.5},
+        **{"top": 2, "causes": 3, "situation": False},
+    }
+    assert report["n"] == 8
+    assert report["conditions"]["plugin"]["coverage"]["value"] == 1
+    assert "similarity" in report["responses"]["plugin"]
+    assert main([*arguments, "--set", "mode=prompt"]) == 0
+    assert "The plugin itself: accuracy 0.750" in capsys.readouterr().out
+    with pytest.raises(InputError) as caught:
+        main([*arguments, "--set", "tops=1", "mode=guess", "fusion=much"])
+    assert len(caught.value.problems) == 3

@@ -1,0 +1,255 @@
+"""Intervals and comparisons: how often they hold the truth, what they do with nothing and with NaN."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import norm, permutation_test
+
+from eval.metrics.recognition import label_tallies, number_tallies, uar
+from eval.metrics.stats import (
+    Metric,
+    Tally,
+    best_constant,
+    bootstrap,
+    compare,
+    interval,
+    intervals,
+    mean_tally,
+    resample,
+    weighted_mean,
+)
+
+DATA_SETS, ACTORS, CLIPS = 300, 40, 4
+
+
+def coverage(clustered: bool) -> float:
+    """Share of simulated data sets whose interval holds the true mean 0; clips of an actor vary together."""
+    rng = np.random.default_rng(0)
+    actors = np.repeat(np.arange(ACTORS), CLIPS)
+    names = [f"actor{actor}" for actor in actors] if clustered else None
+    hits = 0
+    for seed in range(DATA_SETS):
+        values = rng.normal(size=ACTORS)[actors] + 0.5 * rng.normal(size=ACTORS * CLIPS)
+        found = bootstrap(lambda index, x=values: float(x[index].mean()), len(values), names, resamples=150, seed=seed)
+        assert found["low"] is not None
+        assert found["high"] is not None
+        hits += found["low"] <= 0 <= found["high"]
+    return hits / DATA_SETS
+
+
+def test_a_clustered_interval_holds_the_truth_in_95_percent() -> None:
+    assert coverage(clustered=True) == pytest.approx(0.95, abs=0.04)
+
+
+def test_without_clusters_dependent_clips_make_it_too_narrow() -> None:
+    assert coverage(clustered=False) < 0.85
+
+
+def bootstrapped(values: object, clusters: list[str] | None = None, **how: int) -> Metric:
+    array = np.asarray(values, float)
+    return bootstrap(lambda index: float(array[index].mean()), len(array), clusters, **how)
+
+
+def test_without_clusters_the_interval_is_that_of_the_normal_mean() -> None:
+    values = np.random.default_rng(1).normal(3, 2, 400)
+    found, half = bootstrapped(values, resamples=2000), 1.96 * values.std() / 20
+    assert found["value"] == round(float(values.mean()), 6)
+    assert found["low"] == pytest.approx(values.mean() - half, abs=0.03)
+    assert found["high"] == pytest.approx(values.mean() + half, abs=0.03)
+    assert found["n"] == 400
+
+
+def test_a_cluster_is_drawn_with_all_its_clips() -> None:
+    clusters = ["b", "a", "b", "c", "a", "b"]
+    drawn: list[np.ndarray] = []
+
+    def record(index: np.ndarray) -> float:
+        drawn.append(index)
+        return 0.0
+
+    bootstrap(record, 6, clusters, resamples=50)
+    members = {"a": {1, 4}, "b": {0, 2, 5}, "c": {3}}
+    for index in drawn:
+        counts = np.bincount(index, minlength=6)
+        for clips in members.values():
+            assert len({counts[clip] for clip in clips}) == 1
+        assert sum(counts[min(clips)] for clips in members.values()) == 3
+    assert len({tuple(sorted(index)) for index in drawn}) > 5
+    assert list(drawn[-1]) == list(range(6))  # the figure itself is of all clips
+
+
+def test_one_cluster_leaves_no_width() -> None:
+    assert bootstrapped([0, 1, 2, 3], ["a"] * 4) == {"value": 1.5, "low": 1.5, "high": 1.5, "n": 4}
+
+
+def test_each_clip_its_own_cluster_is_no_clusters() -> None:
+    values = [0.0, 1.0, 5.0, 2.0]
+    assert bootstrapped(values, ["a", "b", "c", "d"]) == bootstrapped(values)
+
+
+def test_nothing_has_no_figure() -> None:
+    def never(index: np.ndarray) -> float:
+        raise AssertionError
+
+    assert bootstrap(never, 0) == {"value": None, "low": None, "high": None, "n": 0}
+    assert bootstrap(never, 0, []) == {"value": None, "low": None, "high": None, "n": 0}
+
+
+def test_a_figure_that_is_not_defined_is_none_and_keeps_its_count() -> None:
+    assert bootstrap(lambda index: float("nan"), 5) == {"value": None, "low": None, "high": None, "n": 5}
+
+
+def test_resamples_without_figure_are_left_out() -> None:
+    # Defined only where clip 0 was drawn, as a recall whose class is missing is not.
+    found = bootstrap(lambda index: float(np.mean(index)) if 0 in index else float("nan"), 4)
+    drawn = bootstrap(lambda index: float(np.mean(index)), 4)
+    assert found["value"] == 1.5
+    assert found["low"] is not None
+    assert found["high"] is not None
+    assert drawn["high"] is not None
+    assert found["low"] < found["high"] < drawn["high"]
+
+
+def test_the_interval_depends_on_the_seed_only() -> None:
+    values = np.random.default_rng(2).normal(size=50)
+    first = bootstrapped(values, seed=1)
+    np.random.seed(9)  # what others do with the global state must not matter
+    assert bootstrapped(values, seed=1) == first
+    assert bootstrapped(values, seed=2) != first
+    assert bootstrapped(values, seed=2)["value"] == first["value"]
+
+
+def covered(draw: object, truth: float, clustered: bool = True, sets: int = DATA_SETS) -> float:
+    """Share of simulated data sets whose fast interval holds the truth. `draw(rng)` gives a tally and its clusters."""
+    rng = np.random.default_rng(7)
+    hits = 0
+    for seed in range(sets):
+        tally, clusters = draw(rng)  # type: ignore[operator]
+        found = interval(tally, clusters if clustered else None, resamples=300, seed=seed)
+        assert found["low"] is not None
+        assert found["high"] is not None
+        hits += found["low"] <= truth <= found["high"]
+    return hits / sets
+
+
+def independent_mean(rng: np.random.Generator) -> tuple[Tally, None]:
+    return mean_tally(rng.exponential(size=120)), None
+
+
+def uneven_uar(rng: np.random.Generator) -> tuple[Tally, None]:
+    """Recalls 0.8, 0.6 and 0.4 of classes that are unevenly frequent: the true UAR is 0.6."""
+    truth = rng.choice(3, 240, p=[0.6, 0.3, 0.1])
+    right = rng.random(240) < np.array([0.8, 0.6, 0.4])[truth]
+    return label_tallies(truth, np.where(right, truth, (truth + rng.integers(1, 3, 240)) % 3), 3)["uar"], None
+
+
+def correlated(rng: np.random.Generator) -> tuple[Tally, None]:
+    """Equal means and variances, correlation 0.6: the true CCC is 0.6."""
+    x = rng.normal(size=200)
+    return number_tallies(x, 0.6 * x + 0.8 * rng.normal(size=200))["ccc"], None
+
+
+def speakers(rng: np.random.Generator) -> tuple[Tally, list[str]]:
+    """40 speakers with 4 to 12 clips, some easy and some hard to read: the true accuracy is 0.7."""
+    ease = norm.cdf(0.524400513 * np.sqrt(2) + rng.normal(size=40))
+    who = np.repeat(np.arange(40), rng.integers(4, 13, 40))
+    return mean_tally(rng.random(len(who)) < ease[who]), [f"speaker{number}" for number in who]
+
+
+@pytest.mark.parametrize(("draw", "truth"), [(independent_mean, 1.0), (uneven_uar, 0.6), (correlated, 0.6)])
+def test_intervals_hold_the_truth_in_95_percent(draw: object, truth: float) -> None:
+    assert 0.92 <= covered(draw, truth, sets=500) <= 0.98
+
+
+def test_clustered_intervals_hold_where_naive_ones_fail() -> None:
+    assert 0.92 <= covered(speakers, 0.7, sets=500) <= 0.98
+    assert covered(speakers, 0.7, clustered=False, sets=200) < 0.8
+
+
+@pytest.mark.parametrize("clusters", [None, [f"a{index % 7}" for index in range(60)]])
+def test_the_fast_interval_is_that_of_the_plain_bootstrap(clusters: list[str] | None) -> None:
+    values = np.random.default_rng(3).normal(size=60)
+    assert interval(mean_tally(values), clusters) == bootstrapped(values, clusters)
+    truth, said = np.random.default_rng(4).integers(4, size=(2, 60))
+    plain = bootstrap(lambda index: uar(truth[index], said[index]), 60, clusters)
+    assert interval(label_tallies(truth, said, 4)["uar"], clusters) == plain
+
+
+def test_resamples_of_more_clips_than_a_block_holds_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    tally = mean_tally(np.random.default_rng(5).normal(size=50))
+    whole = resample({"": tally})[""]
+    monkeypatch.setattr("eval.metrics.stats._BLOCK", 170)
+    assert resample({"": tally})[""] == pytest.approx(whole)
+
+
+def test_scores_together_have_the_intervals_that_they_have_alone() -> None:
+    first, second = (mean_tally(np.random.default_rng(seed).normal(size=30)) for seed in (1, 2))
+    assert intervals({"a": first, "b": second}) == {"a": interval(first), "b": interval(second)}
+
+
+def test_clips_without_a_value_are_left_out_of_a_mean() -> None:
+    assert interval(mean_tally([1.0, float("nan"), 3.0]))["value"] == 2.0
+    assert interval(mean_tally([float("nan")])) == {"value": None, "low": None, "high": None, "n": 1}
+    assert interval(mean_tally([])) == {"value": None, "low": None, "high": None, "n": 0}
+    assert compare(mean_tally([]), mean_tally([])) == {"value": None, "low": None, "high": None, "p": None, "n": 0}
+
+
+def test_a_difference_has_the_interval_of_the_mean_difference() -> None:
+    rng = np.random.default_rng(6)
+    first = rng.normal(size=80)
+    second = first + rng.normal(0.2, 0.5, size=80)
+    found = compare(mean_tally(first), mean_tally(second))
+    assert {name: value for name, value in found.items() if name != "p"} == interval(mean_tally(second - first))
+
+
+def test_the_p_value_is_that_of_scipy() -> None:
+    rng = np.random.default_rng(8)
+    first = rng.integers(2, size=60).astype(float)
+    second = np.where(rng.random(60) < 0.25, 1.0, first)
+    found = compare(mean_tally(first), mean_tally(second))
+
+    def apart(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+        return np.mean(a, axis=axis) - np.mean(b, axis=axis)
+
+    theirs = permutation_test(
+        (second, first), apart, permutation_type="samples", vectorized=True, n_resamples=10_000, rng=1
+    )
+    assert found["p"] == pytest.approx(theirs.pvalue, rel=0.25, abs=0.002)
+
+
+def test_p_values_are_even_where_nothing_differs() -> None:
+    """Under the hypothesis a p below 0.05 comes in 5 of 100, with clusters too."""
+    rng = np.random.default_rng(9)
+    low = 0
+    for seed in range(400):
+        speaker = np.repeat(rng.normal(size=15), 6)
+        first, second = (np.repeat(rng.normal(size=15), 6) + speaker + rng.normal(size=90) for _ in range(2))
+        names = [str(number) for number in np.repeat(np.arange(15), 6)]
+        found = compare(mean_tally(first), mean_tally(second), names, resamples=20, permutations=300, seed=seed)
+        assert found["p"] is not None
+        low += found["p"] < 0.05
+    assert 0.02 <= low / 400 <= 0.08
+
+
+def test_equal_answers_differ_by_nothing() -> None:
+    tally = mean_tally(np.arange(9.0))
+    assert compare(tally, tally) == {"value": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "n": 9}
+
+
+def test_a_weighted_mean_resamples_each_of_its_scores() -> None:
+    rng = np.random.default_rng(10)
+    first, second = rng.normal(1, 1, 400), rng.normal(3, 2, 100)
+    found = weighted_mean([mean_tally(first), mean_tally(second)], [3, 1], resamples=4000)
+    value = 0.75 * first.mean() + 0.25 * second.mean()
+    half = 1.96 * np.sqrt((0.75 * first.std() / 20) ** 2 + (0.25 * second.std() / 10) ** 2)
+    assert found["value"] == pytest.approx(value, abs=1e-6)
+    assert (found["low"], found["high"]) == pytest.approx((value - half, value + half), abs=0.02)
+    assert found["n"] == 500
+
+
+def test_the_best_constant_is_the_first_of_the_best() -> None:
+    truth = np.array([0, 1, 1, 2, 2])
+    always = {name: np.full(5, code) for code, name in enumerate("xyz")}
+    answer, tally = best_constant(always, lambda name: label_tallies(truth, always[name], 3)["war"])
+    assert (answer, tally.value) == ("y", pytest.approx(0.4))
