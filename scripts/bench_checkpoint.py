@@ -29,7 +29,7 @@ import yaml
 from _bench import alternate, compare, report
 from safetensors.torch import save_file
 
-from train.checkpoint import draft_of, publish
+from train.fault_tolerance.checkpoint import draft_of, publish
 
 DEMO = Path(__file__).parents[1] / "train/recipes/demo.yaml"
 ROWS = {"clips": 40, "rl_clips": 8, "dev_clips": 0, "test_clips": 4, "text_rows": 20}

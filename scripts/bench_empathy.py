@@ -38,10 +38,10 @@ from affectgpt.model.loading import load_model, load_processor
 from affectgpt.prompts import EMPATHY
 from affectgpt.reader import ClipReader
 from data_recipes.synthetic.towers import WEIGHTS
-from train.base import build_tiny
-from train.config import ModelConfig
-from train.data import StageDataset, SupervisedCollator
-from videmo.curriculum import batch_by_length
+from train.config.sections import ModelConfig
+from train.stages.curriculum import batch_by_length
+from train.stages.dataset import StageDataset, SupervisedCollator
+from train.tiny_model import build_tiny
 
 LIMITS = {"train_scratch": 120.0, "train_minilm": 600.0}
 """Seconds on two cores."""

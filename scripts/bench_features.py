@@ -50,9 +50,9 @@ from affectgpt.reader import ClipReader
 from affectgpt.store import FeatureStore
 from data_recipes.synthetic.generate import Settings, generate
 from data_recipes.synthetic.towers import WEIGHTS
-from train.base import build_tiny, train_tokenizer
-from train.data import StageDataset, SupervisedCollator
-from train.recipe_file import load_recipe
+from train.config.recipe_file import load_recipe
+from train.stages.dataset import StageDataset, SupervisedCollator
+from train.tiny_model import build_tiny, train_tokenizer
 
 TIMEOUT_S = 300.0
 WORKERS = os.cpu_count() or 1

@@ -34,8 +34,8 @@ from trl import GRPOConfig, GRPOTrainer
 
 from affectgpt.clip import Clip
 from affectgpt.reader import Row
-from train.grpo_trainer import MediaGRPOTrainer
 from train.pipeline import quiet_libraries
+from train.stages.grpo_trainer import MediaGRPOTrainer
 
 VOCABULARY, GENERATIONS = 4096, 8
 

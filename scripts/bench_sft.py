@@ -35,13 +35,13 @@ from trl import SFTConfig, SFTTrainer
 
 from affectgpt.clip import Clip
 from affectgpt.reader import Row
-from train.base import train_tokenizer
-from train.config import Recipe, StageConfig
-from train.data import StageDataset, SupervisedCollator
-from train.packing import pack
+from train.config.sections import Recipe, StageConfig
 from train.pipeline import quiet_libraries
-from train.sft import run_sft
-from videmo.curriculum import batch_by_length
+from train.stages.curriculum import batch_by_length
+from train.stages.dataset import StageDataset, SupervisedCollator
+from train.stages.packing import pack
+from train.stages.sft import run_sft
+from train.tiny_model import train_tokenizer
 
 VOCABULARY = 4096
 CAPACITY, ROWS_PER_BATCH = 768, 8
@@ -174,8 +174,8 @@ def large(rounds: int) -> list[dict[str, Any]]:
     from transformers import CLIPVisionConfig, HubertConfig, Qwen2Config
 
     from affectgpt.model import AffectGPTConfig, AffectGPTForConditionalGeneration
-    from train.config import LoraSettings
-    from train.stages import add_adapter, freeze_encoders
+    from train.config.sections import LoraSettings
+    from train.stages.run import add_adapter, freeze_encoders
 
     config = AffectGPTConfig(
         text_config=Qwen2Config(

@@ -18,7 +18,7 @@ import numpy as np
 
 from affectgpt.clip import Clip, write_clips
 from affectgpt.empathy.dialogue import rows_with_emotion
-from train.config import Recipe
+from train.config.sections import Recipe
 from train.pipeline import run_recipe
 
 STEPS = 300

@@ -258,8 +258,6 @@ if __name__ == "__main__":
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["OMP_NUM_THREADS"] = "1"
     # Everything that a run imports; imported once, before the forks.
-    import train.grpo
-    import train.pipeline  # noqa: F401
     from train.run import entry
 
     sys.exit(main())

@@ -37,7 +37,7 @@ class TinyBuild:
         from affectgpt.model import AffectGPTProcessor
         from affectgpt.model.assemble import add_placeholders
         from affectgpt.model.clip_encoder import ClipEncoder, weights_hash
-        from train.base import CHATML, train_tokenizer
+        from train.tiny_model import CHATML, train_tokenizer
 
         tokenizer = train_tokenizer(TEXTS, 300)
         self.vocab_size = len(tokenizer)

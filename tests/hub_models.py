@@ -11,7 +11,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from affectgpt.model.video_patches import PatchVideoProcessor, without_class_checks
 from tests.conftest import TEXTS
-from train.base import train_tokenizer
+from train.tiny_model import train_tokenizer
 
 TEMPLATE = (
     "{% for turn in messages %}<|im_start|>{{ turn['role'] }}\n{% for part in turn['content'] %}"

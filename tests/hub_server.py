@@ -23,7 +23,7 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.utils import _http, logging
 
-from train import hub_client
+from train.hub import client as hub_client
 
 LARGE = 50_000
 TOKEN = "hf_" + "AbCdEfGh" * 4

@@ -168,8 +168,8 @@ def test_an_adapter_of_pickled_weights(bomb, write, tiny, tmp_path):
 def adapter(tiny: Any, folder: Path) -> None:
     """A saved LoRA adapter of the tiny model."""
     from affectgpt.model.loading import load_model
-    from train.config import LoraSettings
-    from train.stages import add_adapter
+    from train.config.sections import LoraSettings
+    from train.stages.run import add_adapter
 
     add_adapter(load_model(tiny.folder), LoraSettings(r=2)).save_pretrained(str(folder))
 
@@ -322,9 +322,9 @@ class TextAlone:
 def interrupted(tiny, tmp_path_factory) -> Callable[[Path], Any]:
     """`interrupted(folder)` runs a supervised stage from wherever the folder's checkpoints stand."""
     from affectgpt.reader import ClipReader
-    from train.config import Recipe
-    from train.data import StageDataset
-    from train.sft import run_sft
+    from train.config.sections import Recipe
+    from train.stages.dataset import StageDataset
+    from train.stages.sft import run_sft
 
     turns = [{"role": "user", "content": "joy?"}, {"role": "assistant", "content": "joy"}]
     clips = [Clip(id=str(row), messages=turns, task="text") for row in range(4)]
@@ -347,7 +347,7 @@ def interrupted(tiny, tmp_path_factory) -> Callable[[Path], Any]:
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin", "extra.bin"])
 def test_a_trainer_checkpoint(bomb, interrupted, name, tmp_path):
     """With a manifest that fits: it tells what was damaged, not what somebody wrote."""
-    from train.checkpoint import MANIFEST, publish
+    from train.fault_tolerance.checkpoint import MANIFEST, publish
 
     steps = tmp_path / "run" / "one.steps"
     steps.mkdir(parents=True)

@@ -23,12 +23,12 @@ from affectgpt.reader import ClipReader
 from eval.metrics.stats import Difference, compare, mean_tally
 from eval.predict.answers import Prediction, answer_rows
 from eval.report.scores import score
-from train.config import FusionSettings, Recipe
+from train.config.recipe_file import save_recipe
+from train.config.sections import FusionSettings, Recipe
 from train.monitor import Console
 from train.prepare import Prepared, prepare
-from train.recipe_file import save_recipe
 from train.results import read_predictions, rows_to_score
-from train.stages import load_stage_model, planned_stages
+from train.stages.run import load_stage_model, planned_stages
 from videmo.distance import tree_similarity
 from videmo.search import SearchSettings, TreeSearch, likelihood
 from videmo.tree import parse_tree

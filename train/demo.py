@@ -23,8 +23,8 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     if options.seeds < 1:
         raise InputError(f"--seeds: expected 1 or more, got {options.seeds}")
+    from train.config.recipe_file import load_recipe
     from train.pipeline import run_recipe
-    from train.recipe_file import load_recipe
 
     recipe = load_recipe("demo", options.overrides)
     if options.ablate:

@@ -14,7 +14,7 @@ import psutil
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from train import watchdog
+from train.fault_tolerance import watchdog
 
 LOGGED = {
     "loss": "loss",

@@ -19,16 +19,16 @@ import transformers
 from filelock import FileLock, Timeout
 
 from affectgpt.problems import InputError, RunError
-from train.background_push import BackgroundPush
-from train.config import Recipe
-from train.empathy import require_rows
-from train.hub_client import require_access
+from train.config.recipe_file import save_recipe
+from train.config.sections import Recipe
+from train.fault_tolerance.watchdog import Watchdog, is_broken_connection
+from train.hub.background import BackgroundPush
+from train.hub.client import require_access
 from train.monitor import Console, MemoryMeter
 from train.prepare import prepare
-from train.recipe_file import save_recipe
 from train.results import finish, score_stage, summary
-from train.stages import planned_stages, run_stages, world
-from train.watchdog import Watchdog, is_broken_connection
+from train.stages.empathy import require_rows
+from train.stages.run import planned_stages, run_stages, world
 
 GUESS_S = {"sft": 0.25, "grpo": 2.5, "empathy": 0.4}
 """Seconds a step may take on a laptop, for the first estimate of the time left."""

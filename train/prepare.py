@@ -40,12 +40,12 @@ from affectgpt.model.processing import AffectGPTProcessor
 from affectgpt.problems import InputError
 from affectgpt.reader import ClipReader, Reader
 from affectgpt.store import FeatureStore
+from data_recipes.check.rows import load_rows
 from data_recipes.synthetic import generate as synthetic
 from data_recipes.synthetic.towers import WEIGHTS
-from train.base import build_tiny
-from train.check import load_rows
-from train.config import PARTS, Recipe
+from train.config.sections import PARTS, Recipe
 from train.monitor import Console
+from train.tiny_model import build_tiny
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ from eval.benchmarks.empathy.scores import evaluate as evaluate_empathy
 from eval.predict.answers import Prediction, answer_rows
 from eval.report.run_page import write_report
 from eval.report.scores import HEADLINED, constant_baseline, score
-from train.config import Recipe
-from train.empathy import rows_to_come
+from train.config.sections import Recipe
 from train.monitor import Console, MemoryMeter
 from train.prepare import Prepared, synthetic_settings
-from train.stages import StageResult, load_stage_model, stream_of
+from train.stages.empathy import rows_to_come
+from train.stages.run import StageResult, load_stage_model, stream_of
 
 VERSIONS = ("torch", "transformers", "trl", "peft", "accelerate", "av", "numpy")
 

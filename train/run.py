@@ -24,8 +24,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--local_rank", type=int, default=None, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     # Decoding workers import this module when it is the main one, so that what is heavy is imported here.
+    from train.config.recipe_file import load_recipe
     from train.pipeline import run_recipe
-    from train.recipe_file import load_recipe
 
     report = run_recipe(load_recipe(options.recipe, options.overrides))
     if options.json and report is not None:

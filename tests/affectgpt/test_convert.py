@@ -24,7 +24,7 @@ from affectgpt.model.loading import load_model, load_processor
 from affectgpt.problems import InputError
 from affectgpt.prompts import PAPER
 from affectgpt.release import convert, settings_of
-from train.base import train_tokenizer
+from train.tiny_model import train_tokenizer
 
 LLM = {
     "hidden_size": 32,

@@ -10,8 +10,8 @@ from affectgpt.clip import Clip, write_clips
 from affectgpt.model.loading import load_model, load_processor
 from affectgpt.problems import InputError
 from tests.hub_models import KINDS, tiny_hub_model
-from train.config import LoraSettings
-from train.stages import add_adapter
+from train.config.sections import LoraSettings
+from train.stages.run import add_adapter
 
 QUESTION = "What does this person feel?"
 

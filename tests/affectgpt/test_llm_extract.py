@@ -242,7 +242,7 @@ def test_a_huge_text_is_cut_and_braces_are_only_text():
 def tiny(request, tmp_path_factory):
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    from train.base import CHATML, train_tokenizer
+    from train.tiny_model import CHATML, train_tokenizer
 
     folder = tmp_path_factory.mktemp(request.param)
     tokenizer = train_tokenizer(TEXTS, 300)

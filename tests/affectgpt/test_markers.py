@@ -25,7 +25,7 @@ from eval.answers.rows import FaceRow
 from tests.affectgpt.test_hub_reader import Decoded
 from tests.conftest import TEXTS
 from tests.hub_models import KINDS, MARKS
-from train.base import train_tokenizer
+from train.tiny_model import train_tokenizer
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "chatml": ("<|im_start|>", "<|im_end|>", "<|endoftext|>"),

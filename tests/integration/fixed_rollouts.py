@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from train import grpo_trainer, run
+from train import run
+from train.stages.run import grpo_trainer
 
 TOKENS = 13
 _generate = grpo_trainer.generate_groups

@@ -16,8 +16,9 @@ from accelerate.state import AcceleratorState, PartialState
 from transformers.integrations import unset_hf_deepspeed_config
 
 from tests.integration.fixed_rollouts import generate
-from train import grpo_trainer, run, sft
-from train.finite_loss import ROW_IDS
+from train import run
+from train.fault_tolerance.finite_loss import ROW_IDS
+from train.stages.run import grpo_trainer, sft
 
 _compute_loss = sft.OrderedTrainer.compute_loss
 

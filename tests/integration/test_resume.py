@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.integration.conftest import ENV, ROOT
-from train.checkpoint import newest_valid
+from train.fault_tolerance.checkpoint import newest_valid
 
 # torchrun's own store, which outlives a restart, would give the new processes the addresses of the old ones.
 TORCHRUN_ENV = {**ENV, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from train import pipeline
-from train.config import Recipe, StageConfig
+from train.config.sections import Recipe, StageConfig
 
 
 def test_ctrl_c_while_a_stage_is_scored_says_how_to_go_on(monkeypatch, tmp_path):

@@ -74,8 +74,8 @@ def look_over(
     found: dict[str, Finding] = {}
     if recipe is not None:
         try:
+            from train.config.recipe_file import load_recipe
             from train.doctor import recipe as recipe_checks
-            from train.recipe_file import load_recipe
 
             loaded = load_recipe(recipe, overrides)
         except InputError as error:

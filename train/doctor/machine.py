@@ -41,7 +41,7 @@ def check_folder(subject: Subject) -> Finding:
     """Whether checkpoints can be written, flushed, renamed and locked where the run writes."""
     from filelock import FileLock
 
-    from train.checkpoint import flaw_of, publish
+    from train.fault_tolerance.checkpoint import flaw_of, publish
 
     place = existing(subject.folder)
     name = str(place) if place == subject.folder.absolute() else f"{place} ({subject.folder} is not there yet)"

@@ -12,8 +12,8 @@ from train.doctor.findings import Check, Finding, Subject, existing
 
 def check_batches(subject: Subject) -> Finding:
     """Whether the batches of every stage split over the processes."""
-    from train.plan import split_batches
-    from train.stages import planned_stages
+    from train.plan.estimate import split_batches
+    from train.stages.run import planned_stages
 
     assert subject.recipe is not None
     stages = planned_stages(subject.recipe)
@@ -74,8 +74,8 @@ def room_for(subject: Subject) -> float:
     Raises:
         InputError: the configuration of the model is nowhere to be found.
     """
-    from train.checkpoint import KEPT
-    from train.plan import Machine, make_plan
+    from train.fault_tolerance.checkpoint import KEPT
+    from train.plan.estimate import Machine, make_plan
 
     assert subject.recipe is not None
     stages = make_plan(subject.recipe, Machine(gpus=1, nodes=1, gpu_bytes=80e9))["stages"]

@@ -18,9 +18,9 @@ from affectgpt.model.loading import load_model, load_processor
 from affectgpt.problems import InputError
 from affectgpt.reader import Row
 from tests.conftest import TEXTS
-from train.base import train_tokenizer
-from train.config import LoraSettings
-from train.stages import add_adapter, freeze_encoders
+from train.config.sections import LoraSettings
+from train.stages.run import add_adapter, freeze_encoders
+from train.tiny_model import train_tokenizer
 
 FRAMES, RATE = 4, 16_000
 VIT = {

@@ -1,0 +1,46 @@
+"""A loss that is no number stops a supervised and a GRPO stage before the step, with the names of the rows."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from affectgpt.problems import RunError
+from affectgpt.reader import Row
+from train.fault_tolerance.finite_loss import ROW_IDS, ROW_TOKENS, FiniteLoss, NamedRows
+
+
+class Base:
+    """A trainer whose loss is given with the batch."""
+
+    def compute_loss(self, model, inputs, return_outputs=False):
+        assert not {ROW_IDS, ROW_TOKENS} & inputs.keys()
+        return (inputs["loss"], "outputs") if return_outputs else inputs["loss"]
+
+
+class Trainer(FiniteLoss, Base):
+    """One process."""
+
+    def __init__(self):
+        self.accelerator = SimpleNamespace(gather=lambda value: value, num_processes=1)
+        self.state = SimpleNamespace(global_step=6)
+
+
+def test_finite_losses_pass():
+    loss = torch.tensor(1.5)
+    assert Trainer().compute_loss(None, {"loss": loss, ROW_IDS: ["a"], ROW_TOKENS: 3}) is loss
+    assert Trainer().compute_loss(None, {"loss": loss}, return_outputs=True) == (loss, "outputs")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_others_stop_before_the_step(value):
+    with pytest.raises(RunError, match=rf"step 7: the loss is {value} in rows a, b\. The step was not taken"):
+        Trainer().compute_loss(None, {"loss": torch.tensor(float(value)), ROW_IDS: ["a", "b"]})
+
+
+def test_batches_carry_the_names_and_lengths_of_their_rows():
+    rows = [Row("x", [1], [2]), Row("y", [1, 3], [2]), Row("z", [1], [2, 4, 5])]
+    batch = NamedRows(lambda items: {"count": len(items)})([[rows[0], rows[1]], [rows[2]]])
+    assert batch == {"count": 2, ROW_IDS: ["x", "y", "z"], ROW_TOKENS: 9}

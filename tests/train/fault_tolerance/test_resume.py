@@ -1,0 +1,90 @@
+"""A stage goes on only from a checkpoint that this run can read; every other is refused with what to do."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from affectgpt.problems import InputError, RunError
+from train.fault_tolerance.checkpoint import draft_of, publish
+from train.fault_tolerance.resume import train_from_newest
+
+
+class Trainer:
+    """One process of some."""
+
+    def __init__(self, processes: int = 1, error: Exception | None = None) -> None:
+        self.accelerator = SimpleNamespace(num_processes=processes, wait_for_everyone=lambda: None)
+        self.error = error
+        self.point: str | None = None
+
+    def on_first(self, work):
+        return work()
+
+    def train(self, resume_from_checkpoint):
+        self.point = resume_from_checkpoint
+        if self.error:
+            raise self.error
+
+
+def save(folder: Path, processes: int, sharded: bool, latest: str = "global_step4") -> Path:
+    place = folder / "checkpoint-4"
+    draft = draft_of(place)
+    draft.mkdir(parents=True)
+    for rank in range(processes):
+        (draft / f"progress-{rank}.pt").write_bytes(b"x")
+    if sharded:
+        (draft / "global_step4").mkdir()
+        (draft / "global_step4" / "shard.pt").write_bytes(b"x")
+        (draft / "latest").write_text(latest)
+    publish(draft, place)
+    return place
+
+
+def go_on(folder: Path, trainer: Trainer, deepspeed: bool) -> Trainer:
+    recipe = SimpleNamespace(output=folder, deepspeed=Path("zero2.json") if deepspeed else None)
+    train_from_newest(trainer, recipe, SimpleNamespace(name="one"), folder)  # type: ignore[arg-type]
+    return trainer
+
+
+@pytest.mark.parametrize(("saved_by", "processes", "sharded"), [(1, 1, False), (2, 1, False), (2, 2, True)])
+def test_it_goes_on(tmp_path, saved_by, processes, sharded):
+    place = save(tmp_path, saved_by, sharded)
+    assert go_on(tmp_path, Trainer(processes), deepspeed=sharded).point == str(place)
+
+
+def test_it_begins_where_there_is_nothing(tmp_path):
+    assert go_on(tmp_path, Trainer(), deepspeed=False).point is None
+
+
+@pytest.mark.parametrize(
+    ("saved_by", "processes", "sharded", "deepspeed", "told"),
+    [
+        (2, 1, True, True, "saved with deepspeed, by 2 processes, and this run is with deepspeed, by 1 process"),
+        (2, 2, True, False, "saved with deepspeed, by 2 processes, and this run is without deepspeed"),
+        (2, 2, False, True, "saved without deepspeed, and this run is with deepspeed, by 2 processes"),
+    ],
+)
+def test_shards_of_others_are_refused(tmp_path, saved_by, processes, sharded, deepspeed, told):
+    save(tmp_path, saved_by, sharded)
+    with pytest.raises(InputError, match=told) as caught:
+        go_on(tmp_path, Trainer(processes), deepspeed)
+    assert f"begin stage 'one' anew: delete {tmp_path}" in str(caught.value)
+
+
+def test_what_names_shards_elsewhere_is_refused(tmp_path):
+    save(tmp_path, 1, True, latest="../../elsewhere")
+    with pytest.raises(InputError, match=r"latest: expected one of global_step4, got '\.\./\.\./elsewhere'"):
+        go_on(tmp_path, Trainer(), deepspeed=True)
+
+
+def test_what_is_not_read_from_a_file_is_named(tmp_path):
+    place = save(tmp_path, 1, False)
+    error = pickle.UnpicklingError("Weights only load failed: os.system\nadvice of torch")
+    with pytest.raises(RunError, match=r"os\.system") as caught:
+        go_on(tmp_path, Trainer(error=error), deepspeed=False)
+    assert str(place) in str(caught.value)
+    assert "advice" not in str(caught.value)

@@ -1,0 +1,117 @@
+"""Adapters, frozen parts and the order of rows, apart from any run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText
+
+from affectgpt.clip import Clip
+from affectgpt.problems import InputError
+from train.config.sections import LoraSettings, Recipe
+from train.stages.run import add_adapter, freeze, load_stage_model, planned_stages, stage_order
+from train.stages.sft import common_arguments
+
+
+def stage(name: str, kind: str = "sft", **settings: object) -> dict[str, object]:
+    fixed = {"name": name, "kind": kind, "steps": 5, "batch_size": 4, "learning_rate": 1e-3, "mixture": {"text": 1}}
+    return fixed | {"generations": 2} | settings
+
+
+def recipe(path: Path | str = "x", **settings: object) -> Recipe:
+    stages = [stage("one"), stage("two", steps=3, mixture={"caption": 1}, learning_rate=2e-3), stage("rl", "grpo")]
+    return Recipe(
+        **({"output": "o", "data": {"train": "x"}, "model": {"path": str(path)}, "stages": stages} | settings)
+    )
+
+
+@pytest.fixture
+def clips() -> list[Clip]:
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "joy"}]
+    return [Clip(id=str(row), messages=turns, task=("text", "caption")[row % 2], answer="joy") for row in range(20)]
+
+
+def test_an_adapter_touches_the_language_model_alone_and_reloads_equal(tiny, tmp_path):
+    settings = recipe(tiny.folder, model={"path": str(tiny.folder), "lora": {"r": 2, "dropout": 0.0}})
+    model = load_stage_model(tiny.folder, settings, trainable=True)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    adapters = {name for name in trained if "lora_" in name}
+    assert adapters
+    assert all(".language_model." in name for name in adapters)
+    assert {name.split(".")[-4] for name in adapters} == {
+        *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    }
+    assert trained - adapters
+    assert all(".soft_tokens.modules_to_save." in name for name in trained - adapters)
+
+    batch = tiny.batch([("joy?", "joy", tiny.features(1)), ("fear?", "fear", tiny.features(2, audio=False))])
+    before = model(**batch.inputs).logits.detach()
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(**batch.inputs, labels=batch.labels).loss.backward()
+        optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        expected = model(**batch.inputs).logits
+        assert (expected - before).abs().max() > 1e-3
+        model.save_pretrained(tmp_path)
+        assert sum(file.stat().st_size for file in tmp_path.glob("*.safetensors")) < 200_000
+        for trainable in (False, True):
+            again = load_stage_model(tmp_path, settings, trainable=trainable).eval()
+            torch.testing.assert_close(again(**batch.inputs).logits, expected, rtol=0, atol=1e-5)
+            assert any(parameter.requires_grad for parameter in again.parameters()) == trainable
+        # The model beneath is untouched.
+        with model.disable_adapter():
+            torch.testing.assert_close(model(**batch.inputs).logits, before, rtol=0, atol=1e-5)
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["modules_to_save"] == ["soft_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "left"),
+    [
+        ((), {"soft_tokens", "language_model"}),
+        (("language_model",), {"soft_tokens"}),
+        (("soft_tokens",), {"language_model"}),
+    ],
+)
+@pytest.mark.parametrize("lora", [False, True])
+def test_frozen_parts(tiny, parts, left, lora):
+    model = AutoModelForImageTextToText.from_pretrained(tiny.folder)
+    if lora:
+        model = add_adapter(model, LoraSettings())
+    freeze(model, parts)
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    found = {part for part in ("soft_tokens", "language_model", "lm_head") for name in trained if part in name}
+    assert found == left
+
+
+def test_without_a_curriculum_the_same_rows_are_shuffled(clips):
+    plain, mixed = recipe(), recipe(curriculum=False)
+    assert [item.name for item in planned_stages(plain)] == ["one", "two", "rl"]
+    merged, last = planned_stages(mixed)
+    assert (merged.name, merged.steps, merged.learning_rate, last.name) == ("shuffled", 8, 2e-3, "rl")
+    apart = [row for item in plain.stages[:2] for row in stage_order(plain, item, clips)]
+    together = stage_order(mixed, merged, clips)
+    assert len(apart) == 32
+    assert sorted(apart) == sorted(together)
+    assert apart != together
+
+
+def test_the_order_depends_on_the_seed_and_the_stage(clips):
+    orders = [stage_order(recipe(seed=seed), recipe().stages[0], clips) for seed in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]
+    assert {clips[row].task for row in orders[0]} == {"text"}
+    assert len(stage_order(recipe(), recipe().stages[2], clips)) == 5 * 4 // 2  # prompts
+
+
+def test_a_batch_that_does_not_split_is_bad_input(tmp_path):
+    settings = recipe()
+    assert common_arguments(settings, settings.stages[0], tmp_path, 2)["per_device_train_batch_size"] == 2
+    with pytest.raises(InputError, match=r"set stages.one.batch_size to a multiple of 3"):
+        common_arguments(settings, settings.stages[0], tmp_path, 3)
+    with pytest.raises(InputError, match="batch_size 4 does not split over 8 processes"):
+        common_arguments(settings, settings.stages[0], tmp_path, 8)

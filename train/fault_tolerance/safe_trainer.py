@@ -1,0 +1,97 @@
+"""A trainer of transformers whose checkpoints are whole or not there, and which waits for no disk to flush.
+
+A checkpoint is written while training waits. Its flush, its hashes and its name (`checkpoint.py`) come in the
+background: until then it is a draft; a run that is killed loses it, and goes on from the one before.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from train.fault_tolerance import watchdog
+from train.fault_tolerance.checkpoint import SaveError, drafting, publish, require_room, rotate, size_of
+
+T = TypeVar("T")
+
+
+class SafeCheckpoints:
+    """Stands before a trainer of transformers in a class's bases.
+
+    Every process writes what it has (under ZeRO its own shards); the first one publishes when all are done. Where it
+    fails, all fail alike, at the next save or in `finish_saving`.
+    """
+
+    args: Any
+    accelerator: Any
+    state: Any
+    is_world_process_zero: Any
+    _aside: Path | None = None
+    _last_size = 0
+    _publishing: Future[None] | None = None
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._aside or self.args.output_dir)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write, and have it published; the checkpoint before must have been by then."""
+        place = Path(self.args.output_dir, f"checkpoint-{self.state.global_step}")
+        watchdog.doing(f"saving {place.name}")
+        self.finish_saving()
+        with drafting(place) as room:
+            self.on_first(lambda: _empty(room, self._last_size))
+            self._aside = room
+            try:
+                super()._save_checkpoint(model, trial)  # type: ignore[misc]
+            finally:
+                self._aside = None
+            self.accelerator.wait_for_everyone()
+        if self.is_world_process_zero():
+            background = ThreadPoolExecutor(1)
+            self._publishing = background.submit(self._publish, place)
+            background.shutdown(wait=False)
+
+    def finish_saving(self) -> None:
+        """Wait until the last checkpoint stands under its name.
+
+        Raises:
+            SaveError: it could not be published; on every process.
+        """
+        publishing, self._publishing = self._publishing, None
+        self.on_first(lambda: publishing and publishing.result())
+
+    def _publish(self, place: Path) -> None:
+        with drafting(place) as room:
+            self._last_size = size_of(room)
+            publish(room / place.name, place)
+            shutil.rmtree(room)
+            rotate(place.parent)
+
+    def on_first(self, work: Callable[[], T]) -> T:
+        """What the first process makes, on every process; where it fails there, it fails on all."""
+        made: list[Any] = [None, None]
+        error: Exception | None = None
+        if self.is_world_process_zero():
+            try:
+                made[0] = work()
+            except Exception as caught:
+                error, made[1] = caught, f"the first process: {type(caught).__name__}: {caught}"
+        if self.accelerator.num_processes > 1:
+            torch.distributed.broadcast_object_list(made, src=0)
+        if error is not None:
+            raise error
+        if made[1] is not None:
+            raise SaveError(made[1])
+        found: T = made[0]
+        return found
+
+
+def _empty(room: Path, expected: int) -> None:
+    shutil.rmtree(room, ignore_errors=True)
+    require_room(room.parent, expected)
+    room.mkdir(parents=True)

@@ -1,0 +1,137 @@
+"""Publishes the stages of a run while it goes on. A failed upload costs the run nothing but a warning.
+
+Each upload is a process of its own, `affectgpt push`, so that neither its work nor its failure touches training, and so
+that it can be ended. Only the end of a run waits for it, `WAIT_S` at most.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from train.config.sections import Recipe
+from train.hub.push import base_of
+from train.stages.run import StageResult
+
+WAIT_S = 600.0
+"""How long the end of a run waits for what is still being sent."""
+COMMAND = (sys.executable, "-m", "train.hub.command")
+
+
+class BackgroundPush:
+    """`with BackgroundPush(...) as push`: `push(result, report)` sends a stage, one at a time, in their order.
+
+    Where the block fails, what is being sent is given up at once.
+
+    Args:
+        base: the model that the run starts from.
+        say: told, from another thread, where a stage is now, or why it is not.
+
+    Raises:
+        InputError: an adapter of a model that only this machine has could not be published.
+    """
+
+    def __init__(self, recipe: Recipe, base: Path, say: Callable[[str], object]) -> None:
+        assert recipe.hub is not None
+        if recipe.model.lora is not None:
+            base_of(base)
+        self.hub, self.run, self.say = recipe.hub, recipe.output, say
+        self.waiting: queue.Queue[StageResult | None] = queue.Queue()
+        self.open: list[StageResult] = []
+        """Not yet published, nor given up."""
+        self.process: subprocess.Popen[str] | None = None
+        self.stopped = threading.Event()
+        self.worker = threading.Thread(target=self._work, name="push", daemon=True)
+
+    def __enter__(self) -> BackgroundPush:
+        self.worker.start()
+        return self
+
+    def __call__(self, result: StageResult, report: dict[str, Any]) -> None:
+        """Publish a stage, unless an earlier run did.
+
+        Args:
+            report: with the scores of this stage and those before it; it is kept for a later push.
+        """
+        if self._mark(result).is_file() and self._mark(result).read_text() == self._meant(result):
+            return
+        kept = self.run / "hub" / f"{result.stage.name}.json"
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_text(json.dumps(report), encoding="utf-8")
+        self.open.append(result)
+        self.waiting.put(result)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.waiting.put(None)
+        try:
+            if kind is None:
+                if self.open:
+                    names = ", ".join(result.stage.name for result in self.open)
+                    self.say(f"Waiting for the upload of {names} to {self.hub.repo}, {WAIT_S / 60:g} minutes at most.")
+                self.worker.join(WAIT_S)
+        finally:
+            self.stopped.set()
+            if self.process is not None:
+                self.process.kill()
+            self.worker.join(5)
+            for result in self.open:
+                self._warn(result, "the run ended before it had arrived")
+
+    def _work(self) -> None:
+        while (result := self.waiting.get()) is not None and not self.stopped.is_set():
+            try:
+                failure = self._send(result)
+            except OSError as error:
+                failure = str(error)
+            if self.stopped.is_set():
+                return
+            self.open.remove(result)
+            if failure is not None:
+                self._warn(result, failure)
+
+    def _send(self, result: StageResult) -> str | None:
+        """Run the command on a stage; returns the last that it said where it failed."""
+        settings = ["--stage", result.stage.name, *self._options()]
+        # No GPU: the memory there is the run's. No bars: their text would only fill a buffer.
+        env = {**os.environ, "HF_HUB_DISABLE_PROGRESS_BARS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        self.process = subprocess.Popen(
+            [*COMMAND, str(self.run), *settings, "--json"],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        out, said = self.process.communicate()
+        if self.process.returncode != 0:
+            return (said.strip().splitlines() or [f"it ended with code {self.process.returncode}"])[-1]
+        self._mark(result).write_text(self._meant(result))
+        self.say(f"Stage '{result.stage.name}' is at {json.loads(out)['url']}")
+        return None
+
+    def _options(self) -> list[str]:
+        flags = ["--repo", self.hub.repo, *(["--private"] if self.hub.private else [])]
+        return [*flags, *(["--license", self.hub.license] if self.hub.license else [])]
+
+    def _mark(self, result: StageResult) -> Path:
+        return self.run / "hub" / f"{result.stage.name}.sent"
+
+    def _meant(self, result: StageResult) -> str:
+        return json.dumps({"repo": self.hub.repo, "fingerprint": result.fingerprint})
+
+    def _warn(self, result: StageResult, failure: str) -> None:
+        options = " ".join(self._options())
+        self.say(
+            f"Warning: stage '{result.stage.name}' was not published: {failure}\n"
+            f"Publish it with: affectgpt push {self.run} --stage {result.stage.name} {options}"
+        )

@@ -1,0 +1,327 @@
+"""What of a run goes to the Hub: a stage's weights, its recipe, scores, versions and model card, and nothing else.
+
+A checkpoint is published only where its manifest holds, and of its files only what is read without unpickling. Files
+that name folders of this machine are sent in a form that does not, under which the model loads elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from affectgpt.model.clip_encoder import PARTS
+from affectgpt.model.loading import ADAPTER, require_model
+from affectgpt.problems import InputError, Problem, nearest
+from train.config.recipe_file import load_recipe
+from train.config.sections import Recipe, StageConfig
+from train.fault_tolerance.checkpoint import MANIFEST, flaw_of
+from train.hub.client import Sent, is_hub_id, send
+from train.hub.model_card import Subject, write_card
+from train.stages.run import planned_stages
+
+KINDS = (".safetensors", ".json", ".jinja", ".txt", ".model")
+"""Endings of what is published of a checkpoint: weights, configurations, tokenizers. No pickle is among them."""
+LEFT_OUT = (MANIFEST, "stage.json")
+SCORES = ("name", "kind", "steps", "seconds", "metrics", "dev_metrics", "conflict_metrics", "confusion")
+"""What is published of a stage's entry in the report; examples, which quote rows, are not."""
+Files = dict[str, Path | bytes]
+_NOTE = (
+    "# What was trained, every default spelt out. Files and folders of the machine are shown by their names alone.\n"
+)
+_SECRET = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """All that is sent of a stage."""
+
+    stage: StageConfig
+    files: Files
+    scored: bool
+    size: int
+    """Bytes of all files."""
+
+
+def push(
+    run: Path,
+    repo: str,
+    stage: str | None = None,
+    merge: bool = False,
+    private: bool = False,
+    license: str | None = None,
+    say: Callable[[str], object] = lambda text: None,
+) -> tuple[Package, Sent]:
+    """Publish a stage of a run.
+
+    Args:
+        stage: its name; the last one that is done by default.
+        merge: send the whole model that `affectgpt export` makes of it. It is kept in the run folder until it has
+            arrived.
+        private: make the repository private.
+        license: an SPDX name for the card.
+        say: told what a user should know.
+
+    Raises:
+        InputError: there is no such stage, its checkpoint cannot be trusted, or would not load elsewhere.
+        RunError: the upload failed.
+    """
+    recipe = load_recipe(_recipe_file(run))
+    chosen = pick_stage(recipe, run, stage)
+    checkpoint = run / "checkpoints" / chosen.name
+    if flaw := flaw_of(checkpoint):
+        raise InputError(
+            f"{checkpoint}: expected a checkpoint that is whole, {flaw}. It is not published. Train the stage again: "
+            f"delete that folder, then affectgpt train {run / 'recipe.yaml'}"
+        )
+    merged = None
+    if merge:
+        from affectgpt.export import export
+
+        merged = run / f".merged-{chosen.name}-{_note(checkpoint)['fingerprint']}"
+        if not merged.is_dir():
+            say(f"Merging {checkpoint} into a whole model.")
+            export(checkpoint, merged)
+    package = pack(run, recipe, chosen, repo, merged, license)
+    if not package.scored:
+        say(
+            f"{run}: no report has scores of this checkpoint of stage '{chosen.name}', so the model card says it was "
+            f"not scored. To score it: affectgpt train {run / 'recipe.yaml'}"
+        )
+    say(f"Sending {len(package.files)} files, {package.size / 1e6:,.1f} MB, to {repo}.")
+    sent = send(repo, package.files, f"{recipe.title}, stage {chosen.name}", private, say)
+    if merged is not None:
+        shutil.rmtree(merged)
+    return package, sent
+
+
+def pick_stage(recipe: Recipe, run: Path, name: str | None) -> StageConfig:
+    """The stage of that name, or the last one that is done.
+
+    Raises:
+        InputError: there is none.
+    """
+    planned = {stage.name: stage for stage in planned_stages(recipe)}
+    done = [item for item in planned if (run / "checkpoints" / item / "stage.json").is_file()]
+    if name is not None and name not in planned:
+        raise InputError(f"--stage: the recipe of {run} has no stage '{name}'. {nearest(name, planned)}")
+    if not done or (name is not None and name not in done):
+        raise InputError(
+            f"{run}: expected a finished stage{f' {name}' if name else ''} in checkpoints/, found "
+            f"{', '.join(done) or 'none'}. Finish it with: affectgpt train {run / 'recipe.yaml'}"
+        )
+    return planned[name or done[-1]]
+
+
+def pack(
+    run: Path, recipe: Recipe, stage: StageConfig, repo: str, merged: Path | None = None, license: str | None = None
+) -> Package:
+    """Gather what is sent of a stage.
+
+    Args:
+        merged: the whole model that was made of its checkpoint.
+
+    Raises:
+        InputError: the model would not load elsewhere, or a file names a place of this machine or a token.
+    """
+    checkpoint = run / "checkpoints" / stage.name
+    weights = portable(merged or checkpoint)
+    report = report_of(run, stage, _note(checkpoint))
+    entry = next((item for item in report.get("stages", []) if item["name"] == stage.name), None)
+    public = public_recipe(recipe)
+    files: Files = {**weights, "recipe.yaml": (_NOTE + yaml.safe_dump(public, sort_keys=False)).encode()}
+    if entry is not None:
+        scores = {name: entry[name] for name in SCORES if name in entry}
+        files["metrics.json"] = _json({"stage": scores, "baselines": report.get("baselines", {})})
+    if "versions" in report:
+        files["versions.json"] = _json(report["versions"])
+    subject = Subject(repo, public, stage.name, report, "adapter_config.json" in weights, merged is not None, license)
+    files["README.md"] = write_card(subject).encode()
+    require_clean(files, run)
+    size = sum(len(item) if isinstance(item, bytes) else item.stat().st_size for item in files.values())
+    return Package(stage, files, entry is not None, size)
+
+
+def report_of(run: Path, stage: StageConfig, note: Mapping[str, Any]) -> dict[str, Any]:
+    """The report that has scores of this very checkpoint: the run's, or what training kept of the stage for its upload.
+
+    Empty where there is none.
+    """
+    for path in (run / "report.json", run / "hub" / f"{stage.name}.json"):
+        if path.is_file():
+            report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            found = {(item["name"], item["seconds"], item["steps"]) for item in report["stages"]}
+            if (stage.name, note["seconds"], note["steps"]) in found:
+                return report
+    return {}
+
+
+def portable(folder: Path) -> Files:
+    """A model's files in a form that loads on any machine.
+
+    - An adapter names what it adapts: a model of the Hub; or, where that was made of parts of the Hub, the small folder
+      that joins them, which comes along as `base/`.
+    - A whole AffectGPT names its towers on the Hub; those of this machine come along as `vision/` and `audio/`.
+
+    Raises:
+        InputError: it rests on a model of this machine, or lacks weights.
+    """
+    files = _published(folder)
+    if ADAPTER in files:
+        config = _read(files[ADAPTER])
+        named = config["base_model_name_or_path"]
+        beside = folder / named
+        config["base_model_name_or_path"], base = base_of(beside if beside.is_dir() else Path(named))
+        files |= {**base, ADAPTER: _json(config)}
+        if "adapter_model.safetensors" not in files:
+            raise InputError(f"{folder}: expected adapter_model.safetensors, it is not there. Nothing was sent.")
+    else:
+        require_model(folder)
+        files |= _towers_of(folder, files)
+    for name, source in files.items():
+        if name.rpartition("/")[2].endswith("config.json"):
+            config = _read(source)
+            if _forget_places(config):
+                files[name] = _json(config)
+    return files
+
+
+def _published(folder: Path) -> Files:
+    """The files of a model folder that may be published: of a checkpoint, only what its manifest vouches for."""
+    manifest = folder / MANIFEST
+    if manifest.is_file():
+        names = list(json.loads(manifest.read_text(encoding="utf-8"))["files"])
+    else:
+        names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {name: folder / name for name in names if name.endswith(KINDS) and name not in LEFT_OUT}
+
+
+def base_of(adapted: Path) -> tuple[str, Files]:
+    """How a published adapter names what it adapts, and the files of it that it needs.
+
+    Args:
+        adapted: a Hub id, or a folder.
+
+    Raises:
+        InputError: a model that only this machine has.
+    """
+    if not adapted.is_dir():
+        if is_hub_id(str(adapted)):
+            return str(adapted), {}
+        raise InputError(f"{adapted}: expected the model that an adapter was trained on, there is nothing.")
+    files = _published(adapted)
+    sources = _read(files["config.json"]).get("sources", {}) if "soft_tokens.safetensors" in files else {}
+    if not sources or not all(is_hub_id(str(source.get("id"))) for source in sources.values()):
+        raise InputError(
+            f"{adapted}: expected a model of the Hub, or one made of parts of the Hub, under an adapter that is to be "
+            "published; this one is on this machine alone, and nobody else could load the adapter. Publish both in "
+            "one, when the run is done: affectgpt push RUN --repo user/name --merge"
+        )
+    return "base", {f"base/{name}": path for name, path in files.items()}
+
+
+def _towers_of(folder: Path, files: Files) -> Files:
+    """Towers that only this machine has."""
+    found: Files = {}
+    for part, source in _read(files["config.json"]).get("sources", {}).items():
+        place = source.get("id")
+        if part not in PARTS or place is None or is_hub_id(place) or f"{part}/config.json" in files:
+            continue
+        tower = {f"{part}/{name}": path for name, path in _published(Path(place)).items() if "/" not in name}
+        if f"{part}/config.json" not in tower or not any(name.endswith(".safetensors") for name in tower):
+            raise InputError(
+                f"{folder}: expected its {part} tower as config.json and *.safetensors in {place}, found "
+                f"{', '.join(tower) or 'nothing'}. Publish the model with its towers by --merge, which saves them so."
+            )
+        found |= tower
+    return found
+
+
+def _forget_places(config: Any) -> bool:
+    """Take folders of this machine out of a model's configuration; whether there were any."""
+    if not isinstance(config, dict):
+        return False
+    sources = config.get("sources")
+    changed = False
+    for section, name in (
+        *((config, name) for name in ("_name_or_path", "name_or_path")),
+        *((source, "id") for source in (sources.values() if isinstance(sources, dict) else ())),
+    ):
+        if section.get(name) and not is_hub_id(section[name]):
+            del section[name]
+            changed = True
+    return any([changed, *map(_forget_places, config.values())])
+
+
+def public_recipe(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as anybody may read it: files and folders by their names, servers without theirs, no `hub` section."""
+    shown: dict[str, Any] = _shown(recipe.model_dump(exclude={"hub"}))
+    return shown
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _shown(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shown(item) for item in value]
+    if isinstance(value, Path):
+        return value.name
+    if not isinstance(value, str):
+        return value
+    if "://" in value and (host := urlsplit(value).netloc):
+        return value.replace(host, "HOST").partition("?")[0]
+    is_place = value.startswith(("/", "./", "../", "~")) or ("/" in value and Path(value).exists())
+    return Path(value).name if is_place else value
+
+
+def require_clean(files: Mapping[str, Path | bytes], run: Path) -> None:
+    """The last look at what is sent: texts and configurations must not name this machine's places, nor hold tokens.
+
+    Raises:
+        InputError: names each file that does.
+    """
+    places = {str(place) for place in (Path.home(), Path.cwd(), run.resolve())} - {"/"}
+    problems = []
+    for name, source in files.items():
+        if isinstance(source, Path) and not name.endswith(("config.json", ".jinja")):
+            continue
+        text = _text(source)
+        if found := next((place for place in places if f"{place}/" in text or f'{place}"' in text), None):
+            problems.append(Problem(name, "its text", "no folder of this machine", found, "Nothing was sent."))
+        if _SECRET.search(text):
+            problems.append(Problem(name, "its text", "no token", "what looks like one", "Nothing was sent."))
+    if problems:
+        raise InputError(problems, "Take it out of the recipe (or its title), train again, and push again.")
+
+
+def _recipe_file(run: Path) -> Path:
+    path = run / "recipe.yaml"
+    if not path.is_file():
+        got = "a folder without it" if run.is_dir() else "nothing there"
+        raise InputError(Problem(str(run), "RUN", "a run folder, with recipe.yaml", got, "Name `output` of a recipe."))
+    return path
+
+
+def _note(checkpoint: Path) -> dict[str, Any]:
+    note: dict[str, Any] = json.loads((checkpoint / "stage.json").read_text(encoding="utf-8"))
+    return note
+
+
+def _text(source: Path | bytes) -> str:
+    return (source if isinstance(source, bytes) else source.read_bytes()).decode("utf-8")
+
+
+def _read(source: Path | bytes) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(_text(source))
+    return values
+
+
+def _json(values: Any) -> bytes:
+    return (json.dumps(values, indent=2) + "\n").encode()

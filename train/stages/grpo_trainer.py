@@ -1,0 +1,391 @@
+"""TRL's `GRPOTrainer` with audio and video in the prompt.
+
+TRL's trainer knows images only. `MediaGRPOTrainer` is where this project touches its private methods: prompts come from
+a `Reader`, and whatever it gives besides ids goes to generation and to every forward that scores completions.
+
+Shapes: B completions of a batch, P prompt tokens, C completion tokens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from trl import GRPOConfig, GRPOTrainer
+from trl.models import unwrap_model_for_generation
+
+from affectgpt.batch import Batch, prompt_batch
+from affectgpt.clip import Clip
+from affectgpt.prompt_cache import generate_groups, group_of
+from affectgpt.reader import Reader, Row
+from train.fault_tolerance import watchdog
+from train.fault_tolerance.exact_state import ExactState
+from train.fault_tolerance.finite_loss import FiniteLoss
+from train.fault_tolerance.safe_trainer import SafeCheckpoints
+from train.stages.rollout import are_equal, cut_after, scoring_inputs, split_groups, to_exchange
+from train.stages.run import without_adapter
+from train.stages.shared_prefix import Way, share_prompts
+from videmo.tree import parse_tree
+
+
+class MediaGRPOTrainer(SafeCheckpoints, ExactState, FiniteLoss, GRPOTrainer):
+    """`GRPOTrainer` whose prompts carry whatever the model takes besides ids, and are read once for their whole group.
+
+    A rollout keeps the number of its row; what the row's prompt carries is joined again from that wherever a batch of
+    rollouts is generated or scored, so that TRL's splitting needs to know nothing of it.
+
+    Args:
+        clips: the rows; the data set's `row` column indexes them.
+        reader: turns rows into what the model takes.
+        show: called whenever the trainer logs, with the step and the newest group of rollouts and their rewards.
+        say: called with a line for the user, on the first process.
+        exchanges: rounds in which groups of equal reward are exchanged for groups of other prompts (the dynamic
+            sampling of DAPO, arXiv 2503.14476).
+    """
+
+    args: GRPOConfig
+    _buffered_inputs: Any
+
+    def __init__(
+        self,
+        *args: Any,
+        clips: Sequence[Clip],
+        reader: Reader,
+        show: Callable[[int, list[dict[str, Any]]], None] | None = None,
+        say: Callable[[str], None] = print,
+        exchanges: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        self.clips, self.reader, self.show, self.say, self.exchanges = clips, reader, show, say, exchanges
+        self.newest_group: list[dict[str, Any]] = []
+        self.seconds: dict[str, float] = defaultdict(float)
+        """Spent in rollout, reward, scoring and update since the last line of the log."""
+        self.tokens = 0
+        """Of completions that this process rolled out since then."""
+        self.inputs: list[dict[str, Any]] = []
+        """What is being rolled out: for each rollout its row of the data set."""
+        self.known_rewards: Tensor | None = None
+        """Of these rollouts, where they were needed before TRL asks for them."""
+        self.read: dict[int, Row] = {}
+        """Rows of the last rollouts, by number."""
+        self.numbers: list[int] = []
+        """The row of every rollout that is being generated or scored."""
+        super().__init__(*args, **kwargs)
+        self.order = np.array(self.train_dataset["row"])  # type: ignore[index]
+        """Rows as the stage draws them: a row as often as its mixture has it."""
+        self.shares_prompts: bool | None = None
+        """Whether prompts are scored once per group; None until the first batch has shown that it gives the same."""
+        trained: Any = self.accelerator.unwrap_model(self.model)
+        if "ref" in getattr(trained, "peft_config", {}):
+            # TRL's reference, a second adapter, is made from what a stage starts with; under ZeRO-3 it cannot be saved.
+            trained.save_pretrained = partial(trained.save_pretrained, selected_adapters=["default"])
+        way: Way = "packed" if self.args.gradient_checkpointing else "cache"
+        for model in (self.model, self.ref_model):
+            if model is not None:
+                share_prompts(without_adapter(self.accelerator.unwrap_model(model)), way)
+
+    def rows_of(self, inputs: Mapping[str, Any]) -> list[str]:
+        """Names of the rows of a micro-batch."""
+        return [self.clips[number].id for number in dict.fromkeys(inputs["row"].tolist())]
+
+    def kept(self) -> dict[str, Any]:
+        """Also the rollouts that are still to be learned from, and the figures since the last line of the log."""
+        metrics = {name: list(values) for name, values in self._metrics["train"].items()}
+        return {**super().kept(), "rollouts": self._buffered_inputs, "metrics": metrics}
+
+    def restore(self, kept: dict[str, Any]) -> None:
+        """The opposite of `kept`."""
+        super().restore(kept)
+        self._buffered_inputs = kept["rollouts"]
+        self._metrics["train"].update(kept["metrics"])
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        # Also where the rest was kept by other processes: a window of rollouts begins at the same step.
+        self._step = self.state.global_step * self.args.gradient_accumulation_steps
+        super()._load_rng_state(checkpoint)
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """As TRL's, but what is shuffled before it is split into micro-batches is groups, and not rollouts."""
+        assert self.model is not None
+        if not self.model.training:
+            return super()._prepare_inputs(generation_batch)
+        parts, generations = self.args.steps_per_generation, self.num_generations
+        assert parts is not None
+        assert generations is not None
+        every = parts * self.num_iterations
+        if self._step % every == 0 or self._buffered_inputs is None:
+            rollouts = self._generate_and_score_completions(generation_batch)
+            self._buffered_inputs = split_groups(rollouts, generations, parts)
+        return self._buffered_inputs[self._step % parts]
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self.inputs = inputs
+        self.read = {}
+        self._take_rows([item["row"] for item in inputs])
+        output = super()._generate_and_score_completions(inputs)
+        spread = self.accelerator.gather(output["advantages"]).std()
+        self._note("advantage_std", float(spread))
+        return {**output, "row": torch.tensor(self.numbers, device=self.accelerator.device)}
+
+    def _take_rows(self, numbers: list[int]) -> None:
+        self.numbers = numbers
+        missing = [number for number in dict.fromkeys(numbers) if number not in self.read]
+        if missing:
+            rows = self.reader.read([self.clips[number] for number in missing])
+            self.read |= dict(zip(missing, rows, strict=True))
+
+    def _note(self, name: str, value: float) -> None:
+        """Average a value into the next line of the log."""
+        assert self.model is not None
+        self._metrics["train" if self.model.training else "eval"][name].append(value)
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        return [self.read[number].prompt_ids for number in self.numbers], None, {}
+
+    def _generate_single_turn(
+        self, prompt_ids: list[list[int]], images: None, multimodal_fields: dict[str, Any], *_: Any, **__: Any
+    ) -> tuple[list[list[int]], None]:
+        prompt, group = self._prompts(self.numbers)
+        with (
+            self._timed("rollout"),
+            unwrap_model_for_generation(
+                self.model_wrapped, self.accelerator, gather_deepspeed3_params=self.args.ds3_gather_for_generation
+            ) as model,
+            torch.no_grad(),
+        ):
+            was_training = model.training
+            model.eval()
+            output = generate_groups(
+                model, prompt, group, generation_config=self.generation_config, tokenizer=self.reader.tokenizer
+            )
+            model.train(was_training)
+        completions = [cut_after(row, self.eos_token_ids) for row in output.tolist()]
+        self.tokens += sum(map(len, completions))
+        return completions, None
+
+    def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
+        produced: tuple[Any, ...] = super()._generate(prompts)
+        assert self.model is not None
+        if self.exchanges and self.model.training:
+            self._exchange_equal_groups(completion_ids=produced[1], prompt_ids=produced[0], completions=produced[3])
+        return produced
+
+    def _exchange_equal_groups(
+        self, prompt_ids: list[list[int]], completion_ids: list[list[int]], completions: list[Any]
+    ) -> None:
+        """Put rollouts of other prompts, with their inputs and rewards, in the place of groups of equal reward."""
+        processes, me = self.accelerator.num_processes, self.accelerator.process_index
+        size = self.num_generations
+        assert size is not None
+        tried = self.accelerator.gather(torch.tensor(self.numbers, device=self.accelerator.device)).tolist()
+        rewards = self._rewards_of(self.inputs, completions, completion_ids)
+        exchanged = 0
+        for turn in range(self.exchanges):
+            equal = are_equal(self._total(rewards).view(-1, size)).view(processes, -1)
+            places = to_exchange(equal)
+            others = self.order[~np.isin(self.order, tried)] if places.numel() else self.order[:0]
+            if not len(others):
+                break
+            rng = np.random.default_rng([self.args.seed, self.state.global_step, turn])
+            drawn = rng.choice(others, places.shape, replace=len(others) < places.numel()).tolist()
+            tried += [row for numbers in drawn for row in numbers]
+            inputs = [{"prompt": self.clips[row].prompt, "row": row} for row in drawn[me] for _ in range(size)]
+            self._take_rows([item["row"] for item in inputs])
+            fresh = super()._generate([item["prompt"] for item in inputs])
+            found = self._rewards_of(inputs, fresh[3], fresh[1])
+            better = ~are_equal(self._total(found).view(-1, size)).view(processes, -1)
+            for process, slot in (better & equal.gather(1, places)).nonzero().tolist():
+                exchanged += 1
+                group, new = int(places[process, slot]), slice(slot * size, (slot + 1) * size)
+                start = (process * equal.shape[1] + group) * size
+                first = (process * places.shape[1] + slot) * size
+                rewards[start : start + size] = found[first : first + size]
+                if process == me:
+                    old = slice(group * size, (group + 1) * size)
+                    self.inputs[old], completions[old] = inputs[new], fresh[3][new]
+                    prompt_ids[old], completion_ids[old] = fresh[0][new], fresh[1][new]
+        self._take_rows([item["row"] for item in self.inputs])
+        self.known_rewards = rewards
+        self._note("exchanged_share", exchanged * size / len(rewards))
+
+    def _prompts(self, numbers: Sequence[int]) -> tuple[Batch, Tensor]:
+        """What the model takes of the distinct prompts, each once, and which of them each rollout belongs to."""
+        distinct, group = group_of(numbers)
+        batch = prompt_batch([self.read[number] for number in distinct], self.reader.tokenizer.pad_token_id)
+        device = self.accelerator.device
+        return {name: value.to(device) for name, value in batch.items()}, torch.tensor(group, device=device)
+
+    def _calculate_rewards(
+        self, inputs: list[dict[str, Any]], prompts: list[Any], completions: list[Any], completion_ids_list: list[Any]
+    ) -> Tensor:
+        rewards = self._rewards_of(inputs, completions, completion_ids_list)
+        assert self.model is not None
+        generations = self.num_generations if self.model.training else self.num_generations_eval
+        assert generations is not None
+        total = self._total(rewards)
+        self._note("zero_variance_share", float(are_equal(total.view(-1, generations)).float().mean()))
+        clips = [self.clips[item["row"]] for item in inputs]
+        texts = [said if isinstance(said, str) else said[0]["content"] for said in completions]
+        trees = [parse_tree(text).is_valid for clip, text in zip(clips, texts, strict=True) if clip.task == "tree"]
+        counts = torch.tensor([[sum(trees), len(trees)]], device=self.accelerator.device)
+        valid, written = self.accelerator.gather(counts).sum(0).tolist()
+        if written:
+            self._note("parse_rate", valid / written)
+        if self.accelerator.is_main_process:
+            mine = torch.cat([total[:, None], rewards], dim=1)[:generations].tolist()
+            names = ["reward", *(f"rewards/{name}" for name in self.reward_func_names)]
+            self.newest_group = [
+                {
+                    "id": clip.id,
+                    "completion": text,
+                    **{
+                        name: None if value != value else round(value, 4)
+                        for name, value in zip(names, values, strict=True)
+                    },
+                }
+                for clip, text, values in zip(clips, texts, mine, strict=False)
+            ]
+        return rewards
+
+    def _rewards_of(self, inputs: list[dict[str, Any]], completions: list[Any], completion_ids: list[Any]) -> Tensor:
+        """(B of all processes, rewards), NaN where a reward does not apply."""
+        if inputs is self.inputs and self.known_rewards is not None:
+            known, self.known_rewards = self.known_rewards, None
+            return known
+        prompts = [item["prompt"] for item in inputs]
+        with self._timed("reward"):
+            return torch.as_tensor(super()._calculate_rewards(inputs, prompts, completions, completion_ids))
+
+    def _total(self, rewards: Tensor) -> Tensor:
+        """(B,) weighted sum over rewards."""
+        return (rewards * self.reward_weights.to(rewards)).nansum(1)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """TRL's; what is left of its time after rollout, reward and scoring is the update's."""
+        before = sum(self.seconds.values())
+        with self._timed("step"):
+            loss: Tensor = super().training_step(*args, **kwargs)
+        step = self.seconds.pop("step")
+        self.seconds["update"] += step - (sum(self.seconds.values()) - before)
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """TRL's, with the seconds by part, and the newest group shown."""
+        logs.update({f"seconds/{part}": round(spent, 4) for part, spent in self.seconds.items()})
+        logs.update({f"tokens_per_s/{part}": round(self.tokens / spent, 1) for part, spent in self.seconds.items()})
+        self.seconds.clear()
+        self.tokens = 0
+        super().log(logs, start_time)
+        if self.show is not None and self.newest_group:
+            self.show(self.state.global_step, self.newest_group)
+        self.newest_group = []
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        watchdog.doing(f"step {self.state.global_step + 1}, {part}")
+        started = time.perf_counter()
+        yield
+        if torch.accelerator.is_available():
+            torch.accelerator.synchronize()  # it works on while Python goes ahead
+        self.seconds[part] += time.perf_counter() - started
+
+    def _get_per_token_logps_and_entropies(
+        self, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        if torch.is_grad_enabled():
+            return self._score(*args, **kwargs)
+        with self._timed("scoring"):
+            return self._score(*args, **kwargs)
+
+    def _score(
+        self,
+        model: Any,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        if kwargs.get("compute_aux_loss"):  # a mixture of experts balances over every token that it reads
+            inputs = self._scoring_inputs(self.numbers, logits_to_keep, input_ids.shape[1])
+            score_all = super()._get_per_token_logps_and_entropies
+            return score_all(
+                partial(model, **inputs), input_ids, attention_mask, logits_to_keep, None, compute_entropy, **kwargs
+            )
+        size = batch_size or len(input_ids)
+        chunks = [slice(start, start + size) for start in range(0, len(input_ids), size)]
+        if self.shares_prompts is None:
+            self.shares_prompts = self._sharing_is_exact(model, input_ids, attention_mask, logits_to_keep)
+        score = self._score_groups if self.shares_prompts else self._score_plainly
+        parts = [
+            score(model, input_ids[rows], attention_mask[rows], logits_to_keep, self.numbers[rows], compute_entropy)
+            for rows in chunks
+        ]
+        logps, entropies = zip(*parts, strict=True)
+        return torch.cat(logps), torch.cat(entropies) if compute_entropy else None, None
+
+    def _score_groups(
+        self, model: Any, ids: Tensor, mask: Tensor, keep: int, numbers: Sequence[int], entropy: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        prompt, group = self._prompts(numbers)
+        tail_ids, tail_mask = ids[:, -keep - 1 :], mask[:, -keep - 1 :]
+        labels = tail_ids.masked_fill(tail_mask == 0, -100)
+        labels[:, 0] = -100
+        with self.accelerator.autocast():
+            output = model(
+                input_ids=tail_ids,
+                attention_mask=tail_mask,
+                labels=labels,
+                fused_lm_head=True,
+                shared={"prompt": prompt, "group": group},
+            )
+        return output.log_probs, output.entropy if entropy else None
+
+    def _score_plainly(
+        self, model: Any, ids: Tensor, mask: Tensor, keep: int, numbers: Sequence[int], entropy: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        inputs = self._scoring_inputs(numbers, keep, ids.shape[1])
+        score = super()._get_per_token_logps_and_entropies
+        logps, entropies, _ = score(partial(model, **inputs), ids, mask, keep, compute_entropy=entropy)
+        return logps, entropies
+
+    def _scoring_inputs(self, numbers: Sequence[int], keep: int, width: int) -> Batch:
+        inputs = scoring_inputs([self.read[number] for number in numbers], width - keep, width)
+        return {name: value.to(self.accelerator.device) for name, value in inputs.items()}
+
+    @torch.no_grad()
+    def _sharing_is_exact(self, model: Any, ids: Tensor, mask: Tensor, keep: int) -> bool:
+        """Score a few rollouts both ways, on every process; prompts are shared only where all find the same."""
+        few = slice(0, min(len(ids), 4))
+        was_training = model.training
+        model.eval()  # dropout would differ
+        try:
+            given = (ids[few], mask[few], keep, self.numbers[few], False)
+            found, expected = self._score_groups(model, *given)[0], self._score_plainly(model, *given)[0]
+            apart = float((found - expected).mul(mask[few, -keep:]).abs().max())
+        except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
+            apart, found = float("inf"), torch.zeros(1)
+            self._say(f"      prompts are read with every rollout: {error}")
+        model.train(was_training)
+        tolerance = 1e-3 if found.dtype == torch.float32 else 0.1
+        exact = torch.tensor([apart < tolerance], device=self.accelerator.device)
+        agreed = bool(self.accelerator.gather(exact).all())
+        if not agreed and apart < float("inf"):
+            self._say(f"      prompts are read with every rollout: shared, log-probabilities differ by {apart:.2g}")
+        return agreed
+
+    def _say(self, text: str) -> None:
+        if self.accelerator.is_main_process:
+            self.say(text)
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        self._take_rows(inputs["row"].tolist())
+        return super()._compute_loss(model, inputs)

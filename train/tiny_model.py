@@ -1,0 +1,102 @@
+"""The embedded default: a small Qwen3 that starts from nothing, on the shipped towers, with a tokenizer of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoFeatureExtractor, AutoImageProcessor, PreTrainedTokenizerFast, Qwen3Config
+
+from affectgpt.clip import Clip
+from affectgpt.empathy.prompting import prompt_of
+from affectgpt.model import AffectGPTConfig, AffectGPTForConditionalGeneration, AffectGPTProcessor
+from affectgpt.model.assemble import add_placeholders
+from affectgpt.model.clip_encoder import PARTS, ClipEncoder, weights_hash
+from affectgpt.model.encoders import load_tower
+from train.config.sections import ModelConfig
+
+PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+CHATML = (
+    "{% for turn in messages %}<|im_start|>{{ turn['role'] }}\n{{ turn['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer with ChatML turns."""
+    tokenizer = Tokenizer(models.BPE())
+    words = pre_tokenizers.Split(Regex(r'\n| ?[^\s.,?!"]+|[.,?!"]| +'), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[PAD, START, END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, padding_side="left", chat_template=CHATML
+    )
+
+
+def build_tiny(settings: ModelConfig, clips: Iterable[Clip], towers: Path, seed: int, folder: Path, home: Path) -> None:
+    """Make the untrained default model, its processor and its towers, and save them in `folder`.
+
+    Args:
+        clips: rows whose text the tokenizer learns from.
+        towers: folder with `vision` and `audio`.
+        home: where `folder` will be moved to; checkpoints find the towers there.
+    """
+    assert settings.tiny is not None
+    texts = (text for clip in clips for text in _texts_of(clip))
+    tokenizer = train_tokenizer(texts, settings.tiny.vocab_size)
+    loaded = {kind: load_tower(str(towers / kind)) for kind in PARTS}
+    config = AffectGPTConfig(
+        text_config=Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=settings.tiny.hidden_size,
+            num_hidden_layers=settings.tiny.num_layers,
+            num_attention_heads=settings.tiny.num_heads,
+            num_key_value_heads=max(1, settings.tiny.num_heads // 3),
+            head_dim=32,
+            intermediate_size=settings.tiny.intermediate_size,
+            max_position_embeddings=1024,
+            tie_word_embeddings=True,
+            initializer_range=0.04,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        ),
+        vision_config=loaded["vision"].config,
+        audio_config=loaded["audio"].config,
+        sources={
+            kind: {"id": str(home.absolute() / kind), "hash": weights_hash(tower)} for kind, tower in loaded.items()
+        },
+        **settings.fusion_settings(),
+    )
+    config.token_ids = add_placeholders(tokenizer, config)
+    torch.manual_seed(seed)
+    model = AffectGPTForConditionalGeneration(config)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    processor = AffectGPTProcessor(
+        image_processor=AutoImageProcessor.from_pretrained(towers / "vision", backend="pil", trust_remote_code=False),
+        feature_extractor=AutoFeatureExtractor.from_pretrained(towers / "audio", trust_remote_code=False),
+        tokenizer=tokenizer,
+        chat_template=CHATML,
+        num_tokens=config.num_tokens,
+        prompt_style=settings.prompt_style,
+    )
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    ClipEncoder(config, processor, loaded).save_pretrained(folder)
+
+
+def _texts_of(clip: Clip) -> list[str]:
+    """Everything of a row that the model reads or says."""
+    return [clip.subtitle or "", *(turn["content"] for turn in prompt_of(clip)), clip.target]
