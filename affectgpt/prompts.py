@@ -39,7 +39,7 @@ EMPATHY = {
     "format": "Say in two lines what they feel and what you answer.\nEmotion: ...\nResponse: ...",
     "none": "none of these",
 }
-"""What evidence adds to a prompt, a line each: few words, since every row pays for them. `affectgpt.empathy.prompting`
+"""What evidence adds to a prompt, a line each: few words, since every row pays for them. `affectgpt.evidence.prompting`
 puts them together."""
 
 CAPTION_JUDGE = """\

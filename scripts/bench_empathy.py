@@ -26,17 +26,17 @@ from typing import Any
 import torch
 from _bench import alternate, compare, report
 
-from affectgpt.batch import supervised_batch
 from affectgpt.clip import Clip
-from affectgpt.empathy.cause_model import CauseModel
-from affectgpt.empathy.dialogue import rows_with_emotion
-from affectgpt.empathy.emotion_model import EmotionModel
-from affectgpt.empathy.label_scores import score_labels, split_lead
-from affectgpt.empathy.plugins import with_evidence
-from affectgpt.empathy.prompting import opening, prompt_of
+from affectgpt.evidence.dialogue import rows_with_emotion
+from affectgpt.evidence.prompting import opening, prompt_of
+from affectgpt.inference.label_scores import score_labels, split_lead
+from affectgpt.inputs.batch import supervised_batch
+from affectgpt.inputs.reader import ClipReader
 from affectgpt.model.loading import load_model, load_processor
+from affectgpt.plugins.cause.words import CauseModel
+from affectgpt.plugins.emotion.plugin import EmotionModel
+from affectgpt.plugins.plugin import with_evidence
 from affectgpt.prompts import EMPATHY
-from affectgpt.reader import ClipReader
 from data_recipes.synthetic.towers import WEIGHTS
 from train.config.sections import ModelConfig
 from train.stages.curriculum import batch_by_length

@@ -41,13 +41,13 @@ from transformers import (
 )
 
 from affectgpt.clip import Clip, read_clips
-from affectgpt.features import OnlineFeatures, StoredFeatures, build_features, fill_store, find_missing
+from affectgpt.features.sources import OnlineFeatures, StoredFeatures, build_features, fill_store, find_missing
+from affectgpt.features.store import FeatureStore
+from affectgpt.inputs.reader import ClipReader
 from affectgpt.model.clip_encoder import ClipEncoder
 from affectgpt.model.configuration import AffectGPTConfig
 from affectgpt.model.loading import load_model
 from affectgpt.model.processing import AffectGPTProcessor
-from affectgpt.reader import ClipReader
-from affectgpt.store import FeatureStore
 from data_recipes.synthetic.generate import Settings, generate
 from data_recipes.synthetic.towers import WEIGHTS
 from train.config.recipe_file import load_recipe

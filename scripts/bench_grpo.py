@@ -33,7 +33,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
 from affectgpt.clip import Clip
-from affectgpt.reader import Row
+from affectgpt.inputs.reader import Row
 from train.pipeline import quiet_libraries
 from train.stages.grpo_trainer import MediaGRPOTrainer
 
@@ -189,8 +189,8 @@ def peak_memory(side: str, prompt_length: int, completion_length: int) -> float:
 
 def encoder_share() -> float:
     """Share of the demo's GRPO step that reading prompts' media takes: stored features joined to batches."""
-    from affectgpt.batch import join_inputs
-    from affectgpt.store import FeatureStore
+    from affectgpt.features.store import FeatureStore
+    from affectgpt.inputs.batch import join_inputs
 
     with tempfile.TemporaryDirectory() as folder, FeatureStore(Path(folder)) as store:
         keys = [f"{index:064x}" for index in range(8)]

@@ -34,7 +34,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from trl import SFTConfig, SFTTrainer
 
 from affectgpt.clip import Clip
-from affectgpt.reader import Row
+from affectgpt.inputs.reader import Row
 from train.config.sections import Recipe, StageConfig
 from train.pipeline import quiet_libraries
 from train.stages.curriculum import batch_by_length

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from affectgpt.clip import Clip, write_clips
-from affectgpt.empathy.dialogue import rows_with_emotion
+from affectgpt.evidence.dialogue import rows_with_emotion
 from train.config.sections import Recipe
 from train.pipeline import run_recipe
 

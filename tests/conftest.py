@@ -139,7 +139,7 @@ class TinyBuild:
 
     def row(self, question: str, answer: str, features: dict, name: str = "row"):  # type: ignore[no-untyped-def]
         """A row (question, answer, features) for a batch."""
-        from affectgpt.reader import Row
+        from affectgpt.inputs.reader import Row
 
         streams = [name.removesuffix("_features") for name in features]
         ids = self.processor.tokenise([{"role": "user", "content": question}], answer, streams)
@@ -148,7 +148,7 @@ class TinyBuild:
 
     def batch(self, rows: Sequence[tuple[str, str, dict]], side: str = "right") -> SimpleNamespace:
         """Rows (question, answer, features) as model inputs; `labels` see the answers, `lengths` counts real tokens."""
-        from affectgpt.batch import IGNORED, join_inputs, pad
+        from affectgpt.inputs.batch import IGNORED, join_inputs, pad
 
         made = [self.row(*row) for row in rows]
         ids = [[*row.prompt_ids, *row.target_ids] for row in made]
@@ -188,11 +188,11 @@ def write_mp4() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """`hub(kind)`: the folder of a tiny video-language model, see `tests/hub_models.py`."""
+    """`hub(kind)`: the folder of a tiny video-language model, see `tests/support/hub_models.py`."""
     folders: dict[str, str] = {}
 
     def build(kind: str) -> str:
-        from tests.hub_models import tiny_hub_model
+        from tests.support.hub_models import tiny_hub_model
 
         if kind not in folders:
             folders[kind] = str(tiny_hub_model(kind, tmp_path_factory.mktemp("hub") / kind))

@@ -72,7 +72,7 @@ every_form = pytest.mark.parametrize("write", FORMS, ids=lambda form: form.__nam
 
 @every_form
 def test_a_released_checkpoint(bomb, write, tmp_path):
-    from affectgpt.convert import read_checkpoint
+    from affectgpt.weights.convert import read_checkpoint
 
     write({"model": {"weight": bomb}}, tmp_path / "released.pth")
     with pytest.raises(InputError, match=r"released\.pth"):
@@ -80,7 +80,7 @@ def test_a_released_checkpoint(bomb, write, tmp_path):
 
 
 def test_face_crops(bomb, tmp_path):
-    from affectgpt.given import read_given
+    from affectgpt.inference.media_inputs import read_given
     from affectgpt.media.bundle import Wanted
 
     for name, allowed in (("whole.npy", np.array([bomb] * 4, dtype=object).reshape(1, 2, 2, 1)), ("raw.npy", None)):
@@ -92,7 +92,7 @@ def test_face_crops(bomb, tmp_path):
 
 def test_features_of_a_store(bomb, tmp_path):
     """What stands in a store under a key is a safetensors payload, whatever the shard says."""
-    from affectgpt.store import FeatureStore
+    from affectgpt.features.store import FeatureStore
 
     key = "0" * 64
     with FeatureStore(tmp_path / "store") as store:
@@ -217,14 +217,14 @@ OWN_CODE = ["config.json", "tokenizer_config.json", "processor_config.json", "pr
 
 def loaders() -> dict[str, Callable[[Path], object]]:
     """Everything that takes the name of a model."""
-    from affectgpt.assistant import Assistant
-    from affectgpt.empathy.encoders import HubEncoder
-    from affectgpt.llm_extract import LlmExtractor
+    from affectgpt.inference.assistant import Assistant
+    from affectgpt.llm.extract import LlmExtractor
+    from affectgpt.llm.sentence_encoder import SentenceEncoder
     from affectgpt.model.assemble import assemble, load_image_processor
     from affectgpt.model.encoders import load_tower
     from affectgpt.model.loading import load_model, load_processor
-    from affectgpt.sentence_encoder import SentenceEncoder
-    from affectgpt.transcribe import load_transcriber
+    from affectgpt.plugins.parts.text_encoders import HubEncoder
+    from data_recipes.transcribe.engines import load_transcriber
     from videmo.caption_judge import CaptionJudge
     from videmo.reward_model import RewardModel
 
@@ -292,7 +292,7 @@ def test_a_wording_that_reaches_for_more(tiny):
 
 def test_a_plugin(bomb, tmp_path):
     """A plugin's folder names a class that is installed, and holds nothing that is run."""
-    from affectgpt.empathy.plugins import load_plugin
+    from affectgpt.plugins.plugin import load_plugin
 
     (tmp_path / "evil.py").write_text(f"open({str(bomb.mark)!r}, 'w')")
     note = {"plugin": "evil:Plugin", "format": 1, "kind": "emotion", "card": {}}
@@ -304,7 +304,7 @@ def test_a_plugin(bomb, tmp_path):
 @every_form
 def test_a_whisper_checkpoint(bomb, write, tmp_path):
     pytest.importorskip("whisper")
-    from affectgpt.transcribe import load_transcriber
+    from data_recipes.transcribe.engines import load_transcriber
 
     write({"dims": bomb, "model_state_dict": bomb}, tmp_path / "whisper.pt")
     with pytest.raises(InputError, match=r"whisper\.pt"):
@@ -321,7 +321,7 @@ class TextAlone:
 @pytest.fixture(scope="module")
 def interrupted(tiny, tmp_path_factory) -> Callable[[Path], Any]:
     """`interrupted(folder)` runs a supervised stage from wherever the folder's checkpoints stand."""
-    from affectgpt.reader import ClipReader
+    from affectgpt.inputs.reader import ClipReader
     from train.config.sections import Recipe
     from train.stages.dataset import StageDataset
     from train.stages.sft import run_sft

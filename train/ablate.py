@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 
 from affectgpt.clip import Clip
-from affectgpt.reader import ClipReader
+from affectgpt.inputs.reader import ClipReader
 from eval.metrics.stats import Difference, compare, mean_tally
 from eval.predict.answers import Prediction, answer_rows
 from eval.report.scores import score

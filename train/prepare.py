@@ -20,9 +20,9 @@ from filelock import FileLock
 from transformers import AutoConfig
 
 from affectgpt.clip import Clip
-from affectgpt.contents import ContentIndex
-from affectgpt.empathy.prompting import Cues
-from affectgpt.features import (
+from affectgpt.evidence.prompting import Cues
+from affectgpt.features.file_hashes import ContentIndex
+from affectgpt.features.sources import (
     BadSample,
     DecodedMedia,
     FeatureSource,
@@ -32,14 +32,14 @@ from affectgpt.features import (
     undecodable,
     wanted_by,
 )
-from affectgpt.hub_reader import HubReader, wanted_by_hub_model
+from affectgpt.features.store import FeatureStore
+from affectgpt.inputs.reader import ClipReader, Reader
+from affectgpt.inputs.vlm_reader import HubReader, wanted_by_hub_model
 from affectgpt.model.assemble import assemble
 from affectgpt.model.clip_encoder import ClipEncoder
 from affectgpt.model.loading import load_processor, model_folder
 from affectgpt.model.processing import AffectGPTProcessor
 from affectgpt.problems import InputError
-from affectgpt.reader import ClipReader, Reader
-from affectgpt.store import FeatureStore
 from data_recipes.check.rows import load_rows
 from data_recipes.synthetic import generate as synthetic
 from data_recipes.synthetic.towers import WEIGHTS

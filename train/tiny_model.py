@@ -10,7 +10,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import AutoFeatureExtractor, AutoImageProcessor, PreTrainedTokenizerFast, Qwen3Config
 
 from affectgpt.clip import Clip
-from affectgpt.empathy.prompting import prompt_of
+from affectgpt.evidence.prompting import prompt_of
 from affectgpt.model import AffectGPTConfig, AffectGPTForConditionalGeneration, AffectGPTProcessor
 from affectgpt.model.assemble import add_placeholders
 from affectgpt.model.clip_encoder import PARTS, ClipEncoder, weights_hash

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from affectgpt.llm_extract import as_turn
-from affectgpt.markers import defuse, special_tokens
+from affectgpt.llm.extract import as_turn
 from affectgpt.problems import InputError, Problem, shorten
+from affectgpt.prompt_safety import defuse, special_tokens
 from affectgpt.prompts import CAPTION_JUDGE
 
 LONGEST = 4_000

@@ -24,7 +24,7 @@ def caption_similarity_reward(
     """
 
     def score(said: Sequence[str], gold: Sequence[str]) -> list[float]:
-        from affectgpt.sentence_encoder import load_sentence_encoder
+        from affectgpt.llm.sentence_encoder import load_sentence_encoder
 
         return load_sentence_encoder(model).similarities(said, gold)
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from affectgpt.sentence_encoder import load_sentence_encoder
+from affectgpt.llm.sentence_encoder import load_sentence_encoder
 
 
 class EmbeddingRename:

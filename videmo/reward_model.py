@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from affectgpt.clip import Clip
-from affectgpt.markers import defuse, special_tokens
 from affectgpt.problems import InputError, Problem, nearest, shorten
+from affectgpt.prompt_safety import defuse, special_tokens
 from affectgpt.prompts import with_subtitle
 
 if TYPE_CHECKING:

@@ -21,12 +21,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
-from affectgpt.answers import Answer, end_tokens
-from affectgpt.batch import prompt_batch
 from affectgpt.clip import Clip
+from affectgpt.inference.generate import Answer, end_tokens
+from affectgpt.inference.prompt_cache import PromptCache
+from affectgpt.inputs.batch import prompt_batch
+from affectgpt.inputs.reader import Reader
 from affectgpt.problems import nearest
-from affectgpt.prompt_cache import PromptCache
-from affectgpt.reader import Reader
 from videmo.distance import tree_similarity
 from videmo.tree import LEVELS, parse_tree
 

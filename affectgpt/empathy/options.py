@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from affectgpt.empathy.prompting import Cues
 from affectgpt.empathy.two_stage import Selection
+from affectgpt.evidence.prompting import Cues
 from affectgpt.problems import InputError, nearest
 from affectgpt.settings import read_settings
 

@@ -16,15 +16,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from affectgpt.answers import answer
 from affectgpt.clip import Clip
-from affectgpt.empathy.dialogue import TASKS
-from affectgpt.empathy.label_scores import score_labels
-from affectgpt.empathy.prompting import Shortlist, opening, read_answer, shortlist
-from affectgpt.markers import defuse, special_tokens
+from affectgpt.evidence.dialogue import TASKS
+from affectgpt.evidence.prompting import Shortlist, opening, read_answer, shortlist
+from affectgpt.inference.generate import answer
+from affectgpt.inference.label_scores import score_labels
+from affectgpt.inputs.reader import Reader
 from affectgpt.problems import InputError
+from affectgpt.prompt_safety import defuse, special_tokens
 from affectgpt.prompts import EMPATHY
-from affectgpt.reader import Reader
 
 Mode = Literal["score", "prompt"]
 _LEAST = 1e-6

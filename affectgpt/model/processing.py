@@ -17,9 +17,9 @@ from jinja2 import TemplateError
 from torch import Tensor
 from transformers import AutoFeatureExtractor, AutoImageProcessor, ProcessorMixin
 
-from affectgpt.markers import defuse, special_tokens
 from affectgpt.model.configuration import STREAMS
 from affectgpt.problems import InputError
+from affectgpt.prompt_safety import defuse, special_tokens
 from affectgpt.prompts import PAPER, with_subtitle
 
 PLACEHOLDERS = {"multi": "<|multi|>", "audio": "<|audio|>", "face": "<|face|>", "frame": "<|frame|>"}

@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from affectgpt.clip import Clip, scan_clips
-from affectgpt.empathy.prompting import require_prompts
-from affectgpt.features import undecodable
+from affectgpt.evidence.prompting import require_prompts
+from affectgpt.features.sources import undecodable
 from affectgpt.media.bundle import Wanted
 from affectgpt.model.configuration import STREAMS
 from affectgpt.problems import LONGEST, InputError, Problem, presentable

@@ -14,7 +14,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from affectgpt.clip import Clip
-from affectgpt.empathy.dialogue import EMOTIONS
+from affectgpt.evidence.dialogue import EMOTIONS
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
 
 SPLITS = {"train": "train.csv", "dev": "valid.csv", "test": "test.csv"}

@@ -15,10 +15,10 @@ from typing import Literal
 
 import numpy as np
 
-from affectgpt.emotions.cache import CachedExtractor
-from affectgpt.llm_endpoint import ChatEndpoint
-from affectgpt.markers import defuse, markers
+from affectgpt.llm.answer_cache import CachedExtractor
+from affectgpt.llm.endpoint import ChatEndpoint
 from affectgpt.problems import InputError
+from affectgpt.prompt_safety import defuse, markers
 from eval.answers.reading import clean
 from eval.answers.rows import FaceRow
 

@@ -63,7 +63,7 @@ class MeaningScorer:
     """
 
     def __init__(self, model: str) -> None:
-        from affectgpt.sentence_encoder import SentenceEncoder
+        from affectgpt.llm.sentence_encoder import SentenceEncoder
 
         try:
             from bert_score import BERTScorer

@@ -7,9 +7,9 @@ import json
 import time
 from pathlib import Path
 
-from affectgpt.empathy.command import add_task_option
-from affectgpt.empathy.dialogue import rows_with_emotion
-from affectgpt.empathy.plugins import evidence_of, load_plugin
+from affectgpt.evidence.dialogue import rows_with_emotion
+from affectgpt.plugins.command import add_task_option
+from affectgpt.plugins.plugin import evidence_of, load_plugin
 from affectgpt.problems import InputError
 from eval.metrics.calibration import score_emotions
 

@@ -7,9 +7,9 @@ from typing import NotRequired, TypedDict
 
 from transformers import PreTrainedModel
 
-from affectgpt.answers import answer
 from affectgpt.clip import Clip
-from affectgpt.reader import Reader
+from affectgpt.inference.generate import answer
+from affectgpt.inputs.reader import Reader
 from videmo.search import TreeSearch
 
 

@@ -15,12 +15,14 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from affectgpt.assistant import INPUTS, Assistant
 from affectgpt.clip import TASKS, Clip, read_clips
 from affectgpt.empathy.options import read_options
-from affectgpt.empathy.prompting import Cues, require_prompts
-from affectgpt.features import build_features, media_of
-from affectgpt.hub_reader import HubReader
+from affectgpt.evidence.prompting import Cues, require_prompts
+from affectgpt.features.sources import build_features, media_of
+from affectgpt.features.store import FeatureStore
+from affectgpt.inference.assistant import INPUTS, Assistant
+from affectgpt.inputs.reader import ClipReader, Reader
+from affectgpt.inputs.vlm_reader import HubReader
 from affectgpt.media.bundle import Media, decode
 from affectgpt.media.decode import MediaError
 from affectgpt.media.sandbox import Sandbox
@@ -28,9 +30,7 @@ from affectgpt.model.loading import model_folder
 from affectgpt.model.processing import AffectGPTProcessor
 from affectgpt.problems import InputError, Problem, nearest, shorten
 from affectgpt.progress import Progress
-from affectgpt.reader import ClipReader, Reader
 from affectgpt.settings import counts_below_one, expectation
-from affectgpt.store import FeatureStore
 from eval.predict.answers import Prediction, answer_rows
 from eval.predict.options import add_model_options
 from eval.predict.prediction_file import PredictionFile

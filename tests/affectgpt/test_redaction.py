@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from affectgpt.llm_endpoint import TOKEN_VARIABLE, ChatEndpoint
+from affectgpt.llm.endpoint import TOKEN_VARIABLE, ChatEndpoint
 from affectgpt.problems import InputError, Problem, RunError
 from affectgpt.redaction import guard_logs, without_secrets
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from affectgpt.clip import read_clips
-from affectgpt.empathy.dialogue import dialogue_of, rows_with_emotion
+from affectgpt.evidence.dialogue import dialogue_of, rows_with_emotion
 from affectgpt.problems import InputError
 from data_recipes.empathetic_dialogues.command import main
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from train import run
-from train.stages.run import grpo_trainer
+from train.stages import grpo_trainer
 
 TOKENS = 13
 _generate = grpo_trainer.generate_groups

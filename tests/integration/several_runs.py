@@ -18,7 +18,7 @@ from transformers.integrations import unset_hf_deepspeed_config
 from tests.integration.fixed_rollouts import generate
 from train import run
 from train.fault_tolerance.finite_loss import ROW_IDS
-from train.stages.run import grpo_trainer, sft
+from train.stages import grpo_trainer, sft
 
 _compute_loss = sft.OrderedTrainer.compute_loss
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from affectgpt.clip import write_clips
-from affectgpt.empathy.plugins import load_plugin
+from affectgpt.plugins.plugin import load_plugin
 from data_recipes.synthetic.dialogues import EMOTIONS, dialogue_rows
 
 

@@ -14,7 +14,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 from affectgpt.clip import read_clips
 from affectgpt.model.loading import load_model
 from tests.conftest import TEXTS
-from tests.hub_models import tiny_hub_model
+from tests.support.hub_models import tiny_hub_model
 from train.config.recipe_file import load_recipe
 from train.monitor import Console
 from train.prepare import prepare
@@ -112,7 +112,7 @@ def test_other_models_train_generate_and_load_again(runs, name):
     recipe = load_recipe(runs[name] / "recipe.yaml")
     prepared = prepare(recipe, Console({}, quiet=True))
     clips = [clip for clip in read_clips(recipe.data.test) if clip.task == "tree"][:2]
-    from affectgpt.batch import supervised_batch
+    from affectgpt.inputs.batch import supervised_batch
 
     batch = supervised_batch(prepared.reader.read(clips), prepared.reader.tokenizer.pad_token_id)
     with torch.no_grad():

@@ -10,11 +10,11 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from affectgpt.answers import answer
-from affectgpt.batch import supervised_batch
 from affectgpt.clip import Clip
+from affectgpt.inference.generate import answer
+from affectgpt.inputs.batch import supervised_batch
+from affectgpt.inputs.reader import ClipReader
 from affectgpt.problems import InputError
-from affectgpt.reader import ClipReader
 from videmo.reward_model import RewardModel
 from videmo.search import Candidate, SearchSettings, TreeSearch, consistency, likelihood, load_scorer
 from videmo.tree import parse_tree

@@ -8,11 +8,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from affectgpt.clip import TASKS
-from affectgpt.empathy.plugins import fit_settings, plugin_class
 from affectgpt.empathy.two_stage import Mode, Selection
 from affectgpt.media.readers import Reader as VideoReader
 from affectgpt.model.configuration import Fusion, Pooling
 from affectgpt.model.loading import Attention, Precision
+from affectgpt.plugins.plugin import fit_settings, plugin_class
 from affectgpt.problems import InputError, nearest
 from data_recipes.synthetic.generate import Settings
 from train.hub.client import name_flaw

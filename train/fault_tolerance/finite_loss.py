@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from affectgpt.inputs.reader import Row
 from affectgpt.problems import RunError
-from affectgpt.reader import Row
 
 ROW_IDS = "row_ids"
 ROW_TOKENS = "row_tokens"

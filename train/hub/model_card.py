@@ -32,7 +32,7 @@ BASELINE = "constant answer"
 _USE = """```python
 from huggingface_hub import snapshot_download
 
-from affectgpt.assistant import Assistant
+from affectgpt.inference.assistant import Assistant
 
 assistant = Assistant.from_pretrained(snapshot_download("{repo}"))
 print(assistant.ask({ask}))

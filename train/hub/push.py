@@ -83,7 +83,7 @@ def push(
         )
     merged = None
     if merge:
-        from affectgpt.export import export
+        from affectgpt.weights.export import export
 
         merged = run / f".merged-{chosen.name}-{_note(checkpoint)['fingerprint']}"
         if not merged.is_dir():

@@ -10,10 +10,10 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from torch.utils.data import Dataset
 
-from affectgpt.batch import Batch, packed_batch, supervised_batch
 from affectgpt.clip import Clip
-from affectgpt.empathy.controls import corrupted, without_evidence
-from affectgpt.reader import Reader, Row
+from affectgpt.evidence.controls import corrupted, without_evidence
+from affectgpt.inputs.batch import Batch, packed_batch, supervised_batch
+from affectgpt.inputs.reader import Reader, Row
 
 MODALITIES = ("video", "audio", "text")
 

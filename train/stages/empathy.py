@@ -15,10 +15,10 @@ from filelock import FileLock
 
 from affectgpt.clip import Clip
 from affectgpt.emotions.lemmas import tidy
-from affectgpt.empathy.crossfit import FOLDS, groups_of, held_out_evidence
-from affectgpt.empathy.dialogue import TASKS, dialogue_of
-from affectgpt.empathy.evidence import from_json, to_json
-from affectgpt.empathy.plugins import (
+from affectgpt.evidence.dialogue import TASKS, dialogue_of
+from affectgpt.evidence.kinds import from_json, to_json
+from affectgpt.plugins.crossfit import FOLDS, groups_of, held_out_evidence
+from affectgpt.plugins.plugin import (
     Plugin,
     evidence_of,
     fit_settings,

@@ -12,8 +12,8 @@ from transformers import PreTrainedModel, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from affectgpt.clip import Clip
+from affectgpt.inputs.reader import Reader
 from affectgpt.problems import InputError
-from affectgpt.reader import Reader
 from train.config.sections import Recipe, StageConfig
 from train.fault_tolerance.resume import train_from_newest
 from train.monitor import show_rollouts

@@ -21,10 +21,10 @@ from torch import Tensor
 from trl import GRPOConfig, GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
-from affectgpt.batch import Batch, prompt_batch
 from affectgpt.clip import Clip
-from affectgpt.prompt_cache import generate_groups, group_of
-from affectgpt.reader import Reader, Row
+from affectgpt.inference.prompt_cache import generate_groups, group_of
+from affectgpt.inputs.batch import Batch, prompt_batch
+from affectgpt.inputs.reader import Reader, Row
 from train.fault_tolerance import watchdog
 from train.fault_tolerance.exact_state import ExactState
 from train.fault_tolerance.finite_loss import FiniteLoss

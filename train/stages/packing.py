@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from affectgpt.clip import Clip
+from affectgpt.inputs.reader import Reader
 from affectgpt.problems import InputError
-from affectgpt.reader import Reader
 from train.config.sections import StageConfig
 from train.stages.curriculum import draw_rows
 

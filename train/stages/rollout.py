@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from affectgpt.batch import Batch, join_inputs, pad
-from affectgpt.reader import Row
+from affectgpt.inputs.batch import Batch, join_inputs, pad
+from affectgpt.inputs.reader import Row
 
 
 def split_groups(rollouts: dict[str, Any], generations: int, parts: int) -> list[dict[str, Any]]:

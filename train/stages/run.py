@@ -20,8 +20,8 @@ from transformers import PreTrainedModel, set_seed
 from transformers.integrations import unset_hf_deepspeed_config
 
 from affectgpt.clip import Clip
+from affectgpt.inputs.reader import Reader
 from affectgpt.model.loading import ADAPTER, load_model
-from affectgpt.reader import Reader
 from train.config.sections import LoraSettings, Recipe, StageConfig
 from train.fault_tolerance import watchdog
 from train.fault_tolerance.checkpoint import drafting, flaw_of, publish

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from affectgpt.batch import Batch
+from affectgpt.inputs.batch import Batch
 
 Way = Literal["cache", "packed"]
 

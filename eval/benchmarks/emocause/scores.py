@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from affectgpt.clip import Clip
-from affectgpt.empathy.plugins import evidence_of, load_plugin
+from affectgpt.plugins.plugin import evidence_of, load_plugin
 from affectgpt.problems import InputError, Problem, require_file, shorten
 from eval.metrics.stats import Metric, intervals, mean_tally
 

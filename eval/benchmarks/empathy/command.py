@@ -10,12 +10,12 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from affectgpt.assistant import Assistant
-from affectgpt.empathy.command import add_task_option
-from affectgpt.empathy.dialogue import rows_with_emotion
 from affectgpt.empathy.options import HELP, read_options
-from affectgpt.empathy.plugins import evidence_of, load_plugin, with_evidence
-from affectgpt.empathy.prompting import require_prompts
+from affectgpt.evidence.dialogue import rows_with_emotion
+from affectgpt.evidence.prompting import require_prompts
+from affectgpt.inference.assistant import Assistant
+from affectgpt.plugins.command import add_task_option
+from affectgpt.plugins.plugin import evidence_of, load_plugin, with_evidence
 from affectgpt.problems import InputError
 from affectgpt.settings import counts_below_one
 from eval.benchmarks.empathy.scores import describe, evaluate, require_evidence

@@ -21,13 +21,13 @@ import numpy as np
 
 from affectgpt.clip import Clip
 from affectgpt.emotions.lemmas import tidy
-from affectgpt.empathy.controls import oracle_emotions, random_causes, random_emotions, without_evidence
-from affectgpt.empathy.dialogue import TASKS, dialogue_of
-from affectgpt.empathy.evidence import CauseEvidence, pieces_of
-from affectgpt.empathy.prompting import shortlist
 from affectgpt.empathy.two_stage import Decision, Selection, decide
+from affectgpt.evidence.controls import oracle_emotions, random_causes, random_emotions, without_evidence
+from affectgpt.evidence.dialogue import TASKS, dialogue_of
+from affectgpt.evidence.kinds import CauseEvidence, pieces_of
+from affectgpt.evidence.prompting import shortlist
+from affectgpt.inputs.reader import Reader
 from affectgpt.problems import InputError
-from affectgpt.reader import Reader
 from eval.metrics.calibration import score_emotions
 from eval.metrics.recognition import encode_labels, label_tallies
 from eval.metrics.responses import TextScorer, score_responses

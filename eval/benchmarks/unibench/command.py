@@ -8,9 +8,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from affectgpt.emotions.cache import CachedExtractor
 from affectgpt.emotions.extract import Extractor, extractor_names, load_extractor
 from affectgpt.emotions.wheels import EmotionWheels
+from affectgpt.llm.answer_cache import CachedExtractor
 from affectgpt.problems import InputError, Problem, nearest
 from eval.benchmarks.unibench.files import Reread, load_wheels, read_labels, read_predictions
 from eval.benchmarks.unibench.scores import Scored, score

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from affectgpt.llm_endpoint import ChatEndpoint
+from affectgpt.llm.endpoint import ChatEndpoint
 from affectgpt.problems import InputError
 from eval.answers.judge import MAX_TOKENS, PROMPT_VERSION, Judge
 from eval.answers.rows import read_aspects, read_rows

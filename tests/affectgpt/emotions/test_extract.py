@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from affectgpt.emotions.cache import CachedExtractor
 from affectgpt.emotions.extract import extractor_names, load_extractor
 from affectgpt.emotions.matcher import VocabularyMatcher
 from affectgpt.emotions.written import LONGEST, WrittenLabels
+from affectgpt.llm.answer_cache import CachedExtractor
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ import math
 import pytest
 import torch
 
-from affectgpt.batch import prompt_batch
 from affectgpt.clip import Clip
-from affectgpt.empathy.evidence import EmotionEvidence, to_json
-from affectgpt.empathy.prompting import Cues, Shortlist
 from affectgpt.empathy.two_stage import Decision, Selection, decide, score_clips, select
+from affectgpt.evidence.kinds import EmotionEvidence, to_json
+from affectgpt.evidence.prompting import Cues, Shortlist
+from affectgpt.inputs.batch import prompt_batch
+from affectgpt.inputs.reader import ClipReader, Row
 from affectgpt.problems import InputError
 from affectgpt.prompts import EMPATHY
-from affectgpt.reader import ClipReader, Row
 
 LABELS = ("joy", "fear", "anger")
 NONE = EMPATHY["none"]

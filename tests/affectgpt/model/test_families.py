@@ -11,12 +11,12 @@ import torch
 import transformers as hf
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from affectgpt.batch import supervised_batch
+from affectgpt.inputs.batch import supervised_batch
+from affectgpt.inputs.reader import Row
 from affectgpt.model.assemble import assemble
 from affectgpt.model.clip_encoder import ClipEncoder
 from affectgpt.model.loading import load_model, load_processor
 from affectgpt.problems import InputError
-from affectgpt.reader import Row
 from tests.conftest import TEXTS
 from train.config.sections import LoraSettings
 from train.stages.run import add_adapter, freeze_encoders

@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from affectgpt.empathy.command import train_main
-from affectgpt.empathy.evidence import EmotionEvidence
+from affectgpt.evidence.kinds import EmotionEvidence
+from affectgpt.plugins.command import train_main
 from affectgpt.problems import InputError
 from eval.metrics.calibration import calibration_error, score_emotions
 from eval.plugins.command import main
-from tests.affectgpt.empathy.test_emotion_model import write_data
+from tests.affectgpt.plugins.emotion.test_plugin import write_data
 
 LABELS = ("a", "b", "c", "d")
 

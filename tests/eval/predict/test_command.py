@@ -4,7 +4,7 @@ import pytest
 
 from affectgpt.clip import Clip, write_clips
 from affectgpt.problems import InputError
-from eval.predict.answers import command as predict_command
+from eval.predict import command as predict_command
 
 QUESTION = "What does this person feel?"
 

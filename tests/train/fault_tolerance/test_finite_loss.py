@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from affectgpt.inputs.reader import Row
 from affectgpt.problems import RunError
-from affectgpt.reader import Row
 from train.fault_tolerance.finite_loss import ROW_IDS, ROW_TOKENS, FiniteLoss, NamedRows
 
 

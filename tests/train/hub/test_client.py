@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import constants
 
 from affectgpt.problems import InputError, RunError
-from tests.hub_server import TOKEN, Failure, connected
+from tests.support.hub_server import TOKEN, Failure, connected
 from train.hub import client as hub_client
 from train.hub.client import TRIES, is_hub_id, name_flaw, require_access, send
 

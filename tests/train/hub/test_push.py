@@ -11,10 +11,10 @@ import pytest
 import torch
 import yaml
 
-from affectgpt.assistant import Assistant
+from affectgpt.inference.assistant import Assistant
 from affectgpt.model.loading import load_model, load_processor
 from affectgpt.problems import InputError, RunError
-from tests.hub_server import TOKEN, Failure, connected
+from tests.support.hub_server import TOKEN, Failure, connected
 from train.config.recipe_file import load_recipe, save_recipe
 from train.config.sections import LoraSettings, Recipe
 from train.fault_tolerance.checkpoint import MANIFEST, draft_of, publish

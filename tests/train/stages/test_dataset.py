@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from affectgpt.clip import Clip
-from affectgpt.reader import Row
+from affectgpt.inputs.reader import Row
 from train.stages.dataset import StageDataset
 
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from affectgpt.clip import Clip
-from affectgpt.empathy.plugins import load_plugin
+from affectgpt.plugins.plugin import load_plugin
 from affectgpt.problems import InputError
 from data_recipes.synthetic.dialogues import dialogue_rows
 from train.config.sections import Recipe, StageConfig

@@ -17,13 +17,13 @@ from trl import GRPOTrainer
 from trl.trainer.utils import nanstd
 
 from affectgpt.clip import Clip
+from affectgpt.inputs.reader import ClipReader
 from affectgpt.model.clip_encoder import Features
-from affectgpt.reader import ClipReader
 from train.config.sections import LoraSettings, Recipe, StageConfig
+from train.stages import grpo_trainer as grpo
 from train.stages.grpo import run_grpo
 from train.stages.rollout import are_equal, split_groups, to_exchange
 from train.stages.run import add_adapter, load_stage_model
-from train.stages.run import grpo_trainer as grpo
 from videmo.rewards import REWARDS
 
 INTERNALS = {

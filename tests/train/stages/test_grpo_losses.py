@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
 from affectgpt.clip import Clip
-from affectgpt.reader import Row
+from affectgpt.inputs.reader import Row
 from train.stages.grpo_trainer import MediaGRPOTrainer
 from train.stages.shared_prefix import share_prompts
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from affectgpt.batch import packed_batch, supervised_batch
 from affectgpt.clip import Clip
+from affectgpt.inputs.batch import packed_batch, supervised_batch
 from affectgpt.problems import InputError
 from train.config.sections import StageConfig
 from train.stages.packing import draw_packs, pack

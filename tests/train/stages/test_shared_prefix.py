@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from affectgpt.batch import prompt_batch
-from affectgpt.reader import Row
-from tests.prompt_models import GROUP, KINDS, subject
+from affectgpt.inputs.batch import prompt_batch
+from affectgpt.inputs.reader import Row
+from tests.support.prompt_models import GROUP, KINDS, subject
 from train.stages.shared_prefix import following, share_prompts
 
 

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from affectgpt.empathy.command import train_main
+from affectgpt.plugins.command import train_main
 from affectgpt.problems import InputError
 from eval.benchmarks.emocause.scores import cause_recall, main, read_emocause, recall_of
-from tests.affectgpt.empathy.test_emotion_model import WORDS, write_data
+from tests.affectgpt.plugins.emotion.test_plugin import WORDS, write_data
 
 
 def test_recall_by_hand():

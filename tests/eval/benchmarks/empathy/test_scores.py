@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from affectgpt.clip import Clip, write_clips
-from affectgpt.empathy.evidence import EmotionEvidence, to_json
-from affectgpt.empathy.prompting import Cues, shortlist
 from affectgpt.empathy.two_stage import Decision, Selection
+from affectgpt.evidence.kinds import EmotionEvidence, to_json
+from affectgpt.evidence.prompting import Cues, shortlist
+from affectgpt.inputs.reader import ClipReader
 from affectgpt.problems import InputError
-from affectgpt.reader import ClipReader
 from eval.benchmarks.empathy.command import main
 from eval.benchmarks.empathy.scores import conditions, describe, evaluate, require_evidence
 from tests.affectgpt.empathy.test_two_stage import NoMedia

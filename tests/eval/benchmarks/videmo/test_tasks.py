@@ -16,7 +16,7 @@ import pytest
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import MultiLabelBinarizer
 
-from affectgpt.llm_endpoint import TOKEN_VARIABLE, ChatEndpoint
+from affectgpt.llm.endpoint import TOKEN_VARIABLE, ChatEndpoint
 from affectgpt.problems import InputError
 from eval.answers.judge import Judge
 from eval.answers.reading import clean, gives_up, read_label, read_letters, read_options, read_set, read_units

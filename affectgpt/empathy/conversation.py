@@ -1,0 +1,103 @@
+"""`affectgpt chat --empathy`: a dialogue in which plugins tell the model what they find, and the user sees it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from affectgpt.chat.command import Conversation
+from affectgpt.clip import Clip
+from affectgpt.empathy.two_stage import Decision, Selection, decide
+from affectgpt.evidence.kinds import CauseEvidence, pieces_of, to_json
+from affectgpt.evidence.prompting import Cues, shortlist
+from affectgpt.plugins.plugin import Plugin, evidence_of, load_plugin, with_evidence
+from affectgpt.problems import InputError
+
+if TYPE_CHECKING:
+    from affectgpt.inference.assistant import Assistant
+
+
+class EmpatheticConversation(Conversation):
+    """What the user says, each turn answered with empathy.
+
+    Args:
+        plugins: one of kind emotion at least.
+        selection, cues: how the emotion is decided, and what of the evidence the model is shown.
+        limit: tokens of an answer.
+    """
+
+    def __init__(
+        self,
+        assistant: Assistant,
+        media: dict[str, str],
+        subtitle: str | None,
+        plugins: Sequence[Plugin],
+        selection: Selection,
+        cues: Cues,
+        limit: int,
+    ) -> None:
+        super().__init__(assistant, media, subtitle)
+        self.plugins, self.selection, self.cues, self.limit = plugins, selection, cues, limit
+
+    def ask(self, question: str) -> str:
+        """The response; printed, with the evidence before it on standard error."""
+        found = self.answer(question)
+        print(f"  {found['shown']}", file=sys.stderr)
+        print(found["answer"], flush=True)
+        return str(found["answer"])
+
+    def answer(self, said: str) -> dict[str, Any]:
+        """`answer`, `emotion`, `stage` and `evidence` of what the user says, which is remembered; `shown` is a line."""
+        turns = [*self.history, {"role": "user", "content": said}]
+        row = Clip(
+            id="turn",
+            messages=[*turns, {"role": "assistant", "content": ""}],
+            task="dialogue",
+            subtitle=self.subtitle,
+        )
+        for plugin in self.plugins:
+            (row,) = with_evidence([row], plugin.name, evidence_of(plugin, [row]))
+        reader = self.assistant.reader(self.features)
+        reader.cues = self.cues
+        (decision,) = decide(self.assistant.model, reader, [row], self.selection, 1, self.limit)
+        response = decision.response or decision.said
+        if response:
+            self.history = [*turns, {"role": "assistant", "content": response}]
+        evidence = {name: to_json(piece) for name, piece in pieces_of(row.evidence).items()}
+        return {
+            "answer": response,
+            "emotion": decision.emotion,
+            "stage": decision.stage,
+            "evidence": evidence,
+            "shown": self._shown(row, decision),
+        }
+
+    def _shown(self, row: Clip, decision: Decision) -> str:
+        """The evidence and what was made of it, in a line."""
+        emotions = shortlist(row, self.cues)
+        assert emotions.evidence is not None
+        parts = [", ".join(f"{label} {value:.2f}" for label, value in emotions.evidence.top(self.cues.top))]
+        words = [
+            word
+            for piece in pieces_of(row.evidence).values()
+            if isinstance(piece, CauseEvidence)
+            for word in piece.top_words(self.cues.causes)
+        ]
+        parts += [f"causes: {', '.join(words)}"] if words else []
+        parts.append(f"decided: {decision.emotion or 'nothing, the answer was outside the format'}")
+        return " | ".join(parts)
+
+
+def load_plugins(folders: Sequence[str]) -> list[Plugin]:
+    """Trained plugins for a conversation.
+
+    Raises:
+        InputError: one cannot be loaded, or none tells of emotions.
+    """
+    plugins = [load_plugin(Path(folder)) for folder in folders]
+    if not any(plugin.kind == "emotion" for plugin in plugins):
+        kinds = ", ".join(f"{plugin.name} ({plugin.kind})" for plugin in plugins)
+        raise InputError(f"--empathy: expected a plugin of kind emotion among them, got {kinds}.")
+    return plugins

@@ -1,0 +1,215 @@
+"""A model that can be asked about a clip; it reads the question as training reads a row.
+
+Shapes: F pictures, H and W pixels, T features over time, D their width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.generation.streamers import BaseStreamer
+
+from affectgpt.clip import Clip
+from affectgpt.features.sources import wanted_by
+from affectgpt.inference.generate import answer
+from affectgpt.inference.media_inputs import Given, read_given
+from affectgpt.inputs.reader import ClipReader, Reader
+from affectgpt.inputs.vlm_reader import HubReader, wanted_by_hub_model
+from affectgpt.media.bundle import Wanted
+from affectgpt.model.clip_encoder import ClipEncoder
+from affectgpt.model.loading import Attention, Precision, load_model, load_processor, model_folder
+from affectgpt.model.modeling import feature_widths
+from affectgpt.model.processing import AffectGPTProcessor, Turn
+from affectgpt.problems import InputError, Problem, shorten
+
+INPUTS = ("video", "audio", "text")
+_NUM_FRAMES = 8
+"""Given to a model of the Hub whose processor does not say how many."""
+Encoded = Mapping[str, Tensor | np.ndarray]
+"""A clip as the model takes it: features of AffectGPT's towers, (T, D) each; decoded media for a model of the Hub."""
+
+
+class Assistant:
+    """A model with all that it takes to ask it; `from_pretrained` makes one.
+
+    Args:
+        model: of AffectGPT, or a video-language model of the Hub.
+        processor: of the model.
+        source: folder or Hub id with the model's towers; they are loaded when the first media come.
+        timeout_s: seconds to decode the media of a question.
+    """
+
+    def __init__(self, model: PreTrainedModel, processor: Any, source: str | Path, timeout_s: float = 20.0) -> None:
+        self.model, self.processor, self.source, self.timeout_s = model, processor, source, timeout_s
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        device: str = "auto",
+        dtype: Precision = "auto",
+        attention: Attention = "auto",
+    ) -> Assistant:
+        """The assistant of a saved model, a LoRA adapter, a folder of parts, or a video-language model of the Hub.
+
+        Args:
+            source: folder or Hub id.
+            device: 'auto' is the GPU where there is one.
+            dtype, attention: see `affectgpt.model.loading`.
+
+        Raises:
+            InputError: there is no such model; says what is missing.
+        """
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        model: Any = load_model(source, dtype, attention)
+        return cls(model.to(device).eval(), load_processor(source), model_folder(source))
+
+    @cached_property
+    def encoder(self) -> ClipEncoder:
+        """The frozen towers of an AffectGPT model."""
+        return ClipEncoder.from_pretrained(self.source, self.model.device)
+
+    @cached_property
+    def wanted(self) -> Wanted:
+        """What the model needs decoded of a clip; may be replaced for a model of the Hub, which takes any frames."""
+        if isinstance(self.processor, AffectGPTProcessor):
+            return wanted_by(self.model.config, self.processor)  # type: ignore[arg-type]
+        sampling = self.processor.video_processor
+        fps = getattr(sampling, "fps", None)
+        return wanted_by_hub_model(self.processor, getattr(sampling, "num_frames", None) or _NUM_FRAMES, fps)
+
+    def encode(
+        self,
+        video: Given | None = None,
+        audio: Given | None = None,
+        face: Given | None = None,
+        sample_rate: int = 16_000,
+    ) -> Encoded:
+        """What the model takes of a clip, for `ask(features=...)`: worth it where one clip is asked about many times.
+
+        Args:
+            video: a file, or (F, H, W, 3) uint8 RGB; an array has no sound of its own.
+            audio: a file, or (samples,) float at `sample_rate`; by default the sound of the video file.
+            face: an .npy file of face crops, or the crops (F, H, W, 3) uint8 RGB; by default they are looked for in
+                the video.
+
+        Raises:
+            InputError: a medium that the model does not take, or that cannot be used.
+        """
+        given = {"video": video, "audio": audio, "face": face}
+        media = {name: value for name, value in given.items() if value is not None}
+        decoded = read_given(self.wanted, media, sample_rate, self.timeout_s) if media else {}
+        return self.encoder.encode(decoded) if decoded and self._takes_features else decoded
+
+    def ask(
+        self,
+        question: str,
+        *,
+        video: Given | None = None,
+        audio: Given | None = None,
+        face: Given | None = None,
+        sample_rate: int = 16_000,
+        subtitle: str | None = None,
+        features: Encoded | None = None,
+        history: Sequence[Turn] | None = None,
+        max_new_tokens: int = 512,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        streamer: BaseStreamer | None = None,
+    ) -> str:
+        """The model's answer.
+
+        Args:
+            video, audio, face, sample_rate: the clip, see `encode`; none for a question about text alone.
+            subtitle: what is said in the clip.
+            features: the clip as `encode` gives it, or as a `ClipEncoder` does, instead of its media.
+            history: earlier turns, {'role': 'system' | 'user' | 'assistant', 'content': text}; the clip stands in the
+                first turn of the user.
+            temperature, top_p, streamer: see `affectgpt.inference.generate.answer`.
+
+        Raises:
+            InputError: something that the model cannot be given, explained.
+        """
+        media = {"video": video, "audio": audio, "face": face}
+        if features is not None and any(value is not None for value in media.values()):
+            raise InputError("features: expected features or media of the clip, got both. Leave one of them out.")
+        turns = [*(history or []), {"role": "user", "content": question}]
+        if problems := [_turn_problem(place, turn) for place, turn in enumerate(turns, start=1) if not _is_turn(turn)]:
+            raise InputError(problems)
+        if features is None:
+            features = self.encode(video, audio, face, sample_rate)
+        reader = self.reader(features)
+        unanswered = {"role": "assistant", "content": ""}
+        rows = reader.read([Clip(id="question", messages=[*turns, unanswered], task="text", subtitle=subtitle)])
+        return answer(self.model, reader, rows, max_new_tokens, temperature, top_p, streamer)[0].text
+
+    def reader(self, features: Encoded) -> Reader:
+        """Reads any row as one about the clip that has these features.
+
+        Raises:
+            InputError: features of another model.
+        """
+        source = _AtHand(features)
+        if not self._takes_features:
+            return HubReader(self.processor, source, INPUTS)  # type: ignore[arg-type]
+        widths = feature_widths(self.model.config)  # type: ignore[arg-type]
+        wanted = {f"{stream}_features": (2, width) for stream, width in widths.items()}
+        problems = [
+            Problem("features", name, f"{' or '.join(wanted)}: tensors (T, D), D {_widths(widths)}", _shape(value))
+            for name, value in features.items()
+            if not isinstance(value, Tensor) or (value.ndim, value.shape[-1]) != wanted.get(name)
+        ]
+        if problems:
+            raise InputError(problems)
+        return _FeatureReader(self.processor, source)
+
+    @property
+    def _takes_features(self) -> bool:
+        return isinstance(self.processor, AffectGPTProcessor)
+
+
+class _AtHand:
+    """Where every row finds the same clip."""
+
+    def __init__(self, encoded: Encoded) -> None:
+        self.encoded = encoded
+
+    def of(self, clips: Sequence[Clip]) -> list[Any]:
+        return [self.encoded] * len(clips)
+
+
+class _FeatureReader(ClipReader):
+    """Rows whose streams are those that there are features of, not those that their files promise."""
+
+    def __init__(self, processor: AffectGPTProcessor, source: _AtHand) -> None:
+        super().__init__(processor, source)
+        self.given = source.encoded
+
+    def streams(self, clip: Clip, hide: Any = ()) -> tuple[str, ...]:
+        return tuple(name for name in self.processor.num_tokens if f"{name}_features" in self.given)
+
+
+def _is_turn(turn: Any) -> bool:
+    right = isinstance(turn, dict) and turn.get("role") in ("system", "user", "assistant")
+    return right and isinstance(turn.get("content"), str) and bool(turn["content"].strip())
+
+
+def _turn_problem(place: int, turn: Any) -> Problem:
+    expected = "{'role': system | user | assistant, 'content': words}"
+    return Problem("history and question", f"turn {place}", expected, shorten(turn))
+
+
+def _widths(widths: dict[str, int]) -> str:
+    return ", ".join(f"{width} of {stream}" for stream, width in widths.items()) or "of none"
+
+
+def _shape(value: Any) -> str:
+    return f"{tuple(value.shape)} {type(value).__name__}" if hasattr(value, "shape") else shorten(value)

@@ -1,0 +1,78 @@
+"""What a model says to a batch of rows, and whether it came to an end.
+
+Shapes: B rows, L tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel
+from transformers.generation.streamers import BaseStreamer
+
+from affectgpt.inputs.batch import prompt_batch
+from affectgpt.inputs.reader import Reader, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was said, without what ended it."""
+
+    text: str
+    complete: bool
+    """Whether the model ended it itself, within the tokens that it was given."""
+
+
+@torch.no_grad()
+def answer(
+    model: PreTrainedModel,
+    reader: Reader,
+    rows: Sequence[Row],
+    max_new_tokens: int = 128,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    streamer: BaseStreamer | None = None,
+) -> list[Answer]:
+    """Answer rows together, in their order.
+
+    Args:
+        temperature: 0 takes the likeliest token each time; above, tokens are drawn.
+        top_p: tokens are drawn among the likeliest that together have this probability.
+        streamer: is given the tokens of a single row as they come.
+    """
+    tokenizer = reader.tokenizer
+    ends = end_tokens(model, tokenizer)
+    drawing = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
+    settings = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=ends,
+        stop_strings=reader.stop_strings or None,
+        **(drawing if temperature else {"do_sample": False}),
+    )
+    batch = {name: value.to(model.device) for name, value in prompt_batch(rows, tokenizer.pad_token_id).items()}
+    was_training = model.training
+    model.eval()
+    generate: Any = model.generate
+    output = generate(**batch, generation_config=settings, tokenizer=tokenizer, streamer=streamer)
+    model.train(was_training)
+    said = output[:, batch["input_ids"].shape[1] :]
+    texts = tokenizer.batch_decode(said, skip_special_tokens=True)
+    return [
+        _answer(text.strip(), ids, ends, reader.stop_strings) for text, ids in zip(texts, said.tolist(), strict=True)
+    ]
+
+
+def _answer(text: str, ids: list[int], ends: list[int], stop_strings: Sequence[str]) -> Answer:
+    stop = next((stop for stop in stop_strings if text.endswith(stop)), "")
+    return Answer(text.removesuffix(stop).strip(), bool(stop) or not set(ends).isdisjoint(ids))
+
+
+def end_tokens(model: PreTrainedModel, tokenizer: Any) -> list[int]:
+    """Every token that ends an answer: the tokenizer's, and those of the model's generation configuration."""
+    own = model.generation_config.eos_token_id if model.generation_config is not None else None
+    ends = own if isinstance(own, list) else [own]
+    return [*dict.fromkeys(end for end in [tokenizer.eos_token_id, *ends] if end is not None)]

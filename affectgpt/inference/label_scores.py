@@ -1,0 +1,60 @@
+"""How likely a language model finds each label of a closed set as its answer: exact, parsed from nothing.
+
+Every row's prompt, media included, is read once for all labels, and so is what all labels begin with.
+
+Shapes: U rows, E labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from affectgpt.inference.prompt_cache import PromptCache
+from affectgpt.inputs.batch import prompt_batch
+from affectgpt.inputs.reader import Reader, Row
+from affectgpt.prompt_safety import defuse, special_tokens
+
+
+@torch.no_grad()
+def score_labels(
+    model: Any, reader: Reader, rows: Sequence[Row], labels: Sequence[str], batch_size: int = 16
+) -> Tensor:
+    """(U, E) log-likelihood of each label as the beginning of the answer, given the tokens that all labels begin with.
+
+    Args:
+        rows: prompts; what they answer is not looked at.
+        labels: as the answer would begin, such as 'Emotion: joyful'; none of them empty.
+        batch_size: rows read together.
+
+    Returns:
+        Sums over a label's tokens, on the CPU; the end of an answer is not counted.
+    """
+    lead, rests = split_lead(reader.tokenizer, labels)
+    was_training = model.training
+    model.eval()
+    found = []
+    for start in range(0, len(rows), batch_size):
+        part = [replace(row, prompt_ids=[*row.prompt_ids, *lead]) for row in rows[start : start + batch_size]]
+        batch = prompt_batch(part, reader.tokenizer.pad_token_id)
+        prompts = PromptCache(model, {name: value.to(model.device) for name, value in batch.items()})
+        group = torch.arange(len(part), device=model.device).repeat_interleave(len(rests))
+        scores = prompts.log_probs(group, rests * len(part))
+        found.append(torch.stack([score.sum() for score in scores]).view(len(part), len(rests)).cpu())
+    model.train(was_training)
+    return torch.cat(found) if found else torch.zeros(0, len(rests))
+
+
+def split_lead(tokenizer: Any, labels: Sequence[str]) -> tuple[list[int], list[list[int]]]:
+    """Tokens that all labels begin with, and those of each label after them, of which there is at least one."""
+    special = special_tokens(tokenizer)
+    plain = [defuse(label, special) for label in labels]
+    ids: list[list[int]] = [tokenizer(label, add_special_tokens=False)["input_ids"] for label in plain]
+    assert all(ids), "a label without a token"
+    most = min(map(len, ids)) - 1
+    shared = next((place for place in range(most) if len({row[place] for row in ids}) > 1), most)
+    return ids[0][:shared], [row[shared:] for row in ids]

@@ -1,0 +1,142 @@
+"""Prompts that are read once, whatever number of answers is drawn to each: in GRPO's rollouts and in search.
+
+Shapes: U prompts of P tokens (padded on the left), B answers of C tokens, W tokens read so far.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from affectgpt.inputs.batch import Batch, pad
+
+
+class PromptCache:
+    """What a model keeps of prompts that it has read, media included: keys and values of all tokens but the last.
+
+    Any model of transformers will do whose `generate` goes on from a cache. Gradients are not kept.
+
+    Args:
+        model: in evaluation mode.
+        prompt: what it takes of U prompts of at least two tokens, padded on the left.
+    """
+
+    def __init__(self, model: Any, prompt: Batch) -> None:
+        self.model = model
+        self.ids, self.mask = prompt["input_ids"], prompt["attention_mask"]
+        width = self.ids.shape[1]
+        positions = model._prepare_position_ids_for_generation(self.ids, dict(prompt))
+        known = {
+            name: value[:, :-1] if value.shape == self.ids.shape else value  # answers start from the last token
+            for name, value in prompt.items()
+        }
+        with torch.no_grad():
+            output = model(**known, position_ids=positions[..., : width - 1], use_cache=True, logits_to_keep=1)
+        self.cache = output.past_key_values
+        # Rotary positions of several axes go on from what the prompt left.
+        found = [(module, getattr(module, "rope_deltas", None)) for module in model.modules()]
+        self.deltas = [(module, left) for module, left in found if isinstance(left, Tensor) and len(left) == len(self)]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def answer(self, group: Tensor, **kwargs: Any) -> Tensor:
+        """(B, C) answers, filled up with padding where they ended.
+
+        Args:
+            group: (B,) which prompt each answer is to.
+            kwargs: for `generate`.
+        """
+        ids, mask, cache = self.ids[group], self.mask[group], self._cache_of(group)
+        output = self.model.generate(input_ids=ids, attention_mask=mask, past_key_values=cache, **kwargs)
+        return torch.as_tensor(output)[:, ids.shape[1] :]
+
+    def _cache_of(self, group: Tensor) -> Any:
+        """The cache for answers to these prompts; the original stays as it is, and tensors are not copied twice."""
+        twin = copy.copy(self.cache)
+        twin.layers = [copy.copy(layer) for layer in self.cache.layers]
+        twin.batch_select_indices(group)
+        for module, left in self.deltas:
+            module.rope_deltas = left[group]
+        return twin
+
+    @torch.no_grad()
+    def log_probs(self, group: Tensor, answers: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Log-probabilities of the tokens of given answers, (C,) of each.
+
+        Args:
+            group: (B,) which prompt each answer is to.
+            answers: B lists of at least one token.
+        """
+        device = self.ids.device
+        ids = pad(answers, 0, "right").to(device)  # (B, C)
+        mask = pad([[1] * len(answer) for answer in answers], 0, "right").to(device)
+        cache = self._cache_of(group)
+        read = torch.cat([self.ids[group, -1:], ids[:, :-1]], dim=1)
+        seen = torch.cat([self.mask[group], mask[:, :-1]], dim=1)
+        given = {"attention_mask": seen, "past_key_values": cache}
+        positions = self.model._prepare_position_ids_for_generation(seen, given)
+        logits = self.model(
+            input_ids=read,
+            attention_mask=seen,
+            position_ids=positions[..., -read.shape[1] :],
+            past_key_values=cache,
+            use_cache=True,
+        ).logits.float()  # (B, C, V)
+        scores = logits.gather(-1, ids[..., None])[..., 0] - logits.logsumexp(-1)
+        return [row[: len(answer)] for row, answer in zip(scores, answers, strict=True)]
+
+    @torch.no_grad()
+    def extend(self, continuations: Sequence[Sequence[int]]) -> None:
+        """Read on: each prompt goes on with these ids, of which there may be none."""
+        last = self.ids[:, -1].tolist()
+        # The last token of a prompt was not read yet; where it stays the last one, it moves to the end.
+        block = [[token, *ids] for token, ids in zip(last, continuations, strict=True)]
+        device = self.ids.device
+        ids = pad(block, 0, "left").to(device)
+        mask = pad([[1] * len(row) for row in block], 0, "left").to(device)
+        self.ids = torch.cat([self.ids[:, :-1], ids], dim=1)
+        self.mask = torch.cat([self.mask[:, :-1], mask], dim=1)
+        if ids.shape[1] == 1:
+            return
+        for module, left in self.deltas:
+            module.rope_deltas = left
+        given = {"attention_mask": self.mask, "past_key_values": self.cache}
+        positions = self.model._prepare_position_ids_for_generation(self.ids, given)
+        output = self.model(
+            input_ids=ids[:, :-1],
+            attention_mask=self.mask[:, :-1],
+            position_ids=positions[..., -ids.shape[1] : -1],
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        self.cache = output.past_key_values
+
+
+def generate_groups(model: Any, prompt: Batch, group: Tensor, **kwargs: Any) -> Tensor:
+    """`model.generate` for several answers to each prompt, whose media are encoded and whose tokens are read once.
+
+    Args:
+        prompt: what the model takes of U prompts, padded on the left.
+        group: (B,) which prompt each answer is to; with one answer to each, in the order of the prompts.
+        kwargs: for `generate`.
+
+    Returns:
+        (B, C) ids of the answers, filled up with padding where they ended.
+    """
+    width = prompt["input_ids"].shape[1]
+    if width < 2 or len(group) == len(prompt["input_ids"]):
+        return torch.as_tensor(model.generate(**prompt, **kwargs))[:, width:]
+    return PromptCache(model, prompt).answer(group, **kwargs)
+
+
+def group_of(numbers: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Distinct numbers in their order, and which of them stands at each place."""
+    distinct = list(dict.fromkeys(numbers))
+    index = {number: place for place, number in enumerate(distinct)}
+    return distinct, [index[number] for number in numbers]

@@ -1,0 +1,123 @@
+"""Rows as a model reads them: prompt ids, and what the model takes besides ids; the same in training, rollout and
+prediction.
+
+Shapes: L tokens, T features over time, D their width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from affectgpt.clip import Clip
+from affectgpt.evidence.prompting import Cues, prompt_of
+from affectgpt.features.sources import FeatureSource, media_of
+from affectgpt.model.processing import AffectGPTProcessor, Tokenised
+from affectgpt.problems import InputError
+
+PICTURES = ("face", "frame")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row, ready for a batch."""
+
+    id: str
+    prompt_ids: list[int]
+    target_ids: list[int]
+    inputs: dict[str, Tensor] = field(default_factory=dict)
+    """What the model takes besides ids. The first dimension counts clips, patches or whatever else a batch joins them
+    along, in the order of the rows; nothing of what a row lacks."""
+    per_token: dict[str, list[int]] = field(default_factory=dict)
+    """What the model takes of every prompt token, such as the kind of token it is; 0 for those that follow."""
+
+    def __len__(self) -> int:
+        return len(self.prompt_ids) + len(self.target_ids)
+
+
+class Reader(Protocol):
+    """Turns rows of data into rows for a model. Nothing in training knows more of a model's inputs than this."""
+
+    processor: Any
+    tokenizer: Any
+    stop_strings: list[str]
+    """What ends an answer besides the end token."""
+    cues: Cues
+    """What of a row's evidence its prompt shows."""
+
+    def lengths(self, clips: Sequence[Clip]) -> list[int]:
+        """About how many tokens each row has, without reading its media."""
+
+    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[Row]:
+        """The rows, media included.
+
+        Args:
+            hidden: for each row, which of 'video', 'audio' and 'text' to keep from the model.
+        """
+
+
+class ClipReader:
+    """Rows for AffectGPT: ids with placeholders, and features in their place.
+
+    Args:
+        processor: of the model.
+        source: of the features.
+        inputs: which of 'video', 'audio' and 'text' the model may see, hear and read of a clip; by default those that
+            it was trained to take.
+        cues: what of a row's evidence its prompt shows.
+    """
+
+    def __init__(
+        self,
+        processor: AffectGPTProcessor,
+        source: FeatureSource,
+        inputs: Sequence[str] | None = None,
+        cues: Cues = Cues(),  # noqa: B008 (frozen)
+    ) -> None:
+        self.processor, self.source, self.inputs = processor, source, tuple(inputs or processor.inputs)
+        self.cues = cues
+        self.tokenizer = processor.tokenizer
+        self.stop_strings = processor.stop_strings
+
+    def lengths(self, clips: Sequence[Clip]) -> list[int]:
+        """Tokens of each row."""
+        rows = [self.tokenise(clip) for clip in clips]
+        return [len(row.prompt_ids) + len(row.target_ids) for row in rows]
+
+    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[Row]:
+        """The rows with their features; `hidden` keeps some of 'video', 'audio', 'text' of each row from the model.
+
+        Raises:
+            InputError: a row's features are not those that its prompt has placeholders for; names it.
+        """
+        rows = []
+        for clip, found, hide in zip(clips, self.source.of(clips), hidden or [()] * len(clips), strict=True):
+            streams = self.streams(clip, hide)
+            names = [f"{stream}_features" for stream in streams]
+            if lacking := [name for name in names if name not in found]:
+                raise InputError(
+                    f"row {clip.id}: its prompt has placeholders of {', '.join(streams)}, but no {lacking[0]} were "
+                    "found. Build the features again with: affectgpt features build ROWS --model DIR --store DIR"
+                )
+            ids = self.tokenise(clip, hide)
+            inputs = {name: found[name][None] for name in names}
+            rows.append(Row(clip.id, ids.prompt_ids, ids.target_ids, inputs))
+        return rows
+
+    def streams(self, clip: Clip, hide: Collection[str] = ()) -> tuple[str, ...]:
+        """The streams of a row that the model is given."""
+        media = media_of(clip)
+        if media is None:
+            return ()
+        given = {"video": PICTURES, "audio": ("audio",), "text": ()}
+        allowed = [stream for name in self.inputs if name not in hide for stream in given[name]]
+        return tuple(name for name in self.processor.num_tokens if name in allowed and media.has(name))
+
+    def tokenise(self, clip: Clip, hide: Collection[str] = ()) -> Tokenised:
+        """The ids of a row."""
+        subtitle = clip.subtitle if "text" in self.inputs and "text" not in hide else None
+        turns = prompt_of(clip, self.cues)
+        return self.processor.tokenise(turns, clip.target, self.streams(clip, hide), subtitle)

@@ -1,0 +1,186 @@
+"""The clip cause plugin: which moments of a clip's pictures and voice speak for its emotion.
+
+On the features of a model's frozen towers, an attention head for each stream learns the emotion, as the emotion
+plugin's does on words; where it looks is the evidence. Neighbouring moments above the average become one span.
+
+Shapes: B clips, T moments of a stream, D their width.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from affectgpt.clip import Clip
+from affectgpt.emotions.lemmas import tidy
+from affectgpt.evidence.kinds import CauseEvidence, CauseSpan
+from affectgpt.features.sources import media_of, wanted_by
+from affectgpt.media.bundle import Decoded, Media, decode
+from affectgpt.media.decode import MediaError
+from affectgpt.media.sandbox import Sandbox
+from affectgpt.model.clip_encoder import ClipEncoder
+from affectgpt.model.loading import model_folder
+from affectgpt.plugins.emotion.plugin import AttentionHead
+from affectgpt.plugins.plugin import Plugin
+from affectgpt.problems import InputError
+
+STREAMS = {"face": "video", "frame": "video", "audio": "audio"}
+"""Stream of the model -> what a span calls it."""
+_WORKERS, _TIMEOUT_S = 2, 20.0
+
+
+class ClipCauseModel(Plugin):
+    """Heads on the towers of a model; `fit` or `load` makes one."""
+
+    name, kind = "clip_cause", "cause"
+
+    def __init__(self, source: str, heads: Mapping[str, AttentionHead], about: Mapping[str, Any]) -> None:
+        self.source, self.about = source, dict(about)
+        self.heads = nn.ModuleDict(dict(heads))
+        self.encoder = ClipEncoder.from_pretrained(model_folder(source))
+
+    @classmethod
+    def fit(cls, rows: Sequence[Clip], model: str | None = None, epochs: int = 30, seed: int = 0) -> Self:
+        """Heads trained on clips whose emotion is known.
+
+        Args:
+            model: folder or Hub id of an AffectGPT model, whose towers make the features.
+
+        Raises:
+            InputError: no model, too few emotions, or a clip that cannot be used.
+        """
+        if model is None:
+            raise InputError("clip_cause plugin: expected an AffectGPT model for its towers. Say --set model=DIR.")
+        told = [row for row in rows if row.task == "emotion_label" and row.has_media]
+        labels = sorted({tidy(row.answer) for row in told})
+        if len(labels) < 2:
+            raise InputError(f"clip_cause plugin: expected clips of two emotions or more, got {len(labels)}")
+        plugin = cls(model, {}, {"model": model, "rows": len(told), "labels": labels, "seed": seed})
+        features = [found for found, _ in plugin._look(told)]
+        targets = torch.tensor([labels.index(tidy(row.answer)) for row in told])
+        torch.manual_seed(seed)
+        for stream in STREAMS:
+            places = [place for place, found in enumerate(features) if stream in found]
+            if places:
+                known = [features[place][stream] for place in places]
+                plugin.heads[stream] = train_head(known, targets[places], len(labels), epochs)
+        return plugin
+
+    def _look(self, rows: Sequence[Clip]) -> list[tuple[dict[str, Tensor], float]]:
+        """Features of each row's streams, (T, D), and its seconds; of every clip once.
+
+        Raises:
+            InputError: with every clip that cannot be used.
+        """
+        wanted = wanted_by(self.encoder.config, self.encoder.processor)
+        media = [media_of(row) for row in rows]
+        found: dict[Media | None, tuple[dict[str, Tensor], float]] = {None: ({}, 0.0)}
+        problems = []
+        sandbox = Sandbox(_WORKERS, _TIMEOUT_S)
+        try:
+            for item, outcome in sandbox.map(partial(decode, wanted=wanted), dict.fromkeys(filter(None, media))):
+                if isinstance(outcome, MediaError):
+                    problems.append(f"row {rows[media.index(item)].id}: {outcome}")
+                    continue
+                encoded = self.encoder.encode(outcome)
+                streams = {name: encoded[f"{name}_features"] for name in STREAMS if f"{name}_features" in encoded}
+                found[item] = streams, seconds_of(outcome, wanted.sample_rate)
+        finally:
+            sandbox.close()
+        if problems:
+            raise InputError(problems, "Check them with: affectgpt data check ROWS")
+        return [found[item] for item in media]
+
+    @torch.no_grad()
+    def predict(self, rows: Sequence[Clip]) -> list[CauseEvidence | None]:
+        """The moments of each row, seconds from its start; None of rows without media, or of unknown length."""
+        found: list[CauseEvidence | None] = []
+        for streams, seconds in self._look(rows):
+            spans: list[CauseSpan] = []
+            for stream, values in streams.items():
+                if stream in self.heads and seconds > 0:
+                    weights = self.heads[stream](values[None], torch.ones(1, len(values)))[1][0]
+                    spans += spans_of(STREAMS[stream], weights.numpy(), seconds)
+            found.append(CauseEvidence(spans=tuple(spans)) if spans else None)
+        return found
+
+    def save(self, folder: Path) -> None:
+        """Write the heads and where the towers are."""
+        save_file(
+            {name: value.contiguous() for name, value in self.heads.state_dict().items()}, folder / "heads.safetensors"
+        )
+        streams = list(self.heads)
+        (folder / "clip_cause.json").write_text(json.dumps({"streams": streams, "about": self.about}), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The model that was saved there."""
+        saved = json.loads((folder / "clip_cause.json").read_text(encoding="utf-8"))
+        tensors = load_file(folder / "heads.safetensors")
+        count = len(saved["about"]["labels"])
+        heads = {
+            stream: AttentionHead(tensors[f"{stream}.project.weight"].shape[1], count, 0.1)
+            for stream in saved["streams"]
+        }
+        plugin = cls(saved["about"]["model"], heads, saved["about"])
+        plugin.heads.load_state_dict(tensors)
+        plugin.heads.eval()
+        return plugin
+
+    def card(self) -> dict[str, Any]:
+        """What it was trained on and how."""
+        return self.about
+
+
+def train_head(features: Sequence[Tensor], targets: Tensor, labels: int, epochs: int, size: int = 32) -> AttentionHead:
+    """A head that tells the emotions of clips apart.
+
+    Args:
+        features: (T, D) of each of B clips.
+        targets: (B,) numbers of their emotions.
+    """
+    head = AttentionHead(features[0].shape[1], labels, 0.1)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=0.01)
+    padded = nn.utils.rnn.pad_sequence(list(features), batch_first=True)
+    mask = nn.utils.rnn.pad_sequence([torch.ones(len(value)) for value in features], batch_first=True)
+    head.train()
+    for _ in range(epochs):
+        for part in torch.randperm(len(features)).split(size):
+            loss = functional.cross_entropy(head(padded[part], mask[part])[0], targets[part])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return head.eval()
+
+
+def spans_of(stream: str, weights: np.ndarray, seconds: float) -> list[CauseSpan]:
+    """Neighbouring moments with more than the average of (T,) weights, as spans of a clip of so many seconds."""
+    count = len(weights)
+    if count < 2:
+        return []  # the whole clip tells nothing
+    above = np.concatenate([[False], weights > 1 / count + 1e-6, [False]])
+    edges = np.flatnonzero(above[1:] != above[:-1]).reshape(-1, 2)
+    length = seconds / count
+    return [
+        CauseSpan(stream, round(first * length, 3), round(last * length, 3), float(weights[first:last].sum()))
+        for first, last in edges.tolist()
+    ]
+
+
+def seconds_of(decoded: Decoded, sample_rate: int) -> float:
+    """How long a clip is: by its sound, else by its frames; 0 where it has neither."""
+    if "audio" in decoded:
+        return len(decoded["audio"]) / sample_rate
+    times = decoded.get("times")
+    if times is None or len(times) < 2:
+        return 0.0
+    return float(times[-1] - times[0]) * len(times) / (len(times) - 1)

@@ -1,0 +1,178 @@
+"""The cause plugin: which words of a dialogue brought the emotion about.
+
+- `naive_bayes`: GEE's rule (Kim et al., EMNLP 2021) with word counts in the place of its generator. A word scores how
+  far it speaks for the two likeliest emotions, taken together, against the two least likely ones; trains in seconds.
+- `attention`: the weights with which an emotion model pools the words, as ESCM's head gives them.
+- `occlusion`: how much less likely an emotion model finds its emotion without the word; asks nothing of the model.
+
+Weights of a dialogue add up to 1. Words that say nothing by themselves (the, my, was) are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+from affectgpt.clip import Clip
+from affectgpt.evidence.dialogue import Dialogue, dialogue_of, known_emotions
+from affectgpt.evidence.kinds import CauseEvidence, CauseWord
+from affectgpt.evidence.words import Text, read_text
+from affectgpt.plugins.emotion.plugin import EmotionModel
+from affectgpt.plugins.parts.text_encoders import SCRATCH
+from affectgpt.plugins.plugin import Plugin
+from affectgpt.problems import InputError, Problem, nearest
+
+Method = Literal["naive_bayes", "attention", "occlusion"]
+_SMOOTHING = 1.0
+_TOP, _BOTTOM = 2, 2
+
+
+class WordCounts:
+    """How often each word stands in dialogues of each emotion; `fit` or `load` makes one.
+
+    Args:
+        words: the vocabulary.
+        counts: (E, words).
+        prior: (E,) dialogues of each emotion.
+    """
+
+    def __init__(self, words: Sequence[str], counts: np.ndarray, prior: np.ndarray) -> None:
+        self.words, self.counts, self.prior = list(words), counts, prior
+        self.place = {word: index for index, word in enumerate(words)}
+        smoothed = counts + _SMOOTHING
+        self.log_likelihood = np.log(smoothed / smoothed.sum(1, keepdims=True))
+        self.log_prior = np.log(prior / prior.sum())
+
+    @classmethod
+    def fit(cls, texts: Sequence[Text], targets: Sequence[int], labels: int) -> Self:
+        """Counts of texts and the numbers of their emotions."""
+        spoken = [[word.casefold() for *_, word in text.words()] for text in texts]
+        totals = Counter(word for words in spoken for word in words)
+        words = sorted(word for word, count in totals.items() if count > 1)
+        place = {word: index for index, word in enumerate(words)}
+        counts = np.zeros((labels, len(words)))
+        for target, said in zip(targets, spoken, strict=True):
+            for word in said:
+                if word in place:
+                    counts[target, place[word]] += 1
+        return cls(words, counts, np.bincount(targets, minlength=labels).astype(float))
+
+    def scores(self, words: Sequence[str]) -> np.ndarray:
+        """(n,) how far each word speaks for what the whole text speaks for, log-probability; 0 at most."""
+        columns = [self.place.get(word.casefold()) for word in words]
+        known = [column for column in columns if column is not None]
+        posterior = self.log_prior + self.log_likelihood[:, known].sum(1)
+        order = np.argsort(-posterior, kind="stable")
+        top, bottom = order[:_TOP], order[_TOP:][-_BOTTOM:]
+        scores = np.full(len(words), -math.inf)
+        for index, column in enumerate(columns):
+            if column is not None:
+                joint = self.log_prior + self.log_likelihood[:, column]
+                merged = np.logaddexp.reduce(joint[top])
+                scores[index] = merged - np.logaddexp.reduce([merged, *joint[bottom]])
+        return scores
+
+
+class CauseModel(Plugin):
+    """Weighs words by one of three methods; `fit` or `load` makes one."""
+
+    name, kind = "cause", "cause"
+
+    def __init__(self, method: Method, model: WordCounts | EmotionModel, about: Mapping[str, Any]) -> None:
+        self.method, self.model, self.about = method, model, dict(about)
+
+    @classmethod
+    def fit(
+        cls,
+        rows: Sequence[Clip],
+        method: Method = "naive_bayes",
+        encoder: str | None = None,
+        epochs: int | None = None,
+        seed: int = 0,
+        **settings: Any,
+    ) -> Self:
+        """A model trained on rows whose emotion is known; what caused it need not be.
+
+        Args:
+            encoder, epochs, seed, settings: of the emotion model that `attention` and `occlusion` ask; its encoder is
+                'scratch' unless another is named.
+
+        Raises:
+            InputError: an unknown method, too few emotions, or settings of an emotion model where none is asked.
+        """
+        if method not in get_args(Method):
+            raise InputError(
+                Problem("cause plugin", "method", "a known one", method, nearest(method, get_args(Method)))
+            )
+        if method != "naive_bayes":
+            model = EmotionModel.fit(rows, encoder=encoder or SCRATCH, epochs=epochs, seed=seed, **settings)
+            return cls(method, model, {"method": method, "rows": len(rows), "emotion_model": model.about})
+        asked = {"encoder": encoder, "epochs": epochs, **settings}
+        if given := [name for name, value in asked.items() if value is not None]:
+            expected, got = "method attention or occlusion", f"method {method}, which asks no emotion model"
+            raise InputError([Problem("cause plugin", name, expected, got, "Leave it out.") for name in given])
+        told, labels, targets = known_emotions(rows, cls.name)
+        counts = WordCounts.fit([read_text(dialogue.turns) for dialogue in told], targets, len(labels))
+        return cls(method, counts, {"method": method, "rows": len(told), "labels": labels})
+
+    def predict(self, rows: Sequence[Clip]) -> list[CauseEvidence | None]:
+        """The words of each row with their weights, of rows in which something is said."""
+        said = {place: dialogue for place, row in enumerate(rows) if (dialogue := dialogue_of(row)) is not None}
+        found: list[CauseEvidence | None] = [None] * len(rows)
+        for place, evidence in zip(said, self._weigh([*said.values()]), strict=True):
+            found[place] = evidence
+        return found
+
+    def _weigh(self, dialogues: Sequence[Dialogue]) -> list[CauseEvidence]:
+        texts = [read_text(dialogue.turns) for dialogue in dialogues]
+        if isinstance(self.model, WordCounts):
+            scores = [self.model.scores([word for *_, word in text.words()]) for text in texts]
+            raw = [np.exp(values) for values in scores]
+        elif self.method == "attention":
+            raw = self.model.word_weights(texts)
+        else:
+            raw = self.model.occlusion(texts)
+        return [_evidence(text, weights) for text, weights in zip(texts, raw, strict=True)]
+
+    def save(self, folder: Path) -> None:
+        """Write counts, or the emotion model, and the method."""
+        (folder / "cause.json").write_text(json.dumps({"method": self.method, "about": self.about}), encoding="utf-8")
+        if isinstance(self.model, EmotionModel):
+            self.model.save(folder)
+            return
+        (folder / "vocabulary.json").write_text(json.dumps(self.model.words, ensure_ascii=False), encoding="utf-8")
+        save_file({"counts": self.model.counts, "prior": self.model.prior}, folder / "counts.safetensors")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The model that was saved there."""
+        saved = json.loads((folder / "cause.json").read_text(encoding="utf-8"))
+        if saved["method"] != "naive_bayes":
+            return cls(saved["method"], EmotionModel.load(folder), saved["about"])
+        words = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+        return cls(saved["method"], WordCounts(words, **load_file(folder / "counts.safetensors")), saved["about"])
+
+    def card(self) -> dict[str, Any]:
+        """What it was trained on and how."""
+        return self.about
+
+
+def _evidence(text: Text, weights: np.ndarray) -> CauseEvidence:
+    """Words with weights that add up to 1, those that say nothing by themselves left out."""
+    chosen = [
+        (turn, start, word, float(weight))
+        for (_, turn, start, word), weight in zip(text.words(), weights, strict=True)
+        if weight > 0 and word.casefold() not in ENGLISH_STOP_WORDS
+    ]
+    total = sum(weight for *_, weight in chosen)
+    return CauseEvidence(
+        tuple(CauseWord(turn, start, start + len(word), word, weight / total) for turn, start, word, weight in chosen)
+    )

@@ -1,0 +1,55 @@
+"""Evidence for the rows that a plugin learns from, each by a plugin that has not seen its group.
+
+A plugin is surer of the rows it was fitted on than of any other. A language model that learned from such evidence would
+trust it too much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from affectgpt.clip import Clip
+from affectgpt.evidence.dialogue import dialogue_of
+from affectgpt.evidence.kinds import Evidence
+from affectgpt.plugins.plugin import Plugin, evidence_of
+from affectgpt.problems import InputError
+
+FOLDS = 5
+
+
+def held_out_evidence(
+    fit: Callable[[Sequence[Clip]], Plugin], rows: Sequence[Clip], folds: int = FOLDS, seed: int = 0
+) -> list[Evidence | None]:
+    """Evidence about each row, by a plugin fitted on the groups of all other folds.
+
+    Args:
+        fit: a plugin from rows.
+        folds: how many parts the groups are dealt into.
+
+    Raises:
+        InputError: fewer groups than folds.
+    """
+    groups = groups_of(rows)
+    names = sorted(set(groups))
+    if folds < 2 or len(names) < folds:
+        raise InputError(f"folds: expected 2 to {len(names)}, as many as there are groups of rows, got {folds}")
+    order = np.random.default_rng(seed).permutation(len(names))
+    fold_of = {names[name]: place % folds for place, name in enumerate(order)}
+    found: list[Evidence | None] = [None] * len(rows)
+    for fold in range(folds):
+        inside = [place for place, group in enumerate(groups) if fold_of[group] == fold]
+        plugin = fit([row for row, group in zip(rows, groups, strict=True) if fold_of[group] != fold])
+        for place, piece in zip(inside, evidence_of(plugin, [rows[place] for place in inside]), strict=True):
+            found[place] = piece
+    return found
+
+
+def groups_of(rows: Sequence[Clip]) -> list[str]:
+    """Of each row, what must not stand in training and test both: its group, its first turn, or itself."""
+    told = [dialogue_of(row) for row in rows]
+    return [
+        row.group or (said.group if said else None) or f"row {place}"
+        for place, (row, said) in enumerate(zip(rows, told, strict=True))
+    ]

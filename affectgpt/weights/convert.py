@@ -1,0 +1,211 @@
+"""The command `affectgpt convert`: weights that others released, as a model that can be loaded, asked and trained."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pickle
+import shutil
+import sys
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import AutoConfig
+
+from affectgpt.model.assemble import assemble
+from affectgpt.model.configuration import AffectGPTConfig
+from affectgpt.model.encoders import tower_config
+from affectgpt.model.loading import load_processor
+from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
+from affectgpt.prompts import PAPER
+from affectgpt.weights.released import Converted, State, convert, settings_of
+
+_PARTS = "parts"
+"""Beside the adapter: the folder of parts that it adapts."""
+_FILLED = ("multi", "audio", "face", "frame", "subtitle")
+"""Fields of the wording that hold a place for something, under their own name."""
+_UNWORDED = (
+    "The prompt is in words of our own, not in those that the released weights were trained with, so that answers "
+    "will differ from the authors'. Give theirs with --wording."
+)
+_NOTES = f"""
+DIR becomes a LoRA adapter that can be loaded, asked, trained on and exported like any checkpoint; DIR/{_PARTS} names
+the language model and the towers, which are not copied. For the published models: --llm Qwen/Qwen2.5-7B-Instruct,
+--vision openai/clip-vit-large-patch14, --audio TencentGameMate/chinese-hubert-large.
+
+--wording is a JSON object of text by field: {", ".join(PAPER)}.
+Fields that are left out stay as they are; {", ".join(_FILLED)} hold their own name in braces, as in
+{{"audio": "... {{audio}} ..."}}. The words are in the code that the weights were released with, where the prompt of
+its default input mode (multiface_audio_face_text) is put together; they are not part of this project.
+"""
+
+
+def convert_release(
+    checkpoint: Path,
+    out: Path,
+    llm: str,
+    vision: str,
+    audio: str,
+    wording: dict[str, str] | None = None,
+    lora_alpha: float = 32,
+) -> dict[str, Any]:
+    """Make an adapter on a folder of parts of a released AffectGPT checkpoint.
+
+    Args:
+        llm, vision, audio: Hub ids or folders of what the checkpoint was made with.
+        wording: fields of `affectgpt.prompts.PAPER` in the words of the release.
+        lora_alpha: the checkpoint does not say it; 32 in the release.
+
+    Returns:
+        What was found: 'pooling', 'fusion', 'lora_rank', 'lora_parameters', 'other_parameters', 'dropped'.
+
+    Raises:
+        InputError: the checkpoint does not fit; with everything that is missing, left over or of another shape.
+    """
+    if out.exists():
+        raise InputError(Problem(str(out), "--out", "a name that is free", "something there", "Name another folder."))
+    state = read_checkpoint(checkpoint)
+    settings = settings_of(state)
+    config = AffectGPTConfig(
+        text_config=AutoConfig.from_pretrained(llm, trust_remote_code=False),
+        vision_config=tower_config(AutoConfig.from_pretrained(vision, trust_remote_code=False)),
+        audio_config=tower_config(AutoConfig.from_pretrained(audio, trust_remote_code=False)),
+        **settings,
+    )
+    converted = convert(state, config)
+    draft = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        assemble(draft / _PARTS, llm, vision, audio, prompt_style="paper", **settings)
+        processor = load_processor(draft / _PARTS)
+        processor.wording |= wording or {}
+        processor.save_pretrained(draft / _PARTS)
+        processor.save_pretrained(draft)
+        save_adapter(converted, draft, lora_alpha)
+        os.rename(draft, out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return {
+        "pooling": config.pooling,
+        "fusion": config.fusion,
+        "lora_rank": converted.rank,
+        "lora_parameters": sum(value.numel() for value in converted.lora.values()),
+        "other_parameters": sum(value.numel() for value in converted.soft_tokens.values()),
+        "dropped": converted.dropped,
+    }
+
+
+def save_adapter(converted: Converted, folder: Path, lora_alpha: float) -> None:
+    """Write converted weights as a PEFT adapter of the folder of parts in `folder`."""
+    model = "model.language_model"
+    LoraConfig(
+        r=converted.rank,
+        lora_alpha=lora_alpha,  # type: ignore[arg-type]
+        lora_dropout=0.05,
+        target_modules=[f"{model}.{target}" for target in converted.targets],
+        modules_to_save=["soft_tokens"],
+        task_type="CAUSAL_LM",
+        inference_mode=True,
+        base_model_name_or_path=_PARTS,
+    ).save_pretrained(str(folder))
+    tensors = {f"base_model.model.{model}.{name}.weight": value for name, value in converted.lora.items()}
+    tensors |= {
+        f"base_model.model.model.soft_tokens.{name}": value.float() for name, value in converted.soft_tokens.items()
+    }
+    save_file({name: value.contiguous() for name, value in tensors.items()}, folder / "adapter_model.safetensors")
+
+
+def read_checkpoint(path: Path) -> State:
+    """The 'model' of a torch file; nothing in the file is run.
+
+    Raises:
+        InputError: no such file, or one that holds anything else than tensors and plain values.
+    """
+    path = require_file(path, "a released checkpoint (.pth)", "Download it first.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path}: expected tensors and plain values, found objects that could run code when they are loaded "
+            f"({shorten(str(error).splitlines()[0])}). Refused. Where you trust the file, load it in an environment "
+            "of its own, and save its 'model' alone: torch.save({'model': ...}, NEW)."
+        ) from error
+    except (RuntimeError, EOFError, ValueError) as error:
+        raise InputError(f"{path}: not a whole torch file ({shorten(str(error))}). Download it again.") from error
+    state = content.get("model") if isinstance(content, dict) else None
+    if not (isinstance(state, dict) and state and all(isinstance(value, Tensor) for value in state.values())):
+        got = f"keys {', '.join(map(str, content))}" if isinstance(content, dict) else shorten(content)
+        raise InputError(Problem(str(path), "the file", "a dictionary of tensors by name under 'model'", got))
+    return state
+
+
+def read_wording(path: Path) -> dict[str, str]:
+    """Fields of the plain prompt in other words.
+
+    Raises:
+        InputError: with every field that is unknown or cannot be filled.
+    """
+    path = require_file(path, "--wording", "See affectgpt convert affectgpt-release --help.")
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(Problem(str(path), "the file", "a JSON object", str(error))) from error
+    if not isinstance(fields, dict):
+        raise InputError(Problem(str(path), "the file", "a JSON object", shorten(fields)))
+    problems = []
+    for name, text in fields.items():
+        if name not in PAPER:
+            problems.append(Problem(str(path), name, "a known field", "an unknown one", nearest(name, PAPER)))
+        elif not isinstance(text, str) or (name == "stop" and not text):
+            problems.append(Problem(str(path), name, "text", shorten(text)))
+        elif name in _FILLED and _places(text) != [name]:
+            problems.append(Problem(str(path), name, f"text with {{{name}}} once, and no other braces", shorten(text)))
+    if problems:
+        raise InputError(problems)
+    return fields
+
+
+def _places(text: str) -> list[str] | None:
+    """What a format string has places for; None where it is none."""
+    try:
+        return [place for _, place, _, _ in Formatter().parse(text) if place is not None]
+    except ValueError:
+        return None
+
+
+def release_main(argv: list[str]) -> int:
+    """Convert a checkpoint that AffectGPT's authors released."""
+    parser = argparse.ArgumentParser(
+        prog="affectgpt convert affectgpt-release",
+        description=f"{release_main.__doc__}\n{_NOTES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="the released torch file")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to make")
+    for part, what in (("llm", "language model"), ("vision", "vision tower"), ("audio", "audio tower")):
+        parser.add_argument(f"--{part}", required=True, metavar="ID", help=f"Hub id or folder of its {what}")
+    parser.add_argument("--wording", type=Path, metavar="FILE.json", help="the prompt in the words of the release")
+    parser.add_argument("--lora-alpha", type=float, default=32, metavar="A", help="of its LoRA (32)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object with what was found")
+    options = parser.parse_args(argv)
+    wording = read_wording(options.wording) if options.wording else None
+    parts = (options.llm, options.vision, options.audio)
+    report = convert_release(options.checkpoint, options.out, *parts, wording, options.lora_alpha)
+    if report["dropped"]:
+        modules = dict.fromkeys(name.partition(".")[0] for name in report["dropped"])
+        print(f"Left out, not used: {', '.join(modules)} ({len(report['dropped'])} tensors).", file=sys.stderr)
+    if wording is None:
+        print(_UNWORDED, file=sys.stderr)
+    print(
+        f"Wrote {options.out}: pooling {report['pooling']}, fusion {report['fusion']}, LoRA of rank "
+        f"{report['lora_rank']} with {report['lora_parameters']:,} parameters, {report['other_parameters']:,} others.",
+        file=sys.stderr,
+    )
+    if options.json:
+        print(json.dumps(report | {"out": str(options.out), "wording": wording is not None}))
+    return 0

@@ -1,0 +1,211 @@
+"""The command `affectgpt export`: a checkpoint as a model of its own, checked against what it was made from.
+
+Shapes: V vocabulary, T features over time, D their width.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, PreTrainedModel
+
+from affectgpt.clip import Clip, read_clips
+from affectgpt.features.sources import DecodedMedia, OnlineFeatures
+from affectgpt.inference.assistant import INPUTS, Assistant
+from affectgpt.inputs.batch import prompt_batch
+from affectgpt.inputs.reader import ClipReader, Row
+from affectgpt.inputs.vlm_reader import HubReader
+from affectgpt.model.clip_encoder import ClipEncoder
+from affectgpt.model.loading import Precision, load_model, load_processor, model_folder
+from affectgpt.model.modeling import feature_widths
+from affectgpt.model.processing import AffectGPTProcessor
+from affectgpt.problems import InputError, Problem
+
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+"""How far logits may be apart, as a share of the largest (at least 1): merging rounds the weights once more."""
+
+QUESTIONS = ("What does this person feel?", "Explain step by step, what you see and hear. 这个人是什么心情？")
+_SUBTITLE = "I am fine, really."
+_MOST_ROWS = 8
+
+_NOTES = """
+DIR then holds the weights with a LoRA adapter merged into them, the frozen towers (vision/, audio/), the processor and
+the generation configuration. Before it gets its name, it is loaded again, and must give the prompts and, within a
+tolerance, the logits of the checkpoint: float32 1e-4, float16 1e-2, bfloat16 5e-2 of the largest logit.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a model is compared by."""
+
+    ids: list[list[int]]
+    logits: list[Tensor]
+    """(V,) of each prompt: what comes after it, in float32."""
+
+
+def export(source: str | Path, out: Path, dtype: Precision = "auto", rows: Sequence[Clip] = ()) -> dict[str, Any]:
+    """Write a checkpoint as a model of its own.
+
+    Args:
+        source: an adapter, or a whole model.
+        out: the folder to make.
+        dtype: of the weights; 'auto' is that of the checkpoint.
+        rows: further prompts to compare by, media included.
+
+    Returns:
+        What was compared: 'dtype', 'prompts', 'max_difference', 'tolerance'.
+
+    Raises:
+        InputError: `out` is there already, or does not give what the checkpoint gives; then nothing is left of it.
+    """
+    if out.exists():
+        raise InputError(Problem(str(out), "--out", "a name that is free", "something there", "Name another folder."))
+    draft = out.with_name(f".{out.name}.{os.getpid()}.part")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        report = _write(source, draft, dtype, rows)
+        os.rename(draft, out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return report
+
+
+def _write(source: str | Path, draft: Path, dtype: Precision, rows: Sequence[Clip]) -> dict[str, Any]:
+    if dtype == "auto":
+        dtype = stored_precision(source)
+    model: Any = load_model(source, dtype, "sdpa").eval()
+    processor = load_processor(source)
+    encoder = ClipEncoder.from_pretrained(model_folder(source)) if isinstance(processor, AffectGPTProcessor) else None
+    expected = trial(model, processor, encoder, rows)
+    model = merged(model)
+    model.save_pretrained(draft)
+    processor.save_pretrained(draft)
+    if encoder is not None:
+        encoder.save_pretrained(draft)
+    del model, encoder  # only one of the two models is in memory at a time
+
+    exported = load_model(draft, dtype, "sdpa").eval()
+    processor = load_processor(draft)
+    encoder = ClipEncoder.from_pretrained(draft) if isinstance(processor, AffectGPTProcessor) else None
+    return _compare(str(source), expected, trial(exported, processor, encoder, rows), getattr(torch, dtype))
+
+
+def merged(model: Any) -> Any:
+    """A model without its adapter, whose work its weights do; the model itself where it has none."""
+    return model.merge_and_unload() if hasattr(model, "peft_config") else model
+
+
+def stored_precision(source: str | Path) -> Precision:
+    """The dtype in which a checkpoint's language model is kept; float32 where it does not say."""
+    config = AutoConfig.from_pretrained(model_folder(source), trust_remote_code=False)
+    name = str(config.dtype or config.get_text_config().dtype).removeprefix("torch.")
+    return name if name in get_args(Precision) else "float32"  # type: ignore[return-value]
+
+
+@torch.no_grad()
+def trial(model: PreTrainedModel, processor: Any, encoder: ClipEncoder | None, rows: Sequence[Clip] = ()) -> Trial:
+    """Run a model on fixed prompts: of words, and of random features where it takes them; and on rows."""
+    assistant = Assistant(model, processor, "")
+    tokenizer = processor.tokenizer
+    made: list[Row] = []
+    for seed, question in enumerate(QUESTIONS):
+        for features in ({}, random_features(model, seed)) if encoder is not None else ({},):
+            turns = [{"role": "user", "content": question}, {"role": "assistant", "content": "joy"}]
+            clip = Clip(id=question, messages=turns, task="text", subtitle=_SUBTITLE if seed else None)
+            made += assistant.reader(features).read([clip])
+    if rows:
+        made += _read(assistant, encoder, rows)
+    result = Trial([], [])
+    for row in made:
+        batch = {name: value.to(model.device) for name, value in prompt_batch([row], tokenizer.pad_token_id).items()}
+        result.ids.append(row.prompt_ids)
+        result.logits.append(model(**batch).logits[0, -1].float().cpu())
+    return result
+
+
+def random_features(model: Any, seed: int) -> dict[str, Tensor]:
+    """(T, D) of every stream that an AffectGPT model takes."""
+    config = model.config
+    rng = torch.Generator().manual_seed(seed)
+    lengths = dict.fromkeys(config.streams, config.num_frames) | {"audio": config.num_audio_windows}
+    return {
+        f"{stream}_features": torch.randn(lengths[stream], width, generator=rng)
+        for stream, width in feature_widths(config).items()
+    }
+
+
+def _read(assistant: Assistant, encoder: ClipEncoder | None, rows: Sequence[Clip]) -> list[Row]:
+    """Rows as prediction reads them."""
+    if encoder is not None:
+        online = OnlineFeatures(encoder, 1, assistant.timeout_s)
+        media, reader = online.media, ClipReader(assistant.processor, online, INPUTS)
+    else:
+        media = DecodedMedia(assistant.wanted, 1, assistant.timeout_s)
+        reader = HubReader(assistant.processor, media, INPUTS)  # type: ignore[assignment]
+    try:
+        return reader.read(rows)
+    finally:
+        media.close()
+
+
+def _compare(source: str, expected: Trial, found: Trial, dtype: torch.dtype) -> dict[str, Any]:
+    """The report; InputError where the two models are not the same."""
+    if expected.ids != found.ids:
+        place = next(index for index, ids in enumerate(expected.ids) if ids != found.ids[index])
+        raise InputError(
+            f"{source}: prompt {place + 1} of {len(expected.ids)} becomes other ids by the exported tokenizer and chat "
+            f"template ({len(found.ids[place])} instead of {len(expected.ids[place])} of them). Nothing was exported."
+        )
+    pairs = list(zip(expected.logits, found.logits, strict=True))
+    apart = [float((one - other).abs().max()) / max(1.0, float(one.abs().max())) for one, other in pairs]
+    worst = max(apart)
+    tolerance = TOLERANCE[dtype]
+    name = str(dtype).removeprefix("torch.")
+    if not worst <= tolerance:
+        raise InputError(
+            f"{source}: the merged model's logits on prompt {apart.index(worst) + 1} of {len(apart)} differ by "
+            f"{worst:.2g} of the largest, expected at most {tolerance:g} in {name}. Nothing was exported. "
+            + ("Try --dtype float32." if dtype != torch.float32 else "Look at the adapter with: affectgpt chat --model")
+        )
+    return {"dtype": name, "prompts": len(apart), "max_difference": worst, "tolerance": tolerance}
+
+
+def main(argv: list[str]) -> int:
+    """Make a self-contained model of a checkpoint: adapter merged, towers beside it, checked."""
+    parser = argparse.ArgumentParser(
+        prog="affectgpt export",
+        description=f"{main.__doc__}\n{_NOTES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="RUN/checkpoints/STAGE, an adapter or a whole model")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to make")
+    dtypes = "of the weights (auto: that of the checkpoint)"
+    parser.add_argument("--dtype", default="auto", choices=get_args(Precision), help=dtypes)
+    rows = f"row file; its first {_MOST_ROWS} rows are compared too, media included"
+    parser.add_argument("--check-rows", type=Path, metavar="ROWS", help=rows)
+    parser.add_argument("--json", action="store_true", help="print one JSON object with what was compared")
+    options = parser.parse_args(argv)
+    clips = read_clips(options.check_rows)[:_MOST_ROWS] if options.check_rows else []
+    report = export(options.checkpoint, options.out, options.dtype, clips)
+    size = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file())
+    report |= {"out": str(options.out), "mb": round(size / 1e6, 1)}
+    print(
+        f"Wrote {options.out}: {report['mb']} MB in {report['dtype']}. It agrees with the checkpoint on "
+        f"{report['prompts']} prompts (logits apart by {report['max_difference']:.1g}, "
+        f"allowed {report['tolerance']:g}).",
+        file=sys.stderr,
+    )
+    if options.json:
+        print(json.dumps(report))
+    return 0

@@ -1,0 +1,80 @@
+"""The commands `affectgpt data import` and `affectgpt data from-csv`: other people's data files to a row file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from affectgpt.clip import MEDIA_FIELDS, TASKS, Clip, write_clips
+from affectgpt.problems import InputError, Problem
+from data_recipes.imports.conversations import from_csv, from_mer_caption, from_ms_swift, from_sharegpt
+
+
+def import_main(argv: list[str]) -> int:
+    """Convert ms-swift, ShareGPT or MER-Caption data to rows."""
+    parser = argparse.ArgumentParser(prog="affectgpt data import", description=import_main.__doc__)
+    parser.add_argument("path", metavar="PATH", type=Path, help="a JSON or JSONL file; for mer-caption, its folder")
+    parser.add_argument("--from", dest="format", required=True, choices=("ms-swift", "sharegpt", "mer-caption"))
+    tasks = f"what the rows ask, caption by default: {', '.join(TASKS)}"
+    parser.add_argument("--task", choices=tuple(TASKS), metavar="TASK", help=tasks)
+    _add_common(parser)
+    args = parser.parse_args(argv)
+    if args.format == "mer-caption":
+        if args.task:
+            raise InputError(Problem("--task", "its use", "ms-swift or sharegpt data", "mer-caption, which sets tasks"))
+        clips = from_mer_caption(args.path)
+    else:
+        importer = from_ms_swift if args.format == "ms-swift" else from_sharegpt
+        clips = importer(args.path, args.task or "caption", args.media_root)
+    return _finish(clips, args)
+
+
+def from_csv_main(argv: list[str]) -> int:
+    """Convert a CSV of labelled clips to rows."""
+    parser = argparse.ArgumentParser(prog="affectgpt data from-csv", description=from_csv_main.__doc__)
+    parser.add_argument("path", metavar="CLIPS.csv", type=Path)
+    parser.add_argument("--label", required=True, metavar="COLUMN", help="column of the labels")
+    parser.add_argument("--file", default="file", metavar="COLUMN", help="column of the video or sound files: file")
+    parser.add_argument("--subtitle", metavar="COLUMN", help="column of what is said: subtitle, if there is one")
+    parser.add_argument("--group", metavar="COLUMN", help="column of speaker or dialogue: group, if there is one")
+    _add_common(parser)
+    args = parser.parse_args(argv)
+    clips = from_csv(args.path, args.label, args.file, args.subtitle, args.group, args.media_root)
+    return _finish(clips, args)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", required=True, metavar="ROWS.jsonl", type=Path, help="row file to write")
+    parser.add_argument(
+        "--media-root",
+        metavar="DIR",
+        type=Path,
+        help="folder that relative media paths start from, in PATH and in ROWS.jsonl; by default the folder of each",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object with the number of rows")
+
+
+def _finish(clips: list[Clip], args: argparse.Namespace) -> int:
+    root = Path(os.path.abspath(args.media_root or args.out.parent))
+    _require_media_below(clips, root, args.out)
+    write_clips(args.out, clips, root)
+    check = f"affectgpt data check {shlex.quote(str(args.out))}"
+    if args.media_root:
+        check += f" --media-root {shlex.quote(str(args.media_root))}"
+    print(f"Wrote {len(clips)} rows to {args.out}. Check them with: {check}", file=sys.stderr)
+    if args.json:
+        print(json.dumps({"rows": len(clips), "out": str(args.out)}))
+    return 0
+
+
+def _require_media_below(clips: list[Clip], root: Path, out: Path) -> None:
+    media = (getattr(clip, name) for clip in clips for name in MEDIA_FIELDS)
+    outside = {path for path in media if path is not None and not path.is_relative_to(root)}
+    if outside:
+        got = f"{len(outside)} elsewhere, such as {min(outside)}"
+        fix = "Name a folder that holds them all with --media-root, or write the row file to one."
+        raise InputError(Problem(str(out), "its media", f"files below {root}", got, fix))

@@ -1,0 +1,72 @@
+"""`affectgpt chat --empathy`: evidence is shown, the emotion decided, the turn answered and remembered."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from affectgpt.chat.command import main
+from affectgpt.plugins.command import train_main
+from affectgpt.problems import InputError
+from tests.affectgpt.plugins.emotion.test_plugin import WORDS, write_data
+
+
+@pytest.fixture(scope="module")
+def folders(tiny, tmp_path_factory):
+    """A model, and trained plugins."""
+    folder = tmp_path_factory.mktemp("talk")
+    tiny.model().save_pretrained(folder / "model")
+    tiny.processor.save_pretrained(folder / "model")
+    data = write_data(folder / "data.jsonl", 80)
+    for name, more in (("emotion", ["--encoder", "scratch", "--set", "epochs=1"]), ("cause", [])):
+        train_main([name, "--data", str(data), "--out", str(folder / name), *more])
+    return folder
+
+
+def test_one_question(folders, capsys):
+    plugins = [str(folders / "emotion"), str(folders / "cause")]
+    word = next(iter(WORDS.values()))[0]
+    common = ["--model", str(folders / "model"), "--device", "cpu", "--max-new-tokens", "3", "--empathy", *plugins]
+    assert main([*common, "--question", f"my friend {word}", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == {"question", "answer", "emotion", "stage", "evidence", "seconds"}
+    assert set(found["evidence"]) == {"emotion", "cause"}
+    assert found["emotion"] in found["evidence"]["emotion"]["labels"]
+    assert found["stage"] in (1, 2)
+    assert main([*common, "--question", f"my friend {word}", "--set", "top=1", "mode=prompt"]) == 0
+    captured = capsys.readouterr()
+    assert f"causes: {word}" in captured.err or f"{word}" in captured.err
+    assert "decided: nothing, the answer was outside the format" in captured.err
+
+
+def test_a_conversation_is_remembered(folders, capsys, monkeypatch):
+    from affectgpt.empathy import conversation as talk
+
+    rows = []
+
+    def decide(model, reader, clips, *rest):
+        rows.extend(clips)
+        return [talk.Decision("sad", "sad", 1, f"Answer {len(rows)}.")]
+
+    monkeypatch.setattr(talk, "decide", decide)
+    monkeypatch.setattr("sys.stdin", io.StringIO("My friend left.\n\nIt was bad.\n/quit\n"))
+    common = ["--model", str(folders / "model"), "--device", "cpu", "--empathy", str(folders / "emotion")]
+    assert main(common) == 0
+    assert capsys.readouterr().out == "Answer 1.\nAnswer 2.\n"
+    assert [turn["content"] for turn in rows[1].prompt] == ["My friend left.", "Answer 1.", "It was bad."]
+    assert rows[1].evidence is not None
+
+
+def test_what_does_not_go_together(folders):
+    model = ["--model", str(folders / "model")]
+    with pytest.raises(InputError, match="expected a plugin of kind emotion among them, got cause"):
+        main([*model, "--empathy", str(folders / "cause"), "--question", "hi"])
+    with pytest.raises(InputError) as caught:
+        main([*model, "--set", "top=1", "--temperature", "1"])
+    assert "--set: expected --empathy beside it" in str(caught.value)
+    with pytest.raises(InputError, match="answers are not drawn"):
+        main([*model, "--empathy", str(folders / "emotion"), "--top-p", "0.5"])
+    with pytest.raises(InputError, match="unknown setting"):
+        main([*model, "--empathy", str(folders / "emotion"), "--set", "tops=1"])

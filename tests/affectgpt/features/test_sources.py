@@ -1,0 +1,279 @@
+"""Features of clips: equal wherever they were made, computed once, under a key that changes with all that matters."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+
+from affectgpt.clip import Clip
+from affectgpt.features import sources as module
+from affectgpt.features.file_hashes import ContentIndex
+from affectgpt.features.prune import prune
+from affectgpt.features.sources import (
+    BadSample,
+    OnlineFeatures,
+    StoredFeatures,
+    build_features,
+    fill_store,
+    find_missing,
+    media_key,
+    media_of,
+    require_settings,
+    undecodable,
+    wanted_by,
+)
+from affectgpt.features.store import FeatureStore
+from affectgpt.media.bundle import Media, Wanted
+from affectgpt.model.clip_encoder import encoding_settings, fingerprint, weights_hash
+from affectgpt.problems import InputError
+
+
+def make_clip(name: str, **media: object) -> Clip:
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "joy"}]
+    return Clip(id=name, messages=turns, task="text", **media)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def store(tmp_path) -> FeatureStore:
+    return FeatureStore(tmp_path / "store")
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> Counter[Media]:
+    """Counts how often each media is given to the decoders."""
+    seen: Counter[Media] = Counter()
+    original = module.map_sandboxed
+
+    def counting(function, items, *rest):  # type: ignore[no-untyped-def]
+        items = list(items)
+        seen.update(items)
+        return original(function, items, *rest)
+
+    monkeypatch.setattr(module, "map_sandboxed", counting)
+    return seen
+
+
+def build(tiny, store, clips) -> tuple[StoredFeatures, list[BadSample]]:  # type: ignore[no-untyped-def]
+    return build_features(clips, tiny.encoder.config, tiny.processor, store, lambda: tiny.encoder, workers=1)
+
+
+def same(one, other) -> bool:  # type: ignore[no-untyped-def]
+    return [item.keys() for item in one] == [item.keys() for item in other] and all(
+        torch.equal(value, b[name]) for a, b in zip(one, other, strict=True) for name, value in a.items()
+    )
+
+
+# Made once, equal everywhere
+
+
+def test_stored_equals_online_and_clips_are_decoded_once(tiny, store, decoded, write_mp4, tmp_path):
+    files = [write_mp4(tmp_path / f"{seed}.mp4", seed) for seed in range(2)]
+    clips = [make_clip(f"{file.stem}/{row}", video=file) for file in files for row in range(3)]
+    clips += [make_clip("text"), make_clip("part", video=files[0], start=0.1, end=0.4)]
+    stored, bad = build(tiny, store, clips)
+    assert bad == []
+    assert decoded == {media_of(clip): 1 for clip in clips if clip.has_media}
+    found = stored.of(clips)
+    shapes = {name: tuple(value.shape) for name, value in found[0].items()}
+    assert shapes == {"face_features": (3, 24), "audio_features": (4, 16)}
+    assert all(value.dtype == torch.float32 for value in found[0].values())
+    assert same(found[:1] * 3, found[:3])
+    assert found[6] == {}
+    assert not torch.equal(found[0]["audio_features"], found[3]["audio_features"])
+    assert not torch.equal(found[0]["audio_features"], found[7]["audio_features"])
+
+    encoded: list[object] = []
+    encoder = copy.copy(tiny.encoder)
+    encoder.encode = lambda media: encoded.append(media) or tiny.encoder.encode(media)  # type: ignore[method-assign]
+    online = OnlineFeatures(encoder, workers=1, timeout_s=20)
+    assert same(online.of(clips), found)
+    assert len(encoded) == 4  # three clips, and the row of text
+    online.media.close()
+
+    again, bad = build_features(clips, tiny.encoder.config, tiny.processor, store, lambda: pytest.fail("not needed"))
+    assert bad == []
+    assert same(again.of(clips), found)
+    assert sum(decoded.values()) == 3
+
+
+def test_missing_modalities_have_no_features(tiny, store, write_mp4, tmp_path):
+    file = write_mp4(tmp_path / "a.mp4")
+    stored, _ = build(tiny, store, [clip := make_clip("sound", audio=file)])
+    assert [item.keys() for item in stored.of([clip])] == [{"audio_features"}]
+
+
+def test_a_damaged_entry_is_an_error_that_says_how_to_mend_it(tiny, store, decoded, write_mp4, tmp_path):
+    clips = [make_clip(str(seed), video=write_mp4(tmp_path / f"{seed}.mp4", seed)) for seed in range(2)]
+    found = build(tiny, store, clips)[0].of(clips)
+    store.close()
+    (shard,) = store.folder.glob("*.shard")
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:])
+    reader = FeatureStore(store.folder)
+    stored, _ = build(tiny, reader, clips)
+    with pytest.raises(InputError, match="row 0, found none or a damaged entry") as error:
+        stored.of(clips)
+    assert f"affectgpt features prune {store.folder}" in str(error.value)
+    prune(FeatureStore(store.folder))
+    mended, _ = build(tiny, FeatureStore(store.folder), clips)
+    assert same(mended.of(clips), found)
+    assert decoded == {media_of(clips[0]): 2, media_of(clips[1]): 1}
+
+
+def test_bad_media_are_listed_with_their_rows(tiny, store, write_mp4, tmp_path):
+    good = write_mp4(tmp_path / "good.mp4")
+    cut, empty, gone = (tmp_path / f"{name}.mp4" for name in ("cut", "empty", "gone"))
+    cut.write_bytes(good.read_bytes()[:-400])
+    empty.write_bytes(b"")
+    files = {"cut": cut, "good": good, "empty": empty, "gone": gone}
+    clips = [make_clip(f"{name}/{row}", video=file) for row in range(2) for name, file in files.items()]
+    clips.append(make_clip("text"))
+    stored, bad = build(tiny, store, clips)
+    named = {sample.rows: sample for sample in bad}
+    assert set(named) == {(f"{name}/0", f"{name}/1") for name in ("cut", "empty", "gone")}
+    for sample in bad:
+        assert sample.reason
+        assert sample.to_json() == {"files": sample.files, "reason": sample.reason, "rows": list(sample.rows)}
+    assert named["cut/0", "cut/1"].files == [str(cut)]
+    assert named["gone/0", "gone/1"].reason == f"{gone}: cannot be read"
+    assert stored.keys.keys() == {media_of(clips[1])}
+    existing = [clip for clip in clips if clip.video != gone]
+    wanted = wanted_by(tiny.encoder.config, tiny.processor)
+    assert undecodable(existing, wanted, 1, 20.0) == [sample for sample in bad if sample.files != [str(gone)]]
+    # Nothing is kept of them: mended, they are read.
+    cut.write_bytes(write_mp4(tmp_path / "new.mp4", 1).read_bytes())
+    assert [sample.rows[0] for sample in build(tiny, store, clips)[1]] == ["gone/0", "empty/0"]
+
+
+def test_what_is_wanted_follows_the_model(tiny):
+    assert wanted_by(tiny.encoder.config, tiny.processor) == Wanted(("face", "audio"), 3, 16_000)
+    assert wanted_by(tiny.config(visual="both"), tiny.processor).streams == ("face", "frame", "audio")
+
+
+def test_shares_are_disjoint_and_complete_however_far_each_is(tiny, store, write_mp4, tmp_path):
+    file = write_mp4(tmp_path / "a.mp4")
+    clips = [make_clip(f"{n}/{row}", audio=file, end=0.1 * n) for n in range(1, 6) for row in range(2)]
+    config = tiny.encoder.config
+    done: list[Media] = []
+    for rank in range(3):  # each looks when those before it are through: what is missing is less then
+        with FeatureStore(store.folder) as own:
+            missing = find_missing(clips, config, tiny.processor, own, share=(rank, 3))
+            assert missing.rows.keys() == set(missing.media)
+            assert fill_store(missing, tiny.encoder, own, workers=1) == []
+        done += missing.media
+        assert len(list(store.folder.glob("*.shard"))) == rank + 1
+    assert Counter(done) == dict.fromkeys((media_of(clip) for clip in clips), 1)
+    rest = find_missing(clips, config, tiny.processor, store)
+    assert (rest.media, len(rest.keys)) == ([], 5)
+    assert store.stats()["duplicates"] == 0
+    assert store.descriptions().keys() == store.stats()["fingerprints"].keys()
+
+
+def test_progress_is_told(tiny, store, write_mp4, tmp_path):
+    file = write_mp4(tmp_path / "a.mp4")
+    clips = [make_clip(str(n), audio=file, end=0.1 * n) for n in range(1, 3)]
+    told: list[tuple[int, int]] = []
+    missing = find_missing(clips, tiny.encoder.config, tiny.processor, store)
+    fill_store(missing, tiny.encoder, store, workers=1, progress=lambda *numbers: told.append(numbers))
+    undecodable(clips, wanted_by(tiny.encoder.config, tiny.processor), 1, 20.0, lambda *numbers: told.append(numbers))
+    assert told == [(1, 2), (2, 2)] * 2
+
+
+# Keys
+
+
+def test_keys_change_with_bytes_span_and_kind(tmp_path):
+    one, two, copied = (tmp_path / name for name in ("1.mp4", "2.mp4", "3.mp4"))
+    for path, content in ((one, b"one"), (two, b"two"), (copied, b"one")):
+        path.write_bytes(content)
+    index = ContentIndex(tmp_path / "contents.jsonl")
+
+    def key(media: Media, mark: str = "towers") -> str:
+        return media_key(media, index.hashes(media.files()), mark)
+
+    whole = Media(one, None, None, None, None)
+    others = [
+        Media(two, None, None, None, None),
+        Media(None, one, None, None, None),
+        Media(one, one, None, None, None),
+        Media(one, None, one, None, None),
+        Media(one, None, None, 0.5, None),
+        Media(one, None, None, None, 0.5),
+    ]
+    keys = {key(media) for media in [whole, *others]}
+    assert len(keys) == 7
+    assert key(whole, "other towers") not in keys
+    assert key(replace(whole, video=copied)) == key(whole)
+    one.write_bytes(b"one, changed")
+    assert key(whole) not in keys
+
+
+def test_fingerprints_change_with_all_that_features_depend_on(tiny):
+    def mark(processor=tiny.processor, **changes) -> str:  # type: ignore[no-untyped-def]
+        return fingerprint(encoding_settings(tiny.config(**changes), processor))
+
+    first = mark()
+    assert mark() == first == mark(pooling="mean", fusion="none")  # what is trained does not matter
+    changed = [
+        {"sources": tiny.sources | {"vision": {"hash": "a"}}},
+        {"sources": tiny.sources | {"vision": {"hash": "b"}}},
+        {"sources": tiny.sources | {"audio": {"hash": "a"}}},
+        {"visual": "both"},
+        {"num_frames": 4},
+        {"vision_layers": [-1]},
+        {"vision_layers": [-2, -1]},
+        {"vision_pooling": "mean"},
+        {"audio_layers": [-1]},
+        {"num_audio_windows": 5},
+        {"audio_sampling": "windows"},
+        {"audio_sampling": "windows", "audio_window_s": 0.7},
+    ]
+    marks = [first, *(mark(**change) for change in changed)]
+    other = copy.deepcopy(tiny.processor)
+    other.image_processor.image_mean = [0.4, 0.5, 0.5]
+    marks.append(mark(other))
+    other.feature_extractor.hop_length = 80
+    marks.append(mark(other))
+    assert len(set(marks)) == len(marks) == 15
+    # The length of windows does not matter where there are none.
+    assert mark(audio_window_s=0.7) == first
+    with pytest.raises(InputError, match=r"sources\.audio\.hash"):
+        mark(sources={"vision": tiny.sources["vision"]})
+
+
+def test_the_hash_of_weights_is_of_all_weights_and_buffers(tiny):
+    tower = tiny.towers()["vision"]
+    seen = {weights_hash(tower)}
+    assert weights_hash(tiny.towers()["vision"]) in seen
+    next(tower.parameters()).data.view(-1)[0] += 1e-3
+    seen.add(weights_hash(tower))
+    next(value for value in tower.buffers() if value.is_floating_point())[0] += 1e-3
+    seen.add(weights_hash(tower))
+    assert len(seen) == 3
+
+
+def test_a_store_of_other_settings_alone_is_refused_where_it_is_asked_for(tiny, store):
+    wanted = encoding_settings(tiny.config(), tiny.processor)
+    require_settings(store, wanted)  # an empty one will do
+    for changes in ({"num_frames": 4, "audio_layers": [-1]}, {"visual": "both", "num_frames": 5, "vision_layers": [0]}):
+        other = encoding_settings(tiny.config(**changes), tiny.processor)
+        store.describe(fingerprint(other), other)
+    with pytest.raises(InputError) as error:
+        require_settings(store, wanted)
+    assert [(problem.where, problem.expected, problem.got) for problem in error.value.problems] == [
+        ("audio.layers", "None", "[-1]"),
+        ("vision.num_frames", "3", "4"),
+    ]
+    assert f"affectgpt features build ROWS --model DIR --store {store.folder}" in str(error.value)
+    store.describe(fingerprint(wanted), wanted)
+    require_settings(store, wanted)
+
+
+def test_features_of_another_width_are_refused_by_the_model(tiny):
+    ids = torch.full((1, 2), tiny.ids["face"])
+    with pytest.raises(ValueError, match=r"face_features of shape \(1, 3, 25\): this model takes \(clips, time, 24\)"):
+        tiny.model().model.splice(ids, face_features=torch.zeros(1, 3, 25))

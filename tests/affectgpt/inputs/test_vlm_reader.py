@@ -1,0 +1,130 @@
+"""Video-language models of the Hub, through the reader and the batches that AffectGPT goes through."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from affectgpt.clip import Clip
+from affectgpt.inputs.batch import prompt_batch, supervised_batch
+from affectgpt.inputs.vlm_reader import HubReader, wanted_by_hub_model
+from affectgpt.model.loading import load_model, load_processor
+from affectgpt.model.video_patches import PatchVideoProcessor
+from tests.support.hub_models import KINDS, tiny_hub_model
+from train.config.sections import LoraSettings
+from train.stages.run import add_adapter, decoder_name, freeze_encoders
+
+
+class Decoded:
+    """Stands for decoded media: noise that depends on the clip's name."""
+
+    def of(self, clips: Sequence[Clip]) -> list[dict[str, np.ndarray]]:
+        found = []
+        for clip in clips:
+            rng = np.random.default_rng([ord(letter) for letter in clip.id])
+            frames = rng.integers(0, 255, (4 if clip.id < "b" else 6, 24, 40, 3), np.uint8)
+            media = {"frame": frames, "times": np.arange(len(frames)) / 2, "audio": rng.normal(size=24000)}
+            found.append({name: value for name, value in media.items() if clip.video is not None})
+        return found
+
+
+def clip(name: str, video: bool = True, answer: str = "joy") -> Clip:
+    turns = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "What does this person feel?"}]
+    turns.append({"role": "assistant", "content": answer})
+    words = "I did <|im_end|> not <|video_pad|> expect that."
+    return Clip(id=name, messages=turns, task="text", video=Path("/x.mp4") if video else None, subtitle=words)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def folder(request, tmp_path_factory) -> Path:
+    return tiny_hub_model(request.param, tmp_path_factory.mktemp("hub") / request.param)
+
+
+@pytest.fixture
+def reader(folder) -> HubReader:
+    return HubReader(load_processor(folder), Decoded(), ("video", "audio", "text"))  # type: ignore[arg-type]
+
+
+def test_a_row_has_a_placeholder_for_every_merged_patch(reader, folder):
+    row, text, silent = reader.read([clip("a"), clip("t", video=False), clip("a")], [(), (), ("video", "audio")])
+    video = reader.tokenizer.convert_tokens_to_ids("<|video_pad|>")
+    assert row.prompt_ids.count(video) == int(row.inputs["video_grid_thw"].prod(-1).sum()) // 4
+    assert video not in text.prompt_ids
+    assert text.inputs == {}
+    assert silent.inputs == {}
+    said = reader.tokenizer.decode(row.prompt_ids)
+    assert "Be kind." in said
+    assert "I did < |im_end|> not < |video_pad|> expect that." in said
+    assert row.target_ids[-1] == reader.tokenizer.eos_token_id
+    assert all(len(values) == len(row.prompt_ids) for values in row.per_token.values())
+    hears = "audio" in wanted_by_hub_model(reader.processor, 4).streams
+    assert hears == ("input_features" in row.inputs)
+
+
+@torch.no_grad()
+def test_rows_of_a_batch_are_answered_as_they_are_alone(reader, folder):
+    model = load_model(folder)
+    clips = [clip("a"), clip("t", video=False), clip("b", answer="anger"), clip("a", answer="fear")]
+    rows = reader.read(clips)
+    pad = reader.tokenizer.pad_token_id
+    together = model(**supervised_batch(rows, pad))
+    for index, row in enumerate(rows):
+        alone = model(**supervised_batch([row], pad)).logits[0]
+        torch.testing.assert_close(together.logits[index, : len(row)], alone, rtol=0, atol=1e-5)
+    longest = model.generate(**prompt_batch(rows, pad), max_new_tokens=4, do_sample=False)[:, -4:]
+    for index, row in enumerate(rows):
+        said = model.generate(**prompt_batch([row], pad), max_new_tokens=4, do_sample=False)[0, len(row.prompt_ids) :]
+        assert longest[index, : len(said)].tolist() == said.tolist()
+
+
+@pytest.mark.parametrize("how", ["lora", "full"])
+def test_trained_saved_and_loaded(reader, folder, how, tmp_path):
+    model = load_model(folder, trainable=True)
+    decoder = decoder_name(model)
+    if how == "lora":
+        model = add_adapter(model, LoraSettings(r=4, alpha=8, dropout=0.0))
+    freeze_encoders(model)
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert trained
+    assert all(f".{decoder}." in f".{name}" or "lm_head" in name for name in trained)
+    batch = supervised_batch(reader.read([clip("a"), clip("t", video=False)]), reader.tokenizer.pad_token_id)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    losses = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss = model(**batch).loss
+        losses.append(loss.item())
+        loss.backward()
+        optimizer.step()
+    assert losses[2] < losses[0]
+    model.eval()
+    with torch.no_grad():
+        expected = model(**batch).logits
+        model.save_pretrained(tmp_path)
+        reader.processor.save_pretrained(tmp_path)
+        torch.testing.assert_close(load_model(tmp_path)(**batch).logits, expected, rtol=0, atol=1e-5)
+    again = HubReader(load_processor(tmp_path), Decoded(), reader.inputs)  # type: ignore[arg-type]
+    assert again.read([clip("a")])[0].prompt_ids == reader.read([clip("a")])[0].prompt_ids
+
+
+def test_patches_lie_as_the_image_processor_lays_them():
+    # A still of one frame, repeated to fill a temporal patch, is what transformers makes of a picture.
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    frame = np.random.default_rng(0).integers(0, 255, (48, 80, 3), np.uint8)
+    size = {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280}
+    picture = Qwen2VLImageProcessorPil(size=size)(frame, return_tensors="pt")
+    video = PatchVideoProcessor(size=size)([frame[None]])
+    assert video["video_grid_thw"].tolist() == picture["image_grid_thw"].tolist()
+    torch.testing.assert_close(video["pixel_values_videos"], picture["pixel_values"], rtol=0, atol=1e-4)
+
+
+def test_most_pixels_of_a_frame(folder):
+    small = HubReader(load_processor(folder), Decoded(), ("video",), max_pixels=256)  # type: ignore[arg-type]
+    large = HubReader(load_processor(folder), Decoded(), ("video",))  # type: ignore[arg-type]
+    grids = [reader.read([clip("a")])[0].inputs["video_grid_thw"].prod().item() for reader in (small, large)]
+    assert grids[0] < grids[1]

@@ -1,0 +1,293 @@
+import json
+import logging
+import threading
+import time
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+
+from affectgpt.emotions.extract import load_extractor
+from affectgpt.llm.answer_cache import CachedExtractor
+from affectgpt.llm.endpoint import TOKEN_VARIABLE, ChatEndpoint
+from affectgpt.llm.extract import LONGEST, PROMPT_VERSION, LlmExtractor, read_labels
+from affectgpt.problems import InputError
+from tests.conftest import TEXTS
+
+TOKEN = "sk-never-to-be-seen"
+
+
+class Server(ThreadingHTTPServer):
+    """Plays the protocol: answers by a rule, or misbehaves as told, a kind of failure for each request in turn."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.requests, self.failures, self.lock = [], [], threading.Lock()
+        self.answer = lambda prompt: "[Happy, a bit tense]"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.lock:
+            self.server.requests.append((self.path, dict(self.headers), body))
+            failure = self.server.failures.pop(0) if self.server.failures else None
+        if failure == "slow":
+            time.sleep(1.0)
+        if failure == "cut":
+            self.close_connection = True
+            return
+        if isinstance(failure, int):
+            self.send_response(failure)
+            if failure in (301, 307):
+                self.send_header("Location", "http://127.0.0.1:9/v1")
+            self.end_headers()
+            self.wfile.write(f"refused {self.headers.get('Authorization')}".encode())
+            return
+        content = self.server.answer(body["messages"][0]["content"])
+        good = json.dumps({"choices": [{"message": {"role": "assistant", "content": content}}]}).encode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(failure if isinstance(failure, bytes) else good)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    with Server() as server:
+        yield server
+        server.shutdown()
+
+
+def endpoint(server, **settings):
+    return ChatEndpoint(server.url, "m", **{"timeout": 0.3, "pause": 0.01, **settings})
+
+
+def test_the_protocol(server, monkeypatch):
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN + "\n")
+    extractor = LlmExtractor("m", url=server.url + "/")
+    assert extractor.extract(["She is happy, if a bit tense.", "", None]) == [["happy", "a bit tense"], [], []]
+    [(path, headers, body)] = server.requests
+    assert path == "/v1/chat/completions"
+    assert headers["Authorization"] == f"Bearer {TOKEN}"
+    assert (body["model"], body["temperature"]) == ("m", 0)
+    assert "She is happy, if a bit tense." in body["messages"][0]["content"]
+    assert TOKEN not in json.dumps([extractor.settings, extractor.version])
+
+
+def test_no_token_no_header(server, monkeypatch):
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    LlmExtractor("m", url=server.url).extract(["x"])
+    assert "Authorization" not in server.requests[0][1]
+
+
+def test_answers_keep_the_order_of_the_texts(server):
+    server.answer = lambda prompt: f"[{prompt.rpartition('Description: ')[2].partition(chr(10))[0]}]"
+    texts = [f"word{number}" for number in range(50)]
+    assert LlmExtractor("m", url=server.url).extract(texts) == [[text] for text in texts]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        500,
+        503,
+        429,
+        "slow",
+        "cut",
+        b"",
+        b"<html>",
+        b"{}",
+        b'{"choices": []}',
+        b'{"choices": [{"message": {}}]}',
+        b"[" * 10**5,
+    ],
+    ids=str,
+)
+def test_what_may_pass_is_tried_again(server, failure):
+    server.failures = [failure, failure]
+    assert endpoint(server).complete(["x"]) == ["[Happy, a bit tense]"]
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (500, "HTTP 500"),
+        ("slow", "no answer within 0.3 s"),
+        (b"not json", "a reply without choices"),
+        ("cut", "closed connection without response"),
+    ],
+    ids=str,
+)
+def test_what_does_not_pass_is_an_explained_error(server, monkeypatch, failure, said):
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    server.failures = [failure] * 9
+    with pytest.raises(InputError, match=said) as caught:
+        endpoint(server, attempts=3).complete(["x"])
+    assert len(server.requests) == 3
+    assert "3 times" in str(caught.value)
+    assert server.url in str(caught.value)
+    assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"), [(401, TOKEN_VARIABLE), (404, "GET /models"), (400, "GET /models"), (307, "redirects")]
+)
+def test_a_refusal_is_not_tried_again(server, monkeypatch, caplog, status, remedy):
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    server.failures = [status] * 9
+    with caplog.at_level(logging.DEBUG), pytest.raises(InputError, match=remedy) as caught:
+        endpoint(server).complete(["x"])
+    assert len(server.requests) == 1
+    assert f"HTTP {status}" in str(caught.value)
+    assert TOKEN not in str(caught.value) + caplog.text
+
+
+def test_nobody_there():
+    with pytest.raises(InputError, match="Connection refused"):
+        ChatEndpoint("http://127.0.0.1:9/v1", "m", attempts=2, pause=0.01).complete(["x"])
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:8000", "file:///v1", "", "http://", "http://user:secret@host/v1", "http://h/?key=secret"]
+)
+def test_a_url_that_cannot_be_used(url):
+    with pytest.raises(InputError, match="expected one like http") as caught:
+        ChatEndpoint(url, "m")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_token_that_cannot_be_sent_is_not_shown(monkeypatch):
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN + "\nX: y")
+    with pytest.raises(InputError, match=TOKEN_VARIABLE) as caught:
+        ChatEndpoint("http://localhost/v1", "m")
+    assert TOKEN not in str(caught.value)
+
+
+def test_a_second_scoring_asks_nobody(server, tmp_path):
+    for _ in range(2):
+        cached = CachedExtractor(LlmExtractor("m", url=server.url), tmp_path / "labels.db")
+        assert cached.extract(["a", "b", "a"]) == [["happy", "a bit tense"]] * 3
+    asked = Counter(body["messages"][0]["content"] for _, _, body in server.requests)
+    assert sorted(asked.values()) == [1, 1]
+
+
+def test_what_came_before_a_failure_is_kept(server, tmp_path):
+    def cached():
+        extractor = LlmExtractor("m", complete=endpoint(server, attempts=1).complete)
+        return CachedExtractor(extractor, tmp_path / "labels.db", batch_size=1)
+
+    server.failures = [None, 500]
+    with pytest.raises(InputError):
+        cached().extract(["a", "b"])
+    cached().extract(["a", "b"])
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ("[happy, Sad]", ["happy", "sad"]),
+        ("Emotions: ['happy', \"sad\", 'happy']", ["happy", "sad"]),
+        ("<think>[no]</think>[yes]", ["yes"]),
+        ("[]", []),
+        ("[happy]\n[Description: ...", ["happy"]),
+        ("[happy, sad", None),
+        ("happy", None),
+        ("", None),
+        ("[" * 10**6, None),
+        ("[" + "a" * 10**6 + "]", None),
+    ],
+)
+def test_labels_are_read_strictly(answer, found):
+    assert read_labels(answer) == found
+
+
+def test_sentiment_has_the_same_classes_as_the_rule():
+    asked = []
+
+    def complete(prompts):
+        asked.extend(prompts)
+        return ["Positive.", "mixed", "negative"]
+
+    extractor = LlmExtractor("m", question="sentiment", complete=complete)
+    assert extractor.extract(["happy", "happy, sad", "", "sad"]) == [["positive"], None, ["neutral"], ["negative"]]
+    assert len(asked) == 3
+    assert extractor.settings["question"] == "sentiment"
+    with pytest.raises(InputError, match="Did you mean 'sentiment'"):
+        LlmExtractor("m", question="sentimant", complete=complete)
+
+
+def test_a_huge_text_is_cut_and_braces_are_only_text():
+    asked = []
+    extractor = LlmExtractor("m", complete=lambda prompts: asked.extend(prompts) or ["[]"] * len(prompts))
+    assert extractor.extract(["x" * 10_000_000, "{text} {0} {}"]) == [[], []]
+    assert len(asked[0]) < LONGEST + 1000
+    assert "{text} {0} {}" in asked[1]
+    assert extractor.version == PROMPT_VERSION
+
+
+@pytest.fixture(scope="module", params=["base", "chat"])
+def tiny(request, tmp_path_factory):
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    from train.tiny_model import CHATML, train_tokenizer
+
+    folder = tmp_path_factory.mktemp(request.param)
+    tokenizer = train_tokenizer(TEXTS, 300)
+    tokenizer.chat_template = CHATML if request.param == "chat" else None
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        intermediate_size=16,
+        initializer_range=0.5,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    torch.manual_seed(0)
+    Qwen3ForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_a_local_model_answers_the_same_alone_and_in_a_batch(tiny):
+    texts = ["He is sad.", "She feels happy and somewhat tired, though nobody would see it.", "\ud800x"]
+    together = LlmExtractor(str(tiny), engine="transformers", batch_size=3)
+    alone = LlmExtractor(str(tiny), engine="transformers", batch_size=1)
+    assert len(together.extract(texts)) == 3  # an untrained model's answers are given up on, mostly
+    answers = together._complete(texts[:2])
+    assert all(isinstance(answer, str) and answer for answer in answers)
+    assert answers == alone._complete(texts[:2])
+
+
+def test_another_model_in_the_same_folder_is_another_key(tiny):
+    before = load_extractor("llm", model=str(tiny), complete=list).settings
+    (tiny / "note.txt").write_text("changed")
+    after = load_extractor("llm", model=str(tiny), complete=list).settings
+    assert before != after
+    json.dumps(after)
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    with pytest.raises(InputError, match="expected a causal language model's folder or Hub id"):
+        LlmExtractor(str(tmp_path), engine="transformers")
+    with pytest.raises(InputError, match="Did you mean 'transformers'"):
+        LlmExtractor(str(tmp_path), engine="transformer")
+    with pytest.raises(InputError, match="engine vllm: expected its package"):
+        LlmExtractor(str(tmp_path), engine="vllm")

@@ -1,0 +1,99 @@
+"""Moments of a clip: a head looks where the emotion is, spans have the right seconds, a saved plugin says the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from affectgpt.clip import Clip
+from affectgpt.evidence.kinds import CauseEvidence
+from affectgpt.plugins.cause.moments import ClipCauseModel, seconds_of, spans_of, train_head
+from affectgpt.plugins.plugin import load_plugin, save_plugin
+from affectgpt.problems import InputError
+
+
+def test_a_head_looks_where_the_emotion_is():
+    rng = np.random.default_rng(0)
+    targets = torch.tensor(rng.integers(2, size=160))
+    features = []
+    for target in targets.tolist():
+        value = rng.normal(size=(8, 6)).astype(np.float32)
+        value[:, 5] = 0
+        value[2, :2] = (4, 0) if target else (0, 4)
+        value[2, 5] = 4  # what marks the moment
+        features.append(torch.from_numpy(value))
+    torch.manual_seed(0)
+    head = train_head(features, targets, 2, epochs=60)
+    with torch.no_grad():
+        logits, weights = head(torch.stack(features), torch.ones(160, 8))
+    assert (logits.argmax(-1) == targets).float().mean() > 0.95
+    assert (weights.argmax(-1) == 2).float().mean() > 0.95
+
+
+def test_spans_by_hand():
+    weights = np.array([0.1, 0.3, 0.2, 0.05, 0.05, 0.3])
+    found = spans_of("audio", weights, 3.0)
+    assert [(span.start_s, span.end_s) for span in found] == [(0.5, 1.5), (2.5, 3.0)]
+    assert [span.weight for span in found] == pytest.approx([0.5, 0.3])
+    assert spans_of("video", np.full(4, 0.25), 2.0) == []
+    assert spans_of("video", np.array([1.0]), 2.0) == []
+
+
+def test_seconds():
+    assert seconds_of({"audio": np.zeros(8000, np.float32)}, 16_000) == 0.5
+    assert seconds_of({"times": np.array([0.0, 0.5, 1.0, 1.5])}, 16_000) == pytest.approx(2.0)
+    assert seconds_of({"face": np.zeros(1)}, 16_000) == 0.0
+
+
+@pytest.fixture(scope="module")
+def model(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    tiny.model().save_pretrained(folder)
+    tiny.processor.save_pretrained(folder)
+    for part, tower in tiny.towers().items():
+        tower.save_pretrained(folder / part)
+    return folder
+
+
+def clips(write_mp4, folder, count: int) -> list[Clip]:
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "joy"}]
+    return [
+        Clip(
+            id=str(seed),
+            messages=turns,
+            task="emotion_label",
+            answer=("joy", "fear")[seed % 2],
+            video=write_mp4(folder / f"{seed}.mp4", seed),
+        )
+        for seed in range(count)
+    ]
+
+
+def test_clips_through_the_towers(model, write_mp4, tmp_path):
+    rows = clips(write_mp4, tmp_path, 4)
+    plugin = ClipCauseModel.fit(rows, model=str(model), epochs=40)
+    bare = Clip(id="bare", messages=rows[0].messages, task="text")
+    found = plugin.predict([*rows, bare])
+    assert found[-1] is None
+    spans = [span for piece in found[:-1] if piece is not None for span in piece.spans]
+    assert {span.stream for span in spans} <= {"video", "audio"}
+    assert spans
+    assert all(0 <= span.start_s < span.end_s < 0.75 for span in spans)
+    save_plugin(plugin, tmp_path / "plugin")
+    again = load_plugin(tmp_path / "plugin").predict([*rows, bare])
+    for one, other in zip(found[:-1], again[:-1], strict=True):
+        assert (one is None) == (other is None)
+        if isinstance(one, CauseEvidence) and isinstance(other, CauseEvidence):
+            assert one == other
+
+
+def test_what_it_cannot_learn_from(model, write_mp4, tmp_path):
+    rows = clips(write_mp4, tmp_path, 2)
+    with pytest.raises(InputError, match="expected an AffectGPT model"):
+        ClipCauseModel.fit(rows)
+    with pytest.raises(InputError, match="two emotions or more, got 1"):
+        ClipCauseModel.fit(rows[:1], model=str(model))
+    (tmp_path / "0.mp4").write_bytes(b"no video")
+    with pytest.raises(InputError, match="row 0"):
+        ClipCauseModel.fit(rows, model=str(model))
