@@ -7,11 +7,12 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points, version
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 
+from affectgpt import __version__
 from affectgpt.problems import InputError, RunError, nearest
 from affectgpt.redaction import guard_logs, without_secrets
 
@@ -23,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the sub-command that `argv` names, or list those there are."""
     argv = sys.argv[1:] if argv is None else argv
     if argv == ["--version"]:
-        print(f"affectgpt {version('affectgpt')}")
+        print(f"affectgpt {__version__}")
         return 0
     commands = find_commands()
     if not commands:
