@@ -7,10 +7,10 @@ __version__ = "0.1.0"
 __all__ = ["Assistant", "Clip", "__version__"]
 
 if TYPE_CHECKING:
-    from affectgpt.assistant import Assistant
+    from affectgpt.inference.assistant import Assistant
     from affectgpt.clip import Clip
 else:
-    _HOMES = {"Assistant": "affectgpt.assistant", "Clip": "affectgpt.clip"}
+    _HOMES = {"Assistant": "affectgpt.inference.assistant", "Clip": "affectgpt.clip"}
 
     def __getattr__(name: str) -> object:
         if name not in _HOMES:

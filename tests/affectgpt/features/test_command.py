@@ -20,7 +20,7 @@ from affectgpt.features.store import FeatureStore
 from affectgpt.model.clip_encoder import encoding_settings
 from affectgpt.problems import InputError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TURNS = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "joy"}]
 
 

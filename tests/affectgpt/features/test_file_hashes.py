@@ -131,7 +131,7 @@ for start in range(first, 1200, 300):
 def test_processes_append_at_once(tmp_path):
     for number in range(1500):
         (tmp_path / f"{number:04}.mp4").write_bytes(str(number).encode())
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     command = [sys.executable, "-c", WRITER, str(tmp_path)]
     workers = [subprocess.Popen([*command, first], cwd=root) for first in ("0", "150")]
     assert [worker.wait() for worker in workers] == [0, 0]

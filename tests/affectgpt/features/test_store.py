@@ -201,7 +201,7 @@ def test_processes_write_and_read_at_once(folder):
         assert (again.folder, again.sync_every) == (store.folder, store.sync_every)
         assert holds(again, "before") == [True]
         command = [sys.executable, "-c", WRITER]
-        root = str(Path(__file__).parents[2])
+        root = str(Path(__file__).parents[3])
         workers = []
         for first in (0, 60):  # half of their entries are the same
             worker = subprocess.Popen([*command, str(first)], stdin=subprocess.PIPE, cwd=root)

@@ -26,7 +26,7 @@ from data_recipes.synthetic.voice import SAMPLE_RATE, loudness_per_frame, speak
 from data_recipes.synthetic.world import ASPECTS, FACE_ASPECTS, LOOK_ASPECTS, Scene, annotate, draw_actor
 from videmo.tree import parse_tree
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PARTS = ("train", "rl", "dev", "test", "text")
 TINY = Settings(
     clips=9,

@@ -193,7 +193,7 @@ def test_killed_in_the_middle_of_saves(tmp_path):
         folder = tmp_path / str(attempt)
         folder.mkdir()
         command = [sys.executable, "-c", KILLED, str(folder)]
-        root = Path(checkpoint.__file__).parents[1]
+        root = Path(checkpoint.__file__).parents[2]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as writer:
             assert writer.stdout is not None
             first = int(writer.stdout.readline())

@@ -98,7 +98,7 @@ def ended(tmp_path_factory) -> tuple[dict[str, dict], Path]:
         capture_output=True,
         text=True,
         timeout=110,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         check=False,
     )
     assert done.returncode == 0, done.stderr
