@@ -7,8 +7,8 @@ __version__ = "0.1.0"
 __all__ = ["Assistant", "Clip", "__version__"]
 
 if TYPE_CHECKING:
-    from affectgpt.inference.assistant import Assistant
     from affectgpt.clip import Clip
+    from affectgpt.inference.assistant import Assistant
 else:
     _HOMES = {"Assistant": "affectgpt.inference.assistant", "Clip": "affectgpt.clip"}
 

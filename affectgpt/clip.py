@@ -7,7 +7,6 @@ training, evaluation and `affectgpt data check` all call it, so they refuse the 
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
@@ -15,31 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
+from affectgpt.tasks import ANSWER_TYPES, LEVELS, TASKS, is_label_list, is_number
 
-LEVELS = ("attribute", "expression", "emotion")
-
-TASKS = {
-    "attribute_closed": "label",
-    "attribute_open": "text",
-    "expression_single": "label",
-    "expression_multi": "labels",
-    "emotion_label": "label",
-    "emotion_open": "labels",
-    "valence": "number",
-    "caption": "text",
-    "tree": "tree",
-    "dialogue": "label",
-    "text": "text",
-}
-"""Every task, with the type of its `answer`: a label, a list of labels, a number, free text, or a written tree."""
-
-_ANSWER_TYPES = {
-    "label": "a non-empty string",
-    "labels": "a non-empty list of distinct strings",
-    "number": "a finite number",
-    "text": "a non-empty string",
-    "tree": "a non-empty string holding a written tree",
-}
 MEDIA_FIELDS = ("video", "audio", "face")
 
 
@@ -240,7 +216,7 @@ class _RowChecker:
     def _span(self, row: dict[str, Any]) -> None:
         for name in ("start", "end"):
             value = row.get(name)
-            if value is not None and not (_is_number(value) and value >= 0):
+            if value is not None and not (is_number(value) and value >= 0):
                 self.add(name, "seconds, 0 or more", self._got(row, name))
                 return
         if row.get("end") is not None and row["end"] <= (row.get("start") or 0.0):
@@ -262,22 +238,19 @@ class _RowChecker:
             self.add(f"messages[{len(messages) - 1}].role", "'assistant': the last turn is the target", last["role"])
 
     def _answer(self, row: dict[str, Any]) -> None:
-        kind = TASKS.get(row["task"]) if isinstance(row.get("task"), str) else None
+        task = TASKS.get(row["task"]) if isinstance(row.get("task"), str) else None
         options = row.get("options")
-        if options is not None and not (_is_label_list(options) and len(options) > 1):
+        if options is not None and not (is_label_list(options) and len(options) > 1):
             self.add("options", "a list of at least two distinct strings", self._got(row, "options"))
             options = None
-        if kind is None or (row["task"] == "text" and row.get("answer") is None):
+        if task is None or (row["task"] == "text" and row.get("answer") is None):
             return
         answer: Any = row.get("answer")
-        right = {
-            "number": _is_number(answer),
-            "labels": _is_label_list(answer),
-        }.get(kind, isinstance(answer, str) and bool(answer.strip()))
-        if not right:
-            self.add("answer", f"{_ANSWER_TYPES[kind]} (task '{row['task']}')", self._got(row, "answer"))
-        elif options and kind in ("label", "labels"):
-            for label in [answer] if kind == "label" else answer:
+        form = ANSWER_TYPES[task.answer]
+        if not form.accepts(answer):
+            self.add("answer", f"{form.expected} (task '{row['task']}')", self._got(row, "answer"))
+        elif options and task.answer in ("label", "labels"):
+            for label in [answer] if task.answer == "label" else answer:
                 if label not in options:
                     self.add("answer", f"one of its options: {', '.join(options)}", label, nearest(label, options))
 
@@ -298,17 +271,3 @@ class _RowChecker:
         elif name == "face" and path.suffix != ".npy":
             self.add(name, "an .npy file of aligned crops", value)
         return path
-
-
-def _is_number(value: object) -> bool:
-    # Compared, not converted: an integer of JSON may be too large for a float.
-    return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
-
-
-def _is_label_list(value: object) -> bool:
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(item, str) and item.strip() for item in value)
-        and len(set(value)) == len(value)
-    )

@@ -21,10 +21,9 @@ from affectgpt.evidence.kinds import CauseEvidence, CauseSpan, EmotionEvidence, 
 from affectgpt.evidence.words import LONGEST_TURN, MOST_TURNS
 from affectgpt.problems import InputError, Problem
 from affectgpt.prompts import EMPATHY
+from affectgpt.tasks import TASKS
 
 Turn = dict[str, str]
-SHOWN_TO = ("dialogue", "emotion_label", "emotion_open", "caption", "tree")
-"""Tasks whose prompts show evidence: those about an emotion."""
 _STREAMS = {"video": "picture", "audio": "voice"}
 _TROUBLE = re.compile(r"[^\w'’ -]+")
 _LONGEST_WORD = 40
@@ -80,7 +79,7 @@ def prompt_of(clip: Clip, cues: Cues = Cues()) -> list[Turn]:
     Raises:
         InputError: evidence that is malformed, or of labels that the row's options lack; names the row.
     """
-    lines = _cue_lines(clip, cues) if clip.task in SHOWN_TO else []
+    lines = _cue_lines(clip, cues) if TASKS[clip.task].shows_evidence else []
     turns = clip.prompt
     if clip.task == "dialogue":
         lines = [EMPATHY["role"], *lines, EMPATHY["format"]]

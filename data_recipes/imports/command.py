@@ -9,8 +9,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from affectgpt.clip import MEDIA_FIELDS, TASKS, Clip, write_clips
+from affectgpt.clip import MEDIA_FIELDS, Clip, write_clips
 from affectgpt.problems import InputError, Problem
+from affectgpt.tasks import TASKS
 from data_recipes.imports.conversations import from_csv, from_mer_caption, from_ms_swift, from_sharegpt
 
 

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from affectgpt.clip import LEVELS, TASKS, Clip, iterate_json
+from affectgpt.clip import Clip, iterate_json
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
-from affectgpt.prompts import QUESTIONS
+from affectgpt.tasks import LEVELS, TASKS
 
 KINDS = ("video", "audio", "image")
 AUDIO_SUFFIXES = frozenset({".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"})
@@ -84,7 +84,7 @@ def from_mer_caption(folder: str | Path, name: str = "mercaptionplus") -> list[C
             audio=audio if audio.is_file() else None,
             face=face if face.is_file() else None,
             subtitle=subtitles.get(clip) or None,
-            messages=_ask(QUESTIONS[task][0], target),
+            messages=_ask(TASKS[task].questions[0], target),
             task=task,
             level="emotion",
             answer=answer,
@@ -152,7 +152,7 @@ def from_csv(
                 audio=media if is_audio else None,
                 subtitle=row.get(subtitle_column or "subtitle") or None,
                 group=row.get(group_column or "group") or None,
-                messages=_ask(QUESTIONS["emotion_label"][0], label),
+                messages=_ask(TASKS["emotion_label"].questions[0], label),
                 task="emotion_label",
                 level="emotion",
                 answer=label,
@@ -342,12 +342,12 @@ def _check_images(media: dict[str, Path | None], place: _Place) -> None:
 def _answer(messages: list[Row], task: str, place: _Place) -> str | float | list[str]:
     """The target as the type of `task` asks for it."""
     target = messages[-1]["content"]
-    if TASKS[task] == "labels":
+    if TASKS[task].answer == "labels":
         labels = list(dict.fromkeys(label.strip() for label in target.split(",") if label.strip()))
         if not labels and target:
             place.add("the last turn", f"labels with commas between them (task '{task}')", shorten(target))
         return labels
-    if TASKS[task] == "number":
+    if TASKS[task].answer == "number":
         try:
             number = float(target)
         except ValueError:

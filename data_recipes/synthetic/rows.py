@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from affectgpt.clip import Clip
-from affectgpt.prompts import QUESTIONS
+from affectgpt.tasks import TASKS
 from data_recipes.synthetic.lines import lines_for
 from data_recipes.synthetic.world import (
     ASPECTS,
@@ -89,12 +89,12 @@ def rows_of_clip(name: str, scene: Scene, written: Annotation, video: Path, face
         "emotion",
         "emotion_label",
         "emotion",
-        QUESTIONS["emotion_label"][0],
+        TASKS["emotion_label"].questions[0],
         written.emotion,
         options=list(EMOTIONS),
     )
-    yield row("caption", "caption", "emotion", QUESTIONS["caption"][0], caption(written))
-    yield row("tree", "tree", "emotion", QUESTIONS["tree"][0], write_tree(tree))
+    yield row("caption", "caption", "emotion", TASKS["caption"].questions[0], caption(written))
+    yield row("tree", "tree", "emotion", TASKS["tree"].questions[0], write_tree(tree))
 
 
 def caption(written: Annotation) -> str:
@@ -113,7 +113,7 @@ def text_rows(seed: int, count: int) -> Iterator[Clip]:
         yield Clip(
             id=f"text/{index:05d}",
             subtitle=line,
-            messages=[{"role": "user", "content": QUESTIONS["text"][0]}, {"role": "assistant", "content": tone}],
+            messages=[{"role": "user", "content": TASKS["text"].questions[0]}, {"role": "assistant", "content": tone}],
             task="text",
             answer=tone,
             source="synthetic-text",

@@ -15,7 +15,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from affectgpt.clip import TASKS, Clip, read_clips
+from affectgpt.clip import Clip, read_clips
 from affectgpt.empathy.options import read_options
 from affectgpt.evidence.prompting import Cues, require_prompts
 from affectgpt.features.sources import build_features, media_of
@@ -31,6 +31,7 @@ from affectgpt.model.processing import AffectGPTProcessor
 from affectgpt.problems import InputError, Problem, nearest, shorten
 from affectgpt.progress import Progress
 from affectgpt.settings import counts_below_one, expectation
+from affectgpt.tasks import TASKS
 from eval.predict.answers import Prediction, answer_rows
 from eval.predict.options import add_model_options
 from eval.predict.prediction_file import PredictionFile

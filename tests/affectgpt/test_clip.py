@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from affectgpt.clip import FIELDS, TASKS, Clip, read_clips, scan_clips, write_clips
+from affectgpt.clip import FIELDS, Clip, read_clips, scan_clips, write_clips
 from affectgpt.problems import InputError
+from affectgpt.tasks import TASKS
 
 DROP = object()
 
@@ -265,5 +266,5 @@ def test_files_that_are_not_there_or_empty(folder: Path) -> None:
 
 def test_every_task_takes_an_answer_of_its_type(folder: Path) -> None:
     answers = {"label": "joy", "labels": ["joy"], "number": 0, "text": "Joy.", "tree": "m1 joy"}
-    rows = [row(id=task, task=task, answer=answers[kind]) for task, kind in TASKS.items()]
+    rows = [row(id=task, task=task, answer=answers[asked.answer]) for task, asked in TASKS.items()]
     assert [clip.task for clip in read_clips(write(folder, *rows))] == list(TASKS)

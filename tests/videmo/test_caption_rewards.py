@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from affectgpt.clip import TASKS
 from affectgpt.problems import InputError
 from affectgpt.prompts import CAPTION_JUDGE
+from affectgpt.tasks import TASKS
 from videmo.caption_judge import CaptionJudge
 from videmo.caption_rewards import caption_judge_reward, caption_similarity_reward
 from videmo.distance import Costs, edit_distance, edit_distances

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from affectgpt.clip import TASKS
 from affectgpt.problems import InputError
+from affectgpt.tasks import TASKS
 from videmo.rewards import (
     REWARDS,
     accuracy_reward,
@@ -119,7 +119,7 @@ APPLIES = {
 @pytest.mark.parametrize("name", APPLIES)
 def test_every_reward_answers_every_task_and_ignores_other_columns(name: str) -> None:
     answers = {"tree": GOLD, "labels": ["x"]}
-    answer = [answers.get(kind, "x") for kind in TASKS.values()]
+    answer = [answers.get(asked.answer, "x") for asked in TASKS.values()]
     values = REWARDS[name](["x"] * len(TASKS), task=list(TASKS), answer=answer, id=list(TASKS), trainer_state=None)
     assert len(values) == len(TASKS)
     assert {task for task, value in zip(TASKS, values, strict=True) if value is not None} == APPLIES[name]

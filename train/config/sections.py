@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from affectgpt.clip import TASKS
 from affectgpt.empathy.two_stage import Mode, Selection
 from affectgpt.media.readers import Reader as VideoReader
 from affectgpt.model.configuration import Fusion, Pooling
 from affectgpt.model.loading import Attention, Precision
 from affectgpt.plugins.plugin import fit_settings, plugin_class
 from affectgpt.problems import InputError, nearest
+from affectgpt.tasks import TASKS
 from data_recipes.synthetic.generate import Settings
 from train.hub.client import name_flaw
 from videmo.user_rewards import reward_function, user_functions

@@ -15,8 +15,9 @@ import av
 import numpy as np
 import pytest
 
-from affectgpt.clip import LEVELS, Clip, read_clips, scan_clips
+from affectgpt.clip import Clip, read_clips, scan_clips
 from affectgpt.problems import InputError
+from affectgpt.tasks import LEVELS
 from data_recipes.synthetic import generate as module
 from data_recipes.synthetic.command import main
 from data_recipes.synthetic.face import CROP_SIZE, FPS, NUM_CROPS, animate, draw_frame, pose_of

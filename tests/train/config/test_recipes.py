@@ -9,7 +9,7 @@ import shlex
 import pytest
 import yaml
 
-from affectgpt.clip import TASKS
+from affectgpt.tasks import TASKS
 from train.config.recipe_file import RECIPES, load_recipe, save_recipe
 from train.plan.command import main
 from train.plan.estimate import Machine, make_plan, own_option
