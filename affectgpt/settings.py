@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from affectgpt.problems import shorten
 
@@ -43,3 +44,15 @@ def counts_below_one(options: argparse.Namespace, names: Sequence[str]) -> list[
         for name in names
         if (value := getattr(options, name)) is not None and value < 1
     ]
+
+
+def _model_name(name: str) -> str:
+    if (Path(name) / "config.json").is_file():
+        return name
+    if Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") > 1 or not name.strip():
+        raise ValueError("a model's folder, with its config.json, or an id of the Hub")
+    return name
+
+
+ModelName = Annotated[str, AfterValidator(_model_name)]
+"""Type of a setting that names a model: a folder, or an id of the Hub. Nothing is loaded to check it."""

@@ -30,7 +30,8 @@ from train.prepare import Prepared, prepare
 from train.results import read_predictions, rows_to_score
 from train.stages.run import load_stage_model, planned_stages
 from videmo.distance import tree_similarity
-from videmo.search import SearchSettings, TreeSearch, likelihood
+from videmo.scorers import likelihood
+from videmo.search import SearchSettings, TreeSearch
 from videmo.tree import parse_tree
 
 MODALITIES = ("video", "audio", "text")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from affectgpt.emotions.written import answer_of
-from videmo.model_name import ModelName
+from affectgpt.settings import ModelName
 
 CAPTION_TASKS = ("caption", "attribute_open")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -11,9 +11,7 @@ from affectgpt.clip import Clip
 from affectgpt.problems import InputError, Problem, nearest, shorten
 from affectgpt.prompt_safety import defuse, special_tokens
 from affectgpt.prompts import with_subtitle
-
-if TYPE_CHECKING:
-    from videmo.search import Candidate
+from videmo.candidates import Candidate
 
 
 class RewardModel:
@@ -49,7 +47,7 @@ class RewardModel:
         self.batch_size = batch_size
 
     def __call__(self, clips: Sequence[Clip], candidates: Sequence[Sequence[Candidate]]) -> list[list[float]]:
-        """A score of every candidate of every row, as `videmo.search.Scorer` has it."""
+        """A score of every candidate of every row, as `videmo.candidates.Scorer` has it."""
         texts = [
             self._render(clip, candidate.text)
             for clip, group in zip(clips, candidates, strict=True)

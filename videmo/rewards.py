@@ -18,10 +18,10 @@ from affectgpt.emotions.lemmas import tidy
 from affectgpt.emotions.matcher import VocabularyMatcher
 from affectgpt.emotions.taxonomy import Level, group_of, normalise
 from affectgpt.emotions.written import answer_of
+from affectgpt.settings import ModelName
 from videmo.caption_rewards import caption_judge_reward, caption_similarity_reward
 from videmo.closed_answer import chooses
 from videmo.distance import Costs, Distance, Form, tree_scores, wheel_rename
-from videmo.model_name import ModelName
 from videmo.tree import AffectiveTree, parse_tree
 
 RewardFunction = Callable[..., list[float | None]]

@@ -11,7 +11,7 @@ Shapes: U rows, n candidates of each, C tokens, V words.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,10 @@ from affectgpt.inference.prompt_cache import PromptCache
 from affectgpt.inputs.batch import prompt_batch
 from affectgpt.inputs.reader import Reader
 from affectgpt.problems import nearest
-from videmo.distance import tree_similarity
-from videmo.tree import LEVELS, parse_tree
+from videmo.candidates import Candidate
+from videmo.candidates import Scorer as Scorer  # the documented place of its name
+from videmo.scorers import SCORERS
+from videmo.tree import LEVELS
 
 
 class SearchSettings(BaseModel):
@@ -53,69 +55,6 @@ class SearchSettings(BaseModel):
         if name not in SCORERS and "/" not in name and not Path(name).is_dir():
             raise ValueError(f"{', '.join(SCORERS)}, or a reward model's folder or Hub id. {nearest(name, SCORERS)}")
         return name
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One way to go on with a tree for a level."""
-
-    ids: list[int]
-    """Tokens of the level, without what ended the answer."""
-    text: str
-    """All that is said with it, from the first level on."""
-    likelihood: float
-    """Mean log-probability of its tokens, and of the end of the answer where it comes to that; nats."""
-    goes_on: bool
-    """Whether a higher level was about to follow."""
-    complete: bool
-    """Whether the answer came to an end in it by itself."""
-
-
-Scorer = Callable[[Sequence[Clip], Sequence[Sequence[Candidate]]], Sequence[Sequence[float]]]
-"""From rows, and the candidates of each, to a score of every candidate; the highest is kept, of equals the first."""
-
-
-def likelihood(clips: Sequence[Clip], candidates: Sequence[Sequence[Candidate]]) -> list[list[float]]:
-    """What the model itself finds likeliest, by token."""
-    return [[candidate.likelihood for candidate in group] for group in candidates]
-
-
-def consistency(clips: Sequence[Clip], candidates: Sequence[Sequence[Candidate]]) -> list[list[float]]:
-    """Mean tree similarity to the other candidates: what most of them agree on (minimum Bayes risk)."""
-    return [_agreement([candidate.text for candidate in group]) for group in candidates]
-
-
-def _agreement(texts: Sequence[str]) -> list[float]:
-    """Of each text with the others, which may be equal to it."""
-    distinct = [*dict.fromkeys(texts)]
-    trees = [parse_tree(text) for text in distinct]
-    similarity = {(one, one): 1.0 for one in distinct}
-    for place, one in enumerate(distinct):
-        for other, text in zip(trees[:place], distinct, strict=False):
-            # In both directions, since what could not be parsed counts against the second.
-            mean = (tree_similarity(other, trees[place]) + tree_similarity(trees[place], other)) / 2
-            similarity[one, text] = similarity[text, one] = mean
-    return [
-        sum(similarity[one, other] for at, other in enumerate(texts) if at != place) / max(1, len(texts) - 1)
-        for place, one in enumerate(texts)
-    ]
-
-
-SCORERS: dict[str, Scorer] = {"likelihood": likelihood, "consistency": consistency}
-"""Those that need no model of their own."""
-
-
-def load_scorer(name: str, device: Any) -> Scorer:
-    """The scorer of a name, or a reward model.
-
-    Raises:
-        InputError: it is neither.
-    """
-    if name in SCORERS:
-        return SCORERS[name]
-    from videmo.reward_model import RewardModel
-
-    return RewardModel(name, device, SCORERS)
 
 
 @dataclass(frozen=True, slots=True)

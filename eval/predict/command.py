@@ -191,7 +191,8 @@ def _tree_search(settings: SearchSettings | None, device: Any) -> TreeSearch | N
         return None
     import torch
 
-    from videmo.search import TreeSearch, load_scorer
+    from videmo.scorers import load_scorer
+    from videmo.search import TreeSearch
 
     torch.manual_seed(settings.seed)
     return TreeSearch(settings, load_scorer(settings.scorer, device))

@@ -15,8 +15,10 @@ from affectgpt.inference.generate import answer
 from affectgpt.inputs.batch import supervised_batch
 from affectgpt.inputs.reader import ClipReader
 from affectgpt.problems import InputError
+from videmo.candidates import Candidate
 from videmo.reward_model import RewardModel
-from videmo.search import Candidate, SearchSettings, TreeSearch, consistency, likelihood, load_scorer
+from videmo.scorers import consistency, likelihood, load_scorer
+from videmo.search import SearchSettings, TreeSearch
 from videmo.tree import parse_tree
 
 TREES = [
