@@ -30,7 +30,7 @@ from affectgpt.problems import nearest
 from videmo.candidates import Candidate
 from videmo.candidates import Scorer as Scorer  # the documented place of its name
 from videmo.scorers import SCORERS
-from videmo.tree import LEVELS
+from videmo.tree import LEVELS, parse_tree
 
 
 class SearchSettings(BaseModel):

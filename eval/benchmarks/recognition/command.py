@@ -4,75 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from eval.benchmarks.recognition.rows import KINDS, PRIMARY, Recognition, read_recognition
-from eval.metrics.evaluation import Evaluation, describe, evaluation
-from eval.metrics.recognition import average_precision, spearman
-from eval.metrics.stats import RESAMPLES, Metric, Tally, best_constant, bootstrap, intervals, mean_tally
-
-
-def evaluate(read: Recognition, dataset: str, resamples: int = RESAMPLES) -> Evaluation:
-    """All metrics that belong to the kind of labels, with intervals, coverage and the best constant answer."""
-    known = ~np.isnan(read.said) if read.kind == "numbers" else np.ones(len(read.names), bool)
-    groups = [group for group, keep in zip(read.groups, known, strict=True) if keep] if read.groups else None
-    metrics = intervals(read.tallies(), groups, resamples)
-    if read.kind == "numbers":
-        x, y = read.truth[known], read.said[known]
-        metrics["spearman"] = bootstrap(lambda index: spearman(x[index], y[index]), len(x), groups, resamples)
-    if read.kind == "distributions":
-        metrics |= _ranking(read, resamples)
-    rates = {"give_up_rate": mean_tally(read.gave_up)}
-    metrics |= intervals(rates, read.groups, resamples)
-    answer, constant = _constant(read)
-    beside = {f"always {answer}": intervals(constant, groups, resamples)}
-    found = evaluation(dataset, read.kind, PRIMARY[read.kind], metrics, float(read.readable.mean()), beside)
-    found["notes"] = [f"95 % intervals by {'group' if read.groups else 'clip'}", *read.warnings]
-    return found
-
-
-def _ranking(read: Recognition, resamples: int) -> dict[str, Metric]:
-    """Accuracy of the likeliest label, and mean average precision of the labels, for that which is truly likeliest."""
-    top = read.truth.argmax(axis=1)
-    scores = np.nan_to_num(read.said)
-
-    def mean_precision(index: np.ndarray) -> float:
-        found = [average_precision(top[index] == label, scores[index, label]) for label in np.unique(top[index])]
-        return float(np.mean(found))
-
-    accuracy = mean_tally((scores.argmax(axis=1) == top) & read.readable)
-    return intervals({"top_1": accuracy}, read.groups, resamples) | {
-        "mean_ap": bootstrap(mean_precision, len(top), read.groups, min(resamples, 200))
-    }
-
-
-def _constant(read: Recognition) -> tuple[str, dict[str, Tally]]:
-    """The constant answer with the best primary score: a label, the most frequent labels, the median, the mean."""
-    shape = read.truth.shape
-    if read.kind == "numbers":
-        middle = float(np.median(read.truth))
-        known = ~np.isnan(read.said)
-        return f"{middle:g}", read.tallies(np.where(known, middle, np.nan))
-    candidates: Mapping[str, Any]
-    if read.kind == "labels":
-        candidates = {label: np.full(shape, code) for code, label in enumerate(read.labels)}
-    elif read.kind == "sets":
-        order = np.argsort(-np.sum(read.truth == 1, axis=0), kind="stable")
-        prefixes = [order[: count + 1] for count in range(len(order))]
-        candidates = {
-            "+".join(read.labels[code] for code in codes): np.tile(np.isin(np.arange(shape[1]), codes), (shape[0], 1))
-            for codes in prefixes
-        }
-    else:
-        candidates = {"the mean": np.tile(np.mean(read.truth, axis=0), (shape[0], 1))}
-    # Always one label has the same UAR whichever it is: the most frequent also has the best accuracy.
-    chosen = "war" if read.kind == "labels" else PRIMARY[read.kind]
-    answer, _ = best_constant(candidates, lambda name: read.tallies(candidates[name])[chosen])
-    return answer, read.tallies(candidates[answer])
+from eval.benchmarks.recognition.rows import KINDS, read_recognition
+from eval.benchmarks.recognition.scores import evaluate
+from eval.metrics.evaluation import describe
+from eval.metrics.stats import RESAMPLES
 
 
 def main(argv: list[str]) -> int:

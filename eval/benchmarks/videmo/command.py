@@ -4,59 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from affectgpt.llm.endpoint import ChatEndpoint
 from affectgpt.problems import InputError
 from eval.answers.judge import MAX_TOKENS, PROMPT_VERSION, Judge
 from eval.answers.rows import read_aspects, read_rows
-from eval.answers.tasks import GROUPS, OWN_TASKS, TASKS, weights
-from eval.metrics.evaluation import Evaluation, describe, evaluation, with_interval
-from eval.metrics.stats import RESAMPLES, Metric, Tally, intervals, mean_tally, weighted_mean
-from eval.metrics.task_scores import TaskScore, score_task
-
-
-def evaluate_task(task: str, score: TaskScore, resamples: int = RESAMPLES, judge: Judge | None = None) -> Evaluation:
-    """One task's scores with intervals, coverage, give-up rate and the best constant answer.
-
-    With a judge, `judge` is the mean of its verdicts on choices and texts, and `judge_coverage` the share that it gave.
-    """
-    kind = {**TASKS, **OWN_TASKS}[task]
-    tallies = {**score.tallies, "give_up_rate": mean_tally(score.gave_up)}
-    if judge is not None and kind in ("choice", "text"):
-        verdicts = judge.verdicts(score.rows, "right" if kind == "choice" else "mark")
-        tallies |= {"judge": mean_tally(verdicts), "judge_coverage": mean_tally(~np.isnan(verdicts))}
-    name, constant = score.constant
-    found = evaluation(
-        task,
-        "deterministic",
-        score.primary,
-        intervals(tallies, score.groups, resamples),
-        float(score.readable.mean()),
-        {f"always {name}": intervals(constant, score.groups, resamples)},
-    )
-    twice = len(score.rows) - len({row.key for row in score.rows})
-    found["notes"] = [f"{twice} rows ask what another row asks; all count"] if twice else []
-    return found
-
-
-def group_averages(scores: Mapping[str, TaskScore], resamples: int = RESAMPLES) -> dict[str, Metric | None]:
-    """The averages of VidEmo's tables, of the primary scores; None where a task of an average was not given."""
-    return {
-        group: _average({task: scores[task] for task in share}, share, resamples) if set(share) <= set(scores) else None
-        for group in GROUPS
-        if (share := weights(group))
-    }
-
-
-def _average(scores: Mapping[str, TaskScore], share: Mapping[str, float], resamples: int) -> Metric:
-    tallies: list[Tally] = [score.tallies[score.primary] for score in scores.values()]
-    groups = [score.groups for score in scores.values()]
-    return weighted_mean(tallies, [share[task] for task in scores], groups, resamples)
+from eval.answers.tasks import OWN_TASKS, TASKS
+from eval.benchmarks.videmo.scores import _together, evaluate_task, group_averages
+from eval.metrics.evaluation import describe, with_interval
+from eval.metrics.stats import RESAMPLES
+from eval.metrics.task_scores import score_task
 
 
 def main(argv: list[str]) -> int:
@@ -97,25 +56,3 @@ def main(argv: list[str]) -> int:
         if metric is not None:
             print(f"average, {group}: {with_interval(metric)}")
     return 0
-
-
-def _together(tasks: Mapping[str, Evaluation], scores: Mapping[str, TaskScore], resamples: int) -> dict[str, Any]:
-    """All tasks as one evaluation: the unweighted mean of their primary scores, and each by itself."""
-    mean = _average(scores, dict.fromkeys(scores, 1.0), resamples)
-    constants = [score.constant[1][score.primary] for score in scores.values()]
-    groups = [score.groups for score in scores.values()]
-    constant = weighted_mean(constants, [1.0] * len(constants), groups, resamples)
-    readable = np.concatenate([score.readable for score in scores.values()])
-    every = {
-        f"{task}/{found['primary']['name']}": {**found["primary"], "n": found["n"]} for task, found in tasks.items()
-    }
-    metrics: dict[str, Any] = {"mean_of_tasks": mean, **every}
-    found = evaluation(
-        "videmo",
-        "deterministic",
-        "mean_of_tasks",
-        metrics,
-        float(readable.mean()),
-        {"the best constant of each": {"mean_of_tasks": constant}},
-    )
-    return {**found, "tasks": list(tasks.values())}
