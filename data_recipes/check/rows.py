@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from affectgpt.clip import Clip, scan_clips
@@ -14,7 +10,7 @@ from affectgpt.evidence.prompting import require_prompts
 from affectgpt.features.sources import undecodable
 from affectgpt.media.bundle import Wanted
 from affectgpt.model.configuration import STREAMS
-from affectgpt.problems import LONGEST, InputError, Problem, presentable
+from affectgpt.problems import InputError, Problem
 from videmo.tree import explain_syntax_errors
 
 
@@ -68,29 +64,6 @@ def media_problems(path: Path, clips: Sequence[Clip], timeout_s: float, workers:
         Problem(str(path), f"row {line[sample.rows[0]]} ({sample.rows[0]})", "media that decode", sample.reason)
         for sample in undecodable(clips, Wanted(STREAMS), workers, timeout_s)
     ]
-
-
-def main(argv: list[str]) -> int:
-    """List every problem of a row file: fields, answers, missing and undecodable media."""
-    parser = argparse.ArgumentParser(prog="affectgpt data check", description=main.__doc__)
-    parser.add_argument("rows", type=Path, metavar="ROWS", help="a row file (JSONL)")
-    parser.add_argument("--media-root", type=Path, help="folder that media paths are relative to (default: the file's)")
-    parser.add_argument("--no-decode", action="store_true", help="look at the rows only, not into their media")
-    parser.add_argument("--timeout", type=float, default=20.0, metavar="S", help="seconds to decode one clip (20)")
-    parser.add_argument("--workers", type=int, default=2, help="processes that decode (2)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args(argv)
-    clips, problems = scan_rows(options.rows, options.media_root)
-    if not options.no_decode:
-        problems += media_problems(options.rows, clips, options.timeout, options.workers)
-    if options.json:
-        listed = [{name: presentable(text, LONGEST) for name, text in asdict(item).items()} for item in problems]
-        print(json.dumps({"rows": len(clips), "problems": listed}))
-        return 2 if problems else 0
-    if problems:
-        raise InputError(problems, most=None)
-    print(f"{options.rows}: {len(clips)} rows, all right.", file=sys.stderr)
-    return 0
 
 
 def _line_of(problem: Problem) -> int:

@@ -12,7 +12,9 @@ from pathlib import Path
 from affectgpt.clip import MEDIA_FIELDS, Clip, write_clips
 from affectgpt.problems import InputError, Problem
 from affectgpt.tasks import TASKS
-from data_recipes.imports.conversations import from_csv, from_mer_caption, from_ms_swift, from_sharegpt
+from data_recipes.imports.conversations import from_ms_swift, from_sharegpt
+from data_recipes.imports.mer_caption import from_mer_caption
+from data_recipes.imports.tables import from_csv
 
 
 def import_main(argv: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""Reads the data files of others as rows: ms-swift and ShareGPT conversations, the MER-Caption CSVs, a CSV of clips.
+"""Conversations of ms-swift and ShareGPT as rows.
 
 Every importer returns all rows or raises an InputError that lists every problem of the file. Whether media files exist
 is left to `affectgpt data check`, except in `from_csv`, whose paths are typed by hand.
@@ -6,7 +6,6 @@ is left to `affectgpt data check`, except in `from_csv`, whose paths are typed b
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -21,9 +20,7 @@ from affectgpt.problems import InputError, Problem, nearest, require_file, short
 from affectgpt.tasks import LEVELS, TASKS
 
 KINDS = ("video", "audio", "image")
-AUDIO_SUFFIXES = frozenset({".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"})
 _PLACEHOLDER = re.compile(r"[ \t]*<(video|audio|image)>[ \t]*\n?")
-_QUOTES = " \t'\"\u2018\u2019\u201c\u201d"
 _ROLES = {"human": "user", "gpt": "assistant"}
 
 Row = dict[str, Any]
@@ -52,127 +49,6 @@ def from_sharegpt(path: str | Path, task: str = "caption", media_root: str | Pat
     Arguments, the other fields and errors are those of `from_ms_swift`.
     """
     return _conversations(path, task, media_root, _messages_of_sharegpt)
-
-
-def from_mer_caption(folder: str | Path, name: str = "mercaptionplus") -> list[Clip]:
-    """The training set of MER2025: an `emotion_open` row for each clip, and a `caption` row where it has a reason.
-
-    Args:
-        folder: holds track2_train_NAME.csv (name, openset); and, if they are there, track3_train_NAME.csv (name,
-            reason), subtitle_chieng.csv (name, english), audio/ and openface_face/. Videos are video/<name>.mp4.
-        name: "mercaptionplus" or "ovmerd".
-
-    Raises:
-        InputError: a file is missing or wrong.
-    """
-    folder = Path(folder).absolute()
-    labels_file, reasons_file = (folder / f"track{track}_train_{name}.csv" for track in (2, 3))
-    require_file(labels_file, "the labels of MER-Caption", "Name the folder that holds it.")
-    problems: list[Problem] = []
-    labels = _table(labels_file, "openset", problems)
-    reasons = _table(reasons_file, "reason", problems) if reasons_file.is_file() else {}
-    subtitle_file = folder / "subtitle_chieng.csv"
-    subtitles = _table(subtitle_file, "english", problems) if subtitle_file.is_file() else {}
-    if problems:
-        raise InputError(problems)
-
-    def row(clip: str, task: str, target: str, answer: str | list[str]) -> Clip:
-        audio, face = folder / "audio" / f"{clip}.wav", folder / "openface_face" / clip / f"{clip}.npy"
-        return Clip(
-            id=f"{clip}/{task}",
-            video=folder / "video" / f"{clip}.mp4",
-            audio=audio if audio.is_file() else None,
-            face=face if face.is_file() else None,
-            subtitle=subtitles.get(clip) or None,
-            messages=_ask(TASKS[task].questions[0], target),
-            task=task,
-            level="emotion",
-            answer=answer,
-            source=name,
-        )
-
-    clips = []
-    for clip, text in labels.items():
-        openset = parse_openset(text)
-        clips.append(row(clip, "emotion_open", ", ".join(openset), openset))
-    clips += [row(clip, "caption", reason, reason) for clip, reason in reasons.items() if reason]
-    return clips
-
-
-def from_csv(
-    path: str | Path,
-    label_column: str,
-    file_column: str = "file",
-    subtitle_column: str | None = None,
-    group_column: str | None = None,
-    media_root: str | Path | None = None,
-) -> list[Clip]:
-    """A CSV of clips with one label each, as `emotion_label` rows; their options are the labels found, sorted.
-
-    Args:
-        path: CSV in UTF-8 with a header.
-        label_column: holds the label.
-        file_column: holds the path of a video or sound file, relative to `media_root`; also the row's id.
-        subtitle_column: holds what is said; "subtitle" by default, if there is one.
-        group_column: holds the speaker, actor or dialogue; "group" by default, if there is one.
-        media_root: folder that relative paths start from; the file's own by default.
-
-    Raises:
-        InputError: columns, labels or files that are missing, files named twice, fewer than two labels.
-    """
-    path = require_file(path, "a CSV of clips", "")
-    root = Path(media_root or path.parent).absolute()
-    wanted = [column for column in (file_column, label_column, subtitle_column, group_column) if column is not None]
-    problems: list[Problem] = []
-    rows = _read_csv(path, wanted, problems)
-    rows = [(line, {column: value.strip() for column, value in row.items()}) for line, row in rows]
-    options = sorted({row[label_column] for _, row in rows} - {""})
-    if rows and len(options) < 2:
-        got = f"only {options[0]!r}" if options else "none"
-        problems.append(Problem(str(path), f"column '{label_column}'", "at least two different labels", got))
-    seen: dict[str, int] = {}
-    clips = []
-    for line, row in rows:
-        file, label = row[file_column], row[label_column]
-        where = f"line {line}, column"
-        if not label:
-            problems.append(Problem(str(path), f"{where} '{label_column}'", "a label", "nothing"))
-        if not file or not (root / file).is_file():
-            got = f"{file}, which is not there" if file else "nothing"
-            problems.append(Problem(str(path), f"{where} '{file_column}'", "a file", got, f"Looked in {root}."))
-        elif seen.setdefault(file, line) != line:
-            got = f"{file}, also in line {seen[file]}"
-            problems.append(Problem(str(path), f"{where} '{file_column}'", "a file named once", got))
-        media = Path(os.path.normpath(root / file))
-        is_audio = media.suffix.lower() in AUDIO_SUFFIXES
-        clips.append(
-            Clip(
-                id=file,
-                video=None if is_audio else media,
-                audio=media if is_audio else None,
-                subtitle=row.get(subtitle_column or "subtitle") or None,
-                group=row.get(group_column or "group") or None,
-                messages=_ask(TASKS["emotion_label"].questions[0], label),
-                task="emotion_label",
-                level="emotion",
-                answer=label,
-                options=options,
-                source=path.stem,
-            )
-        )
-    if problems:
-        raise InputError(problems)
-    return clips
-
-
-def parse_openset(text: str) -> list[str]:
-    """The labels of a list-like string such as "['happy', 'proud']" or "[happy, proud]"; ["neutral"] for none."""
-    items = (item.strip(_QUOTES) for item in re.split(r"[,\uff0c\u3001]", text.strip().strip("[]")))
-    return list(dict.fromkeys(item for item in items if item)) or ["neutral"]
-
-
-def _ask(question: str, target: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": question}, {"role": "assistant", "content": target}]
 
 
 class _Place:
@@ -356,44 +232,3 @@ def _answer(messages: list[Row], task: str, place: _Place) -> str | float | list
             place.add("the last turn", f"a number (task '{task}')", shorten(target))
         return number
     return str(target)
-
-
-def _table(path: Path, column: str, problems: list[Problem]) -> dict[str, str]:
-    """Column `name` -> another column of a CSV file."""
-    table: dict[str, str] = {}
-    for line, row in _read_csv(path, ["name", column], problems):
-        name = row["name"].strip()
-        if not name:
-            problems.append(Problem(str(path), f"line {line}, column 'name'", "the name of a clip", "nothing"))
-        elif name in table:
-            problems.append(Problem(str(path), f"line {line}, column 'name'", "a name used once", name))
-        table[name] = row[column].strip()
-    return table
-
-
-def _read_csv(path: Path, wanted: list[str], problems: list[Problem]) -> list[tuple[int, dict[str, str]]]:
-    """The rows of a CSV file with the lines they end on; none, and problems, where it lacks a wanted column."""
-    rows = []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            missing = [column for column in wanted if column not in columns]
-            for column in missing:
-                found = f"the columns {', '.join(columns)}" if columns else "an empty file"
-                problems.append(
-                    Problem(str(path), "the header", f"a column '{column}'", found, nearest(column, columns))
-                )
-            for row in reader if not missing else ():
-                if None in row or None in row.values():
-                    got = f"{'more' if None in row else 'fewer'}: {shorten(list(row.values()))}"
-                    where, fix = f"line {reader.line_num}", "Put quotes around a cell that holds commas."
-                    problems.append(Problem(str(path), where, f"{len(columns)} cells", got, fix))
-                else:
-                    rows.append((reader.line_num, row))
-    except (UnicodeDecodeError, csv.Error) as error:
-        problems.append(Problem(str(path), "the file", "a CSV in UTF-8", str(error)))
-        return []
-    if not rows and not problems:
-        problems.append(Problem(str(path), "the file", "at least one row", "none"))
-    return rows

@@ -7,13 +7,9 @@ hatch always says the same as the colour.
 
 from __future__ import annotations
 
-import io
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
-from html import escape
-from typing import Any, ParamSpec
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -22,70 +18,26 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from eval.metrics.plot_style import (
+    BLUE,
+    GREEN,
+    GRID,
+    INK,
+    MUTED,
+    ORANGE,
+    PURPLE,
+    SKY,
+    chart,
+    draw_interval,
+    new_figure,
+    plotted,
+)
+
 Metrics = Mapping[str, Mapping[str, Any]]
 """Metric name -> {"value", "low", "high", "n"}, as in report.json."""
 
 StageScores = tuple[str, Metrics, Metrics]
 """Name of a stage, its scores on all clips and on conflict clips."""
-
-INK, MUTED, GRID = "#1d2733", "#5b6675", "#e3e7ec"
-BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072b2", "#d55e00", "#009e73", "#b0578f", "#56b4e9"
-
-_STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "affectgpt",
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.size": 12,
-    "axes.titlesize": 13,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": "#b8c0ca",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "text.color": INK,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "legend.frameon": False,
-    "figure.constrained_layout.use": True,
-}
-_P = ParamSpec("_P")
-
-
-def chart(draw: Callable[_P, Figure]) -> Callable[_P, str]:
-    """Turns a function that draws a matplotlib figure into one that returns the SVG; its docstring is the text for
-    those who cannot see it.
-    """
-
-    @wraps(draw)
-    def drawn(*args: _P.args, **kwargs: _P.kwargs) -> str:
-        with matplotlib.rc_context(_STYLE):
-            buffer = io.StringIO()
-            draw(*args, **kwargs).savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-        svg = buffer.getvalue()
-        svg = svg[svg.index("<svg") :]
-        svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
-        # Groups are numbered afresh in every figure: in one page their ids would clash, and nothing refers to them.
-        svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-        label = escape(" ".join((draw.__doc__ or "").split()))
-        width, box = re.search(r'width="([\d.]+)pt".*?viewBox="([^"]+)"', svg, flags=re.DOTALL).groups()  # type: ignore[union-attr]
-        opening = f'<svg class="chart" role="img" aria-label="{label}" width="{width}" viewBox="{box}">'
-        return opening + svg[svg.index(">") + 1 :].strip()
-
-    return drawn
-
-
-def new_figure(width: int, height: int) -> Figure:
-    """A figure of that many CSS pixels."""
-    return Figure(figsize=(width / 72, height / 72), dpi=72)
-
-
-def plotted(value: object) -> float:
-    """A number as matplotlib leaves out where there is none."""
-    return float(value) if isinstance(value, int | float) else math.nan
 
 
 def _curve(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str, colour: str) -> tuple[float, float] | None:
@@ -182,17 +134,6 @@ def confusion_matrix(labels: Sequence[str], columns: Sequence[str], counts: Sequ
     axes.set_xlabel("the model said")
     axes.set_ylabel("true emotion")
     return figure
-
-
-def draw_interval(axes: Axes, place: float, metric: Mapping[str, Any], across: bool = False, **looks: Any) -> None:
-    """A point with its interval; `across` lays it along x."""
-    value = plotted(metric.get("value"))
-    reach = [[max(0.0, value - plotted(metric.get("low")))], [max(0.0, plotted(metric.get("high")) - value)]]
-    reach = [[0.0 if math.isnan(side[0]) else side[0]] for side in reach]
-    if across:
-        axes.errorbar([value], [place], xerr=reach, capsize=3, **looks)
-    else:
-        axes.errorbar([place], [value], yerr=reach, capsize=3, **looks)
 
 
 def _series(axes: Axes, metric: str, scores: Sequence[Any], shift: float, **looks: Any) -> None:

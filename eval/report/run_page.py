@@ -6,15 +6,12 @@ cent, and every text that comes from data or from a model is escaped. Same files
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from affectgpt.problems import InputError
 from eval.report.empathy import empathy
 from eval.report.figures import (
     Metrics,
@@ -27,7 +24,6 @@ from eval.report.figures import (
 from eval.report.gallery import clip_html, gallery, quote
 from eval.report.html import fold, page, section, table
 from eval.report.run_folder import Run, read_run, value_of
-from eval.report.side_by_side import write_side_by_side
 from eval.report.tree import tree_html
 from videmo.tree import parse_tree
 
@@ -366,25 +362,3 @@ def _resources(run: Run) -> str:
         for name, counts in splits.items()
     ]
     return f"<dl>{listed}</dl>{table('Data', ['used for', *map(escape, columns)], rows) if rows else ''}"
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Make the HTML report of a run folder again, or one page of several runs side by side.
-
-    Training makes that of a run already; this is for a folder that came from elsewhere, or after an update.
-    """
-    parser = argparse.ArgumentParser(prog="affectgpt report", description=(main.__doc__ or "").splitlines()[0])
-    folders = "folder of a run, for example runs/demo; the others are compared with the first"
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help=folders)
-    places = "the page of several runs (default: side_by_side.html in the folder of the first)"
-    parser.add_argument("--out", type=Path, metavar="PAGE.html", help=places)
-    parser.add_argument("--json", action="store_true", help='print {"report": PATH} on standard output')
-    arguments = parser.parse_args(argv)
-    if len(arguments.runs) > 1:
-        path = write_side_by_side(arguments.runs, arguments.out)
-    elif arguments.out is None:
-        path = write_report(arguments.runs[0])
-    else:
-        raise InputError("--out is for several runs; the report of one is its report.html.")
-    print(json.dumps({"report": str(path)}) if arguments.json else f"Report: {path}")
-    return 0

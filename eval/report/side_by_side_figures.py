@@ -12,8 +12,20 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
+from eval.metrics.plot_style import (
+    BLUE,
+    GREEN,
+    INK,
+    MUTED,
+    ORANGE,
+    PURPLE,
+    SKY,
+    chart,
+    draw_interval,
+    new_figure,
+    plotted,
+)
 from eval.metrics.stats import Metric
-from eval.report.figures import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, chart, draw_interval, new_figure, plotted
 
 LOOKS = ((BLUE, ""), (ORANGE, "///"), (GREEN, "\\\\\\"), (PURPLE, "xx"), (SKY, "++"), (MUTED, "--"))
 """Colour and hatch of each model in turn."""

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from affectgpt.problems import LONGEST, MOST, InputError, Problem, RunError
-from data_recipes.check.rows import main as check
+from data_recipes.check.command import main as check
 
 
 def test_a_message_lists_some_problems_and_counts_the_others():

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from eval.benchmarks.unibench.table import constant_of, title
-from eval.report.figures import BLUE, GRID, MUTED, ORANGE
+from eval.metrics.plot_style import BLUE, GRID, MUTED, ORANGE
 
 
 def draw(table: Mapping[str, Any], path: Path) -> None:

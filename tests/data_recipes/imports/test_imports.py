@@ -12,7 +12,9 @@ import pytest
 from affectgpt.clip import Clip, read_clips, write_clips
 from affectgpt.problems import InputError
 from data_recipes.imports.command import from_csv_main, import_main
-from data_recipes.imports.conversations import from_csv, from_mer_caption, from_ms_swift, from_sharegpt, parse_openset
+from data_recipes.imports.conversations import from_ms_swift, from_sharegpt
+from data_recipes.imports.mer_caption import from_mer_caption, parse_openset
+from data_recipes.imports.tables import from_csv
 
 
 def problems_of(error: pytest.ExceptionInfo[InputError]) -> list[str]:

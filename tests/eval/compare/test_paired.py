@@ -11,7 +11,8 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from affectgpt.problems import InputError
-from eval.compare.paired import main, paired_scores
+from eval.compare.command import main
+from eval.compare.paired import paired_scores
 
 TASK = "DFEW_Single-Label-Emotion-Recognition"
 ASKED = "What is felt? A. happy B. sad C. angry"

@@ -11,7 +11,8 @@ import pytest
 from affectgpt.problems import InputError
 from data_recipes.synthetic.generate import write_video
 from eval.report.clip import clip_figure, pitch_track, read_clip
-from eval.report.run_page import main, write_report
+from eval.report.command import main
+from eval.report.run_page import write_report
 from eval.report.tree import Branch, compare, tree_html
 from videmo.tree import parse_tree
 

@@ -14,7 +14,7 @@ import pytest
 from affectgpt.clip import Clip
 from affectgpt.problems import InputError
 from eval.predict.answers import Prediction
-from eval.report.run_page import main
+from eval.report.command import main
 from eval.report.scores import score
 from eval.report.side_by_side import write_side_by_side
 

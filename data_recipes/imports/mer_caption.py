@@ -1,0 +1,64 @@
+"""MER-Caption, AffectGPT's training data, as rows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from affectgpt.clip import Clip
+from affectgpt.problems import InputError, Problem, require_file
+from affectgpt.tasks import TASKS
+from data_recipes.imports.tables import conversation, read_table
+
+_QUOTES = " \t'\"\u2018\u2019\u201c\u201d"
+
+
+def from_mer_caption(folder: str | Path, name: str = "mercaptionplus") -> list[Clip]:
+    """The training set of MER2025: an `emotion_open` row for each clip, and a `caption` row where it has a reason.
+
+    Args:
+        folder: holds track2_train_NAME.csv (name, openset); and, if they are there, track3_train_NAME.csv (name,
+            reason), subtitle_chieng.csv (name, english), audio/ and openface_face/. Videos are video/<name>.mp4.
+        name: "mercaptionplus" or "ovmerd".
+
+    Raises:
+        InputError: a file is missing or wrong.
+    """
+    folder = Path(folder).absolute()
+    labels_file, reasons_file = (folder / f"track{track}_train_{name}.csv" for track in (2, 3))
+    require_file(labels_file, "the labels of MER-Caption", "Name the folder that holds it.")
+    problems: list[Problem] = []
+    labels = read_table(labels_file, "openset", problems)
+    reasons = read_table(reasons_file, "reason", problems) if reasons_file.is_file() else {}
+    subtitle_file = folder / "subtitle_chieng.csv"
+    subtitles = read_table(subtitle_file, "english", problems) if subtitle_file.is_file() else {}
+    if problems:
+        raise InputError(problems)
+
+    def row(clip: str, task: str, target: str, answer: str | list[str]) -> Clip:
+        audio, face = folder / "audio" / f"{clip}.wav", folder / "openface_face" / clip / f"{clip}.npy"
+        return Clip(
+            id=f"{clip}/{task}",
+            video=folder / "video" / f"{clip}.mp4",
+            audio=audio if audio.is_file() else None,
+            face=face if face.is_file() else None,
+            subtitle=subtitles.get(clip) or None,
+            messages=conversation(TASKS[task].questions[0], target),
+            task=task,
+            level="emotion",
+            answer=answer,
+            source=name,
+        )
+
+    clips = []
+    for clip, text in labels.items():
+        openset = parse_openset(text)
+        clips.append(row(clip, "emotion_open", ", ".join(openset), openset))
+    clips += [row(clip, "caption", reason, reason) for clip, reason in reasons.items() if reason]
+    return clips
+
+
+def parse_openset(text: str) -> list[str]:
+    """The labels of a list-like string such as "['happy', 'proud']" or "[happy, proud]"; ["neutral"] for none."""
+    items = (item.strip(_QUOTES) for item in re.split(r"[,\uff0c\u3001]", text.strip().strip("[]")))
+    return list(dict.fromkeys(item for item in items if item)) or ["neutral"]
