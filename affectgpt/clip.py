@@ -54,6 +54,11 @@ class Clip:
         return self.messages[:-1]
 
     @property
+    def question(self) -> str:
+        """The last turn of the user: what was asked."""
+        return next((turn["content"] for turn in reversed(self.prompt) if turn["role"] == "user"), "")
+
+    @property
     def target(self) -> str:
         """The last turn: what the model learns to say."""
         return self.messages[-1]["content"]

@@ -48,6 +48,8 @@ class Task:
     """Whether its prompt shows the evidence of plugins: the tasks about an emotion."""
     judged: Judged | None = None
     """How written answers are scored and rewarded; None for those that are not."""
+    scored: bool = True
+    """Whether a run scores and rewards its rows; False for plain text that only keeps a model's language."""
 
 
 def _is_text(value: object) -> bool:
@@ -134,6 +136,8 @@ TASKS: dict[str, Task] = {
         judged="tree",
     ),
     "dialogue": Task(answer="label", title="Dialogues", level="emotion", shows_evidence=True),
-    "text": Task(answer="text", title="Text", questions=("What is the tone of this line?",), judged="words"),
+    "text": Task(
+        answer="text", title="Text", questions=("What is the tone of this line?",), judged="words", scored=False
+    ),
 }
 """Name in a row -> task."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from affectgpt.clip import Clip
+from affectgpt.tasks import TASKS
 from eval.answers.tasks import OWN_TASKS
 from eval.benchmarks.empathy.scores import evaluate as evaluate_empathy
 from eval.predict.answers import Prediction, answer_rows
@@ -31,7 +32,7 @@ def rows_to_score(clips: Sequence[Clip], recipe: Recipe) -> list[Clip]:
     Of a split without any of those, as of a data set of captions or label lists, every row that can be scored.
     """
     if not any(clip.task in HEADLINED for clip in clips):
-        return [clip for clip in clips if clip.task in OWN_TASKS and clip.task != "text"]
+        return [clip for clip in clips if clip.task in OWN_TASKS and TASKS[clip.task].scored]
     chosen: list[Clip] = []
     attributes: dict[Any, list[Clip]] = {}
     for clip in clips:

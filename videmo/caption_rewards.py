@@ -10,8 +10,11 @@ from typing import Any
 
 from affectgpt.emotions.written import answer_of
 from affectgpt.settings import ModelName
+from affectgpt.tasks import TASKS
 
-CAPTION_TASKS = ("caption", "attribute_open")
+
+def _is_caption(task: str) -> bool:
+    return TASKS[task].judged == "words" and TASKS[task].scored
 
 
 def caption_similarity_reward(
@@ -56,8 +59,8 @@ def _of_captions(
 ) -> list[float | None]:
     """Scores of the rows that ask for a caption and got one, all of them together."""
     rows = list(zip(map(answer_of, completions), task, answer, strict=True))
-    values: list[float | None] = [0.0 if kind in CAPTION_TASKS else None for _, kind, _ in rows]
-    told = [place for place, (said, kind, _) in enumerate(rows) if kind in CAPTION_TASKS and said.strip()]
+    values: list[float | None] = [0.0 if _is_caption(kind) else None for _, kind, _ in rows]
+    told = [place for place, (said, kind, _) in enumerate(rows) if _is_caption(kind) and said.strip()]
     if told:
         for place, value in zip(told, score([rows[at][0] for at in told], [rows[at][2] for at in told]), strict=True):
             values[place] = max(0.0, value)

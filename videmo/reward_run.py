@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import torch
 
+from affectgpt.answers.judge import closed_sets
 from affectgpt.clip import FIELDS, Clip
 from affectgpt.problems import shorten
 from videmo.rewards import RewardFunction
@@ -59,6 +60,7 @@ class BoundReward:
     ) -> None:
         self.__name__ = name
         self.reward, self.clips, self.on_failure, self.limit_s, self.say = reward, clips, on_failure, limit_s, say
+        self.closed_sets = closed_sets((clip.task, clip.answer) for clip in clips)
         self.scored = self.dropped = 0
         """Completions that were to be scored, and those among them that got None because the reward failed."""
         self._late: threading.Thread | None = None
@@ -68,6 +70,7 @@ class BoundReward:
         rows = [self.clips[index] for index in row]
         texts = [completion[0]["content"] for completion in completions]
         columns = {field: [getattr(clip, field) for clip in rows] for field in FIELDS}
+        columns["options"] = [clip.options or self.closed_sets.get(clip.task) for clip in rows]
         lists = {key: value for key, value in given.items() if isinstance(value, list) and len(value) == len(row)}
         columns = {**lists, **columns, "prompts": prompts, "completions": texts}
         constants = {key: value for key, value in given.items() if key not in columns}

@@ -14,23 +14,25 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from affectgpt.answers.judge import is_right
 from affectgpt.emotions.lemmas import tidy
 from affectgpt.emotions.matcher import VocabularyMatcher
 from affectgpt.emotions.taxonomy import Level, group_of, normalise
 from affectgpt.emotions.written import answer_of
 from affectgpt.settings import ModelName
+from affectgpt.tasks import TASKS, Judged
 from videmo.caption_rewards import caption_judge_reward, caption_similarity_reward
-from videmo.closed_answer import chooses
 from videmo.distance import Costs, Distance, Form, tree_scores, wheel_rename
 from videmo.tree import AffectiveTree, parse_tree
 
 RewardFunction = Callable[..., list[float | None]]
 
+Turns = Sequence[Sequence[dict[str, str]] | None] | None
+Options = Sequence[Sequence[str] | None] | None
+
 Penalty = Literal["none", "p1", "p2", "p3"]
 Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-CLOSED_TASKS = ("attribute_closed", "expression_single", "emotion_label")
-LABELS_TASKS = ("expression_multi", "emotion_open")
 _LEVELS: dict[str, tuple[Level, ...]] = {"basic": ("basic",), "fine": ("fine",), "both": ("basic", "fine")}
 _BETWEEN = re.compile(r"[,;\n]")
 _BULLET = re.compile(r"^\s*(?:[-*•]|[0-9]{1,3}[.)])\s+|^\s*(?:and|or)\s+")
@@ -89,18 +91,19 @@ def format_reward(completions: Sequence[str], task: Sequence[str], **_: Any) -> 
 
 
 def label_reward(
-    completions: Sequence[str], task: Sequence[str], answer: Sequence[Any], **_: Any
+    completions: Sequence[str],
+    task: Sequence[str],
+    answer: Sequence[Any],
+    messages: Turns = None,
+    options: Options = None,
+    **_: Any,
 ) -> list[float | None]:
     """1 for the right label, else 0: the emotion on top of a tree, or the answer to a closed question."""
-    return [_label_score(text, kind, gold) for text, kind, gold in zip(completions, task, answer, strict=True)]
-
-
-def _label_score(text: str, task: str, gold: Any) -> float | None:
-    if task == "tree":
-        return float(_emotions(parse_tree(text)) == _emotions(_parse(gold)))
-    if task in CLOSED_TASKS:
-        return float(text.strip() == gold)
-    return None
+    closed = accuracy_reward(completions, task, answer, messages, options)
+    return [
+        float(_emotions(parse_tree(text)) == _emotions(_parse(gold))) if kind == "tree" else value
+        for text, kind, gold, value in zip(completions, task, answer, closed, strict=True)
+    ]
 
 
 def _emotions(tree: AffectiveTree) -> list[str]:
@@ -111,19 +114,26 @@ def accuracy_reward(
     completions: Sequence[str],
     task: Sequence[str],
     answer: Sequence[Any],
-    messages: Sequence[Sequence[dict[str, str]] | None] | None = None,
+    messages: Turns = None,
+    options: Options = None,
     **_: Any,
 ) -> list[float | None]:
     """1 for the right answer to a closed question, by its text or its letter, however it is capitalised; else 0.
 
-    VidEmo's rule reward for closed questions (section 3.2). `label_reward` is stricter: the label, to the letter.
+    VidEmo's rule reward for closed questions (section 3.2), judged as scores and evaluators judge
+    (`affectgpt/answers/judge.py`).
     """
+    nothing = [None] * len(completions)
     return [
-        float(chooses(text, gold, _question(turns))) if kind in CLOSED_TASKS else None
-        for text, kind, gold, turns in zip(
-            completions, task, answer, messages if messages is not None else [None] * len(completions), strict=True
+        float(is_right(text, gold, _question(turns), closed)) if _is_judged(kind, "choice") else None
+        for text, kind, gold, turns, closed in zip(
+            completions, task, answer, messages or nothing, options or nothing, strict=True
         )
     ]
+
+
+def _is_judged(task: str, *ways: Judged) -> bool:
+    return TASKS[task].judged in ways
 
 
 def _question(messages: Sequence[dict[str, str]] | None) -> str:
@@ -138,7 +148,7 @@ def multi_label_f1_reward(
     VidEmo's rule reward for several labels (section 3.2). Commas, semicolons and lines separate labels.
     """
     return [
-        _f1(_listed(answer_of(text)), {tidy(label) for label in gold}) if kind in LABELS_TASKS else None
+        _f1(_listed(answer_of(text)), {tidy(label) for label in gold}) if _is_judged(kind, "labels") else None
         for text, kind, gold in zip(completions, task, answer, strict=True)
     ]
 
@@ -171,7 +181,7 @@ def wheel_f1_reward(
     """
     return [
         _wheel_f1(text, [gold] if isinstance(gold, str) else gold, penalty, _LEVELS[groups])
-        if kind in ("emotion_open", "emotion_label")
+        if TASKS[kind].level == "emotion" and _is_judged(kind, "choice", "labels")
         else None
         for text, kind, gold in zip(completions, task, answer, strict=True)
     ]

@@ -15,12 +15,12 @@ from typing import Literal
 
 import numpy as np
 
+from affectgpt.answers.reading import clean
 from affectgpt.llm.answer_cache import CachedExtractor
 from affectgpt.llm.endpoint import ChatEndpoint
 from affectgpt.problems import InputError
 from affectgpt.prompt_safety import defuse, markers
-from eval.answers.reading import clean
-from eval.answers.rows import FaceRow
+from eval.answers.rows import AnsweredRow
 
 PROMPT_VERSION = "1"
 """Changes with any word of `REQUESTS` and with how replies are read: verdicts of two versions are not compared."""
@@ -58,7 +58,7 @@ class Judge:
     endpoint: ChatEndpoint
     cache: Path | None = None
 
-    def verdicts(self, rows: Sequence[FaceRow], question: Question) -> np.ndarray:
+    def verdicts(self, rows: Sequence[AnsweredRow], question: Question) -> np.ndarray:
         """(n,) verdicts on the answers of rows: 0 or 1, or a mark from 0 to 1; NaN where the reply could not be read.
 
         Raises:
@@ -71,7 +71,7 @@ class Judge:
         requests = [
             REQUESTS[question].format(
                 question=defuse(row.question, _SECTIONS),
-                truth=defuse(row.truth if isinstance(row.truth, str) else ", ".join(row.truth), _SECTIONS),
+                truth=defuse(row.gold if isinstance(row.gold, str) else ", ".join(row.gold), _SECTIONS),
                 answer=defuse(clean(row.response)[:LONGEST], _SECTIONS),
             )
             for row in rows

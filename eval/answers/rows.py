@@ -1,4 +1,4 @@
-"""Rows of a face task: what was asked, what is true, what was answered, as ms-swift or this project writes them."""
+"""Answered rows: what was asked, the gold answer and the response, as ms-swift or this project writes them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 
 from affectgpt.clip import iterate_json
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
+from affectgpt.tasks import is_label_list
 from eval.answers.labelled_file import SHOWN
 from eval.answers.tasks import ASPECTS, OWN_TASKS, QUESTIONS, TASKS
 
 
 @dataclass(frozen=True, slots=True)
-class FaceRow:
+class AnsweredRow:
     """One answered question."""
 
     file: str
@@ -26,13 +27,15 @@ class FaceRow:
     group: str
     """Speaker or dialogue where the row names one, else the video: intervals are clustered by it."""
     question: str
-    truth: str | list[str]
+    gold: str | list[str]
     response: str
+    options: tuple[str, ...] = ()
+    """The closed set of the row, where it names one besides its question."""
 
 
 def read_rows(
     paths: Sequence[Path], task: str | None = None, aspects: Mapping[tuple[str, str], str] | None = None
-) -> dict[str, list[FaceRow]]:
+) -> dict[str, list[AnsweredRow]]:
     """Rows of result files by task, in the order of `TASKS`.
 
     Args:
@@ -45,8 +48,8 @@ def read_rows(
         InputError: files that are none of these, rows without truth, an id twice in a task.
     """
     problems: list[Problem] = []
-    rows: dict[str, list[FaceRow]] = {}
-    seen: dict[tuple[str, str], FaceRow] = {}
+    rows: dict[str, list[AnsweredRow]] = {}
+    seen: dict[tuple[str, str], AnsweredRow] = {}
     for path in paths:
         path = require_file(path, "results", "A JSONL file of ms-swift's inference or of 'affectgpt predict'.")
         before = len(problems) + sum(map(len, rows.values()))
@@ -76,7 +79,7 @@ def read_rows(
 
 def _row(
     path: Path, line: int, row: Mapping[str, Any], task: str | None, aspects: Mapping[tuple[str, str], str]
-) -> FaceRow | Problem:
+) -> AnsweredRow | Problem:
     where = f"line {line}"
     truth = row.get("labels", row.get("answer"))
     if "response" not in row:
@@ -87,23 +90,24 @@ def _row(
         return Problem(str(path), where, "a text, or a list of texts, in 'labels' or 'answer'", shorten(truth), fix)
     messages = row.get("messages") or []
     asked = [turn.get("content") for turn in messages if isinstance(turn, dict) and turn.get("role") == "user"]
-    question = next((text for text in asked if isinstance(text, str)), "")
+    question = next((text for text in [row.get("question"), *asked] if isinstance(text, str)), "")
     videos = row.get("videos") or []
     video = str(videos[0] if isinstance(videos, list) and videos else videos or "")
     name = task or _task_of(path, row, aspects.get((video, question)))
     if name is None:
         fix = f"{nearest(path.stem, TASKS)} Rename the file, or say --task TASK."
         return Problem(str(path), where, "a file named by its task, or rows with 'task'", path.stem, fix)
-    response = row["response"]
-    return FaceRow(
+    response, options = row["response"], row.get("options")
+    return AnsweredRow(
         file=str(path),
         line=line,
         task=name,
         key=str(row.get("id") or json.dumps([video, question, truth], ensure_ascii=False)),
         group=str(row.get("group") or video or str(row.get("id") or line).partition("/")[0]),
         question=question,
-        truth=texts if isinstance(truth, list) else str(truth),
+        gold=texts if isinstance(truth, list) else str(truth),
         response=response if isinstance(response, str) else "" if response is None else json.dumps(response),
+        options=tuple(options) if isinstance(options, list) and is_label_list(options) else (),
     )
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from affectgpt.tasks import TASKS as OURS
+
 Kind = Literal["choice", "letters", "labels", "units", "text", "tree"]
 """How a task is scored: one option; several; labels of a known list; action units; free text; an affective tree."""
 
@@ -68,18 +70,10 @@ TASKS: dict[str, Kind] = {
 }
 """Task to kind."""
 
-OWN_TASKS: dict[str, Kind] = {
-    "attribute_closed": "choice",
-    "attribute_open": "text",
-    "expression_single": "choice",
-    "expression_multi": "labels",
-    "emotion_label": "choice",
-    "emotion_open": "labels",
-    "caption": "text",
-    "tree": "tree",
-    "text": "text",
-}
-"""Task of a row of ours (`docs/data.md`) to kind; `valence` is for `affectgpt eval recognition`."""
+_JUDGED: dict[str, Kind] = {"choice": "choice", "labels": "labels", "words": "text", "tree": "tree"}
+
+OWN_TASKS: dict[str, Kind] = {name: _JUDGED[task.judged] for name, task in OURS.items() if task.judged in _JUDGED}
+"""Task of a row of ours (`affectgpt/tasks.py`) to kind; numbers are for `affectgpt eval recognition`."""
 
 VOCABULARIES = {"CelebV-HQ_Appearance-Recognition": APPEARANCE, "CelebV-HQ_Action-Recognition": ACTIONS}
 """All labels of a task that has a list of its own; of others, those that are true somewhere."""

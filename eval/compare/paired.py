@@ -10,7 +10,7 @@ from typing import TypedDict
 
 from affectgpt.problems import InputError, Problem, shorten
 from eval.answers.labelled_file import SAID, SHOWN, lines_of, read_entries, require_same_names
-from eval.answers.rows import FaceRow, read_rows
+from eval.answers.rows import AnsweredRow, read_rows
 from eval.benchmarks.recognition.rows import read_recognition
 from eval.metrics.evaluation import number
 from eval.metrics.stats import PERMUTATIONS, RESAMPLES, Difference, Tally, compare
@@ -87,10 +87,10 @@ def paired_scores(
         aligned = [others[key] for key in keyed]
         problems = [
             Problem(
-                right.file, f"line {right.line}", f"the truth of {left.file}, line {left.line}", shorten(right.truth)
+                right.file, f"line {right.line}", f"the truth of {left.file}, line {left.line}", shorten(right.gold)
             )
             for left, right in zip(rows, aligned, strict=True)
-            if left.truth != right.truth
+            if left.gold != right.gold
         ]
         if problems:
             raise InputError(problems[:SHOWN], f"{len(problems)} rows of {name} have another truth.")
@@ -102,7 +102,7 @@ def paired_scores(
     return pairs
 
 
-def _by_key(rows: Sequence[FaceRow]) -> dict[str, FaceRow]:
+def _by_key(rows: Sequence[AnsweredRow]) -> dict[str, AnsweredRow]:
     """Rows by key; a question that is asked again is numbered."""
     seen: Counter[str] = Counter()
     found = {}

@@ -1,4 +1,4 @@
-"""Scores of a face task, by rules alone: options, label sets, words in common, trees level by level."""
+"""Scores of a task, by rules alone: options, label sets, words in common, trees level by level."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from affectgpt.problems import InputError, Problem, shorten
-from eval.answers.labelled_file import SHOWN
-from eval.answers.reading import (
+from affectgpt.answers.judge import gold_choice, read_choice
+from affectgpt.answers.reading import (
     LIMIT,
     clean,
     gives_up,
     normalise,
-    read_label,
     read_letters,
     read_options,
     read_set,
     read_units,
     words,
 )
-from eval.answers.rows import FaceRow
+from affectgpt.problems import InputError, Problem, shorten
+from eval.answers.labelled_file import SHOWN
+from eval.answers.rows import AnsweredRow
 from eval.answers.tasks import OWN_TASKS, TASKS, UNITS, VOCABULARIES
 from eval.metrics.recognition import encode_labels, label_tallies, set_tallies
 from eval.metrics.stats import Tally, best_constant, mean_tally
@@ -39,7 +39,7 @@ _SHORT = 12
 class TaskScore:
     """What a task's answers are worth."""
 
-    rows: Sequence[FaceRow]
+    rows: Sequence[AnsweredRow]
     tallies: dict[str, Tally]
     """Scores by name, the primary one first."""
     readable: np.ndarray
@@ -62,7 +62,7 @@ class TaskScore:
         return [row.group for row in self.rows]
 
 
-def score_task(rows: Sequence[FaceRow]) -> TaskScore:
+def score_task(rows: Sequence[AnsweredRow]) -> TaskScore:
     """Score the rows of one task.
 
     Raises:
@@ -81,39 +81,30 @@ def score_task(rows: Sequence[FaceRow]) -> TaskScore:
     return _sets(rows, kind, task)
 
 
-def _text(row: FaceRow) -> str:
-    return row.truth if isinstance(row.truth, str) else ", ".join(row.truth)
+def _text(row: AnsweredRow) -> str:
+    return row.gold if isinstance(row.gold, str) else ", ".join(row.gold)
 
 
-def _gave_up(rows: Sequence[FaceRow], readable: np.ndarray) -> np.ndarray:
+def _gave_up(rows: Sequence[AnsweredRow], readable: np.ndarray) -> np.ndarray:
     pairs = zip(rows, readable, strict=True)
     return np.array([not fine and gives_up(row.response) for row, fine in pairs], bool)
 
 
-def _refuse(rows: Iterable[FaceRow], expected: str) -> None:
-    problems = [Problem(row.file, f"line {row.line}, what is true", expected, shorten(row.truth)) for row in rows]
+def _refuse(rows: Iterable[AnsweredRow], expected: str) -> None:
+    problems = [Problem(row.file, f"line {row.line}, what is true", expected, shorten(row.gold)) for row in rows]
     if problems:
         raise InputError(problems[:SHOWN], f"{len(problems)} in all.")
 
 
-def _choices(rows: Sequence[FaceRow]) -> TaskScore:
+def _choices(rows: Sequence[AnsweredRow]) -> TaskScore:
     """`accuracy` and `uar`. Options are known by their texts: where they stand may differ from question to question."""
-    asked = [read_options(row.question) for row in rows]
-    gold = [read_letters(_text(row), options) for row, options in zip(rows, asked, strict=True)]
-    pairs = [(row, options, letters) for row, options, letters in zip(rows, asked, gold, strict=True)]
-    _refuse((row for row, options, letters in pairs if options and len(letters) != 1), "one of the question's options")
-    truth = [
-        normalise(options[next(iter(letters))]) if options else normalise(_text(row)) for row, options, letters in pairs
-    ]
-    labels = sorted({*truth, *(normalise(text) for options in asked for text in options.values())})
-    said = []
-    for row, options in zip(rows, asked, strict=True):
-        if options:
-            letters = read_letters(row.response, options)
-            said.append(normalise(options[next(iter(letters))]) if len(letters) == 1 else None)
-        else:
-            said.append(read_label(row.response, labels))
-    right, answered = encode_labels(truth, [label or "" for label in said], labels)
+    gold = [gold_choice(_text(row), row.question) for row in rows]
+    _refuse((row for row, label in zip(rows, gold, strict=True) if label is None), "one of the question's options")
+    names = [label or "" for label in gold]
+    listed = {normalise(text) for row in rows for text in (*row.options, *read_options(row.question).values())}
+    labels = sorted({*names, *listed})
+    said = [read_choice(row.response, row.question, row.options or labels) for row in rows]
+    right, answered = encode_labels(names, [label or "" for label in said], labels)
 
     def tallies(answers: np.ndarray) -> dict[str, Tally]:
         found = label_tallies(right, answers, len(labels))
@@ -137,9 +128,9 @@ def _recalls(truth: np.ndarray, said: np.ndarray, labels: Sequence[str]) -> dict
     return {labels[code]: found[f"recall/{code}"] for code in np.unique(truth)}
 
 
-def _sets(rows: Sequence[FaceRow], kind: str, task: str) -> TaskScore:
+def _sets(rows: Sequence[AnsweredRow], kind: str, task: str) -> TaskScore:
     """`example_f1` (F1 of each row's labels, then their mean), `macro_f1`, `micro_f1`, of labels of the list alone."""
-    readers: dict[str, Callable[[FaceRow, object], frozenset[str] | None]] = {
+    readers: dict[str, Callable[[AnsweredRow, object], frozenset[str] | None]] = {
         "letters": _options_chosen,
         "units": lambda row, text: read_units(text),
         "labels": lambda row, text: read_set(text, vocabulary),
@@ -172,13 +163,13 @@ def _sets(rows: Sequence[FaceRow], kind: str, task: str) -> TaskScore:
     return TaskScore(rows, tallies(answered), readable, _gave_up(rows, readable), (name, tallies(always[best])))
 
 
-def _members(row: FaceRow) -> list[str]:
-    if isinstance(row.truth, list):
-        return row.truth
-    return [label for label in row.truth.split(",") if normalise(label) not in ("", "none")]
+def _members(row: AnsweredRow) -> list[str]:
+    if isinstance(row.gold, list):
+        return row.gold
+    return [label for label in row.gold.split(",") if normalise(label) not in ("", "none")]
 
 
-def _options_chosen(row: FaceRow, text: object) -> frozenset[str] | None:
+def _options_chosen(row: AnsweredRow, text: object) -> frozenset[str] | None:
     options = read_options(row.question) or {chr(code): f"option {chr(code)}" for code in range(ord("A"), ord("Z") + 1)}
     letters = read_letters(text, options)
     return frozenset(normalise(options[letter]) for letter in letters) or None
@@ -188,7 +179,7 @@ def _matrix(sets: Iterable[frozenset[str] | None], labels: Sequence[str]) -> np.
     return np.array([[label in (own or ()) for label in labels] for own in sets], int)
 
 
-def _texts(rows: Sequence[FaceRow]) -> TaskScore:
+def _texts(rows: Sequence[AnsweredRow]) -> TaskScore:
     """`word_f1`, `word_precision`, `word_recall`: content words in common with the true text, each as often."""
     truth = [Counter(words(clean(_text(row)))) for row in rows]
 
@@ -226,7 +217,7 @@ def _overlap(truth: Counter[str], said: Counter[str]) -> tuple[float, float, flo
     return (2 * precision * recall / (precision + recall) if common else 0.0), precision, recall
 
 
-def _trees(rows: Sequence[FaceRow]) -> TaskScore:
+def _trees(rows: Sequence[AnsweredRow]) -> TaskScore:
     """Similarity of whole trees and of each level, and `emotion_war` and `emotion_uar` of the emotion on top."""
     gold = [parse_tree(_text(row)) for row in rows]
     _refuse((row for row, tree in zip(rows, gold, strict=True) if not tree.is_valid), "a written tree (docs/tree.md)")

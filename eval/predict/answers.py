@@ -7,9 +7,11 @@ from typing import NotRequired, TypedDict
 
 from transformers import PreTrainedModel
 
+from affectgpt.answers.reading import read_options
 from affectgpt.clip import Clip
 from affectgpt.inference.generate import answer
 from affectgpt.inputs.reader import Reader
+from affectgpt.tasks import TASKS
 from videmo.search import TreeSearch
 
 
@@ -26,6 +28,22 @@ class Prediction(TypedDict):
     """Why the clip could not be used."""
     group: NotRequired[str]
     """Speaker, actor or dialogue of the clip; comparisons draw whole groups."""
+    options: NotRequired[list[str]]
+    """The closed set of the row, if it names one: what the answer is judged by."""
+    question: NotRequired[str]
+    """What was asked, where it lists options by letters."""
+
+
+def as_prediction(clip: Clip, response: str, status: str = "ok") -> Prediction:
+    """Put a response to a row into the form of prediction files."""
+    prediction = Prediction(id=clip.id, task=clip.task, response=response, status=status, answer=clip.answer)
+    if clip.group:
+        prediction["group"] = clip.group
+    if clip.options:
+        prediction["options"] = clip.options
+    if clip.task in TASKS and TASKS[clip.task].judged == "choice" and read_options(clip.question):
+        prediction["question"] = clip.question
+    return prediction
 
 
 def answer_rows(
@@ -55,16 +73,7 @@ def answer_rows(
         else:
             answers = answer(model, reader, reader.read(asked), max_new_tokens)
         for index, said in zip(part, answers, strict=True):
-            clip = clips[index]
-            predictions[index] = Prediction(
-                id=clip.id,
-                task=clip.task,
-                response=said.text,
-                status="ok" if said.complete else "truncated",
-                answer=clip.answer,
-            )
-            if clip.group:
-                predictions[index]["group"] = clip.group
+            predictions[index] = as_prediction(clips[index], said.text, "ok" if said.complete else "truncated")
         if progress:
             progress(len(predictions), len(order))
     return [predictions[index] for index in range(len(clips))]

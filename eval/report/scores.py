@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from affectgpt.clip import Clip
-from eval.answers.rows import FaceRow
+from eval.answers.rows import AnsweredRow
 from eval.answers.tasks import OWN_TASKS
 from eval.metrics.recognition import confusion, encode_labels, uar, war
 from eval.metrics.stats import Metric, bootstrap, interval
-from eval.metrics.task_scores import score_task
-from eval.predict.answers import Prediction
+from eval.metrics.task_scores import TaskScore, score_task
+from eval.predict.answers import Prediction, as_prediction
 from videmo.distance import tree_similarity
 from videmo.tree import AffectiveTree, parse_tree
 
@@ -38,22 +38,16 @@ def score(clips: Sequence[Clip], predictions: Sequence[Prediction], resamples: i
       answer without one counts as wrong.
     - `tree_similarity`: 1 - matched distance / nodes of both, mean over clips.
     - `parse_rate`: share of answers to tree rows that obey the syntax to the letter.
-    - `<task>_<score>`: of every other task that was answered, its primary score, see `face_scores.py`.
+    - `<task>_<score>`: of every other task that was answered, its primary score, see `eval/metrics/task_scores.py`.
     """
     assert [clip.id for clip in clips] == [prediction["id"] for prediction in predictions]
     pairs = list(zip(clips, predictions, strict=True))
 
-    def mean_of(rows: list[tuple[Clip, Prediction]], value: Callable[[Clip, Prediction], float]) -> Metric:
-        values = np.array([value(*row) for row in rows])
-        return bootstrap(lambda index: float(values[index].mean()), len(rows), _groups(rows), resamples)
-
-    def is_right(clip: Clip, prediction: Prediction) -> float:
-        return float(prediction["response"] == clip.answer)
-
     trees = [row for row in pairs if row[0].task == "tree"]
+    by_task = _scores_of_tasks(pairs)
     metrics = {
-        "attribute_accuracy": mean_of([row for row in pairs if row[0].task == "attribute_closed"], is_right),
-        "expression_accuracy": mean_of([row for row in pairs if row[0].task == "expression_single"], is_right),
+        "attribute_accuracy": _primary(by_task.pop("attribute_closed", None), resamples),
+        "expression_accuracy": _primary(by_task.pop("expression_single", None), resamples),
     }
     reference = [parse_tree(clip.answer) for clip, _ in trees]
     written = [parse_tree(prediction["response"]) for _, prediction in trees]
@@ -68,23 +62,35 @@ def score(clips: Sequence[Clip], predictions: Sequence[Prediction], resamples: i
     metrics["tree_similarity"] = bootstrap(lambda index: float(values[index].mean()), len(trees), groups, resamples)
     valid = np.array([tree.is_valid for tree in written], float)
     metrics["parse_rate"] = bootstrap(lambda index: float(valid[index].mean()), len(trees), groups, resamples)
-    metrics |= _other_tasks(pairs, resamples)
+    metrics |= {f"{task}_{scored.primary}": _primary(scored, resamples) for task, scored in by_task.items()}
     return Scores(metrics, labels, confusion(truth, said, len(labels)).tolist() if len(trees) else [])
 
 
-def _other_tasks(pairs: Sequence[tuple[Clip, Prediction]], resamples: int) -> dict[str, Metric]:
-    """The primary score of every task that has no metric of its own above, as '<task>_<score>'."""
-    by_task: dict[str, list[FaceRow]] = {}
-    for clip, said in pairs:
-        if clip.task in OWN_TASKS and clip.task not in HEADLINED:
-            row = FaceRow("", clip.line, clip.task, clip.id, clip.group or clip.id, "", clip.answer, said["response"])
+def _scores_of_tasks(pairs: Sequence[tuple[Clip, Prediction]]) -> dict[str, TaskScore]:
+    """Score every task but trees, as `affectgpt eval faces` scores a file of the same predictions."""
+    by_task: dict[str, list[AnsweredRow]] = {}
+    for clip, prediction in pairs:
+        if clip.task in OWN_TASKS and clip.task != "tree":
+            row = AnsweredRow(
+                file="",
+                line=clip.line,
+                task=clip.task,
+                key=clip.id,
+                group=clip.group or clip.id,
+                question=clip.question,
+                gold=clip.answer,
+                response=prediction["response"],
+                options=tuple(clip.options or ()),
+            )
             by_task.setdefault(clip.task, []).append(row)
-    found: dict[str, Metric] = {}
-    for task, rows in by_task.items():
-        scored = score_task(rows)
-        tally = scored.tallies[scored.primary]
-        found[f"{task}_{scored.primary}"] = interval(tally, scored.groups, resamples)
-    return found
+    return {task: score_task(rows) for task, rows in by_task.items()}
+
+
+def _primary(scored: TaskScore | None, resamples: int) -> Metric:
+    """The primary score of a task with its interval; nothing where the task was not asked."""
+    if scored is None:
+        return bootstrap(lambda index: 0.0, 0, [], resamples)
+    return interval(scored.tallies[scored.primary], scored.groups, resamples)
 
 
 def constant_baseline(train: Sequence[Clip], test: Sequence[Clip], resamples: int = 1000) -> dict[str, Metric]:
@@ -94,15 +100,12 @@ def constant_baseline(train: Sequence[Clip], test: Sequence[Clip], resamples: in
         answers = counts.setdefault((clip.task, clip.prompt[-1]["content"]), {})
         answers[clip.target] = answers.get(clip.target, 0) + 1
     said = [
-        Prediction(
-            id=clip.id,
-            task=clip.task,
-            response=max(
+        as_prediction(
+            clip,
+            max(
                 sorted(answers := counts.get((clip.task, clip.prompt[-1]["content"]), {"": 0})),
                 key=lambda text: answers[text],
             ),
-            status="ok",
-            answer=clip.answer,
         )
         for clip in test
     ]

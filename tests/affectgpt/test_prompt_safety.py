@@ -21,7 +21,7 @@ from affectgpt.model.processing import PLACEHOLDERS
 from affectgpt.prompt_safety import defuse, markers, special_tokens
 from affectgpt.prompts import with_subtitle
 from eval.answers.judge import Judge
-from eval.answers.rows import FaceRow
+from eval.answers.rows import AnsweredRow
 from tests.affectgpt.inputs.test_vlm_reader import Decoded
 from tests.conftest import TEXTS
 from tests.support.hub_models import KINDS, MARKS
@@ -201,7 +201,7 @@ def test_an_answer_cannot_end_its_section_before_a_judge(where, words):
     def ask(**changed: str) -> str:
         endpoint = Asked()
         given = {"question": "What?", "truth": "joy", "response": "joy"} | changed
-        row = FaceRow("", 1, "caption", "a", "a", given["question"], given["truth"], given["response"])
+        row = AnsweredRow("", 1, "caption", "a", "a", given["question"], given["truth"], given["response"])
         Judge(endpoint).verdicts([row], "right")  # type: ignore[arg-type]
         (request,) = endpoint.requests
         return request

@@ -91,7 +91,7 @@ def test_emotions_of_a_tree_are_compared_as_a_set() -> None:
 @pytest.mark.parametrize("task", ["attribute_closed", "expression_single", "emotion_label"])
 def test_label_reward_of_closed_questions(task: str) -> None:
     said = ["joy", " joy\n", "Joy", "joy.", "", "anger"]
-    assert label_reward(said, [task] * 6, ["joy"] * 6) == [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+    assert label_reward(said, [task] * 6, ["joy"] * 6) == [1.0, 1.0, 1.0, 1.0, 0.0, 0.0]
 
 
 def test_routing_is_by_row_in_a_mixed_batch() -> None:

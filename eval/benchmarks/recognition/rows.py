@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from affectgpt.answers.reading import gives_up, read_label
 from affectgpt.problems import InputError, Problem, nearest, shorten
 from eval.answers.labelled_file import SAID, SHOWN, TRUTH, Entry, lines_of, read_entries, require_same_names
-from eval.answers.reading import gives_up, read_label
 from eval.metrics.recognition import (
     encode_labels,
     js_divergence,

@@ -62,7 +62,7 @@ def test_closed_questions_count_towards_their_level_only() -> None:
         clip("d", "emotion_label", "joy"),
         clip("e", "caption", "A smile."),
     ]
-    answers = [said(row, text) for row, text in zip(clips, ["smiling", "Open", "scowl", "fear", "x"], strict=True)]
+    answers = [said(row, text) for row, text in zip(clips, ["smiling", "Shut", "scowl", "fear", "x"], strict=True)]
     scores = score(clips, answers, resamples=20)
     assert scores.metrics["attribute_accuracy"]["value"] == 0.5
     assert scores.metrics["attribute_accuracy"]["n"] == 2

@@ -16,11 +16,11 @@ import pytest
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import MultiLabelBinarizer
 
+from affectgpt.answers.reading import clean, gives_up, read_label, read_letters, read_options, read_set, read_units
 from affectgpt.llm.endpoint import TOKEN_VARIABLE, ChatEndpoint
 from affectgpt.problems import InputError
 from eval.answers.judge import Judge
-from eval.answers.reading import clean, gives_up, read_label, read_letters, read_options, read_set, read_units
-from eval.answers.rows import FaceRow, read_aspects, read_rows
+from eval.answers.rows import AnsweredRow, read_aspects, read_rows
 from eval.answers.tasks import ASPECTS, GROUPS, QUESTIONS, TASKS, UNITS, weights
 from eval.benchmarks.videmo.command import main
 from eval.metrics.task_scores import level_similarity, score_task
@@ -377,7 +377,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     running.server.server_close()
 
 
-ROW = FaceRow("f", 1, SINGLE, "k", "g", ASKED, "A", "It is happiness.")
+ROW = AnsweredRow("f", 1, SINGLE, "k", "g", ASKED, "A", "It is happiness.")
 
 
 def test_the_judge_stands_beside_the_scores(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

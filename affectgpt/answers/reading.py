@@ -11,6 +11,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 
+from affectgpt.emotions.written import answer_of
+
 LIMIT = 20_000
 """Characters of an answer that are read, half from its beginning and half from its end."""
 
@@ -47,9 +49,7 @@ def clean(answer: object) -> str:
     if not isinstance(answer, str):
         return ""
     text = answer if len(answer) <= LIMIT else f"{answer[: LIMIT // 2]} {answer[-LIMIT // 2 :]}"
-    text = text.rpartition("</think>")[2]
-    text = text.rpartition("<answer>")[2].partition("</answer>")[0]
-    text = unicodedata.normalize("NFKC", html.unescape(_TAG.sub(" ", text)))
+    text = unicodedata.normalize("NFKC", html.unescape(_TAG.sub(" ", answer_of(text))))
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
