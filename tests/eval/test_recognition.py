@@ -133,6 +133,13 @@ def test_numbers_equal_scipy(seed: int, offset: float) -> None:
     assert ccc(x, y, unbiased=True) == pytest.approx(plain_ccc(x, y, 1))
 
 
+def test_large_numbers_that_differ_by_little_keep_their_figures() -> None:
+    rng = np.random.default_rng(0)
+    x, y = 1e-3 * rng.normal(size=(2, 50)) + 1e6
+    assert pearson(x, y) == pytest.approx(pearsonr(x - 1e6, y - 1e6)[0], abs=1e-5)
+    assert ccc(x, y) == pytest.approx(plain_ccc(x - 1e6, y - 1e6, 0), abs=1e-5)
+
+
 def test_the_two_kinds_of_ccc_differ_by_the_moments() -> None:
     x, y = np.array([1.0, 2.0, 4.0]), np.array([2.0, 2.0, 5.0])
     assert ccc(x, y) == pytest.approx(2 * (5 / 3) / (14 / 9 + 2 + (2 / 3) ** 2))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from affectgpt.answers import answer
+from affectgpt.answers import Answer, answer
 from affectgpt.batch import supervised_batch
 from affectgpt.clip import Clip
 from affectgpt.problems import InputError
@@ -146,32 +146,83 @@ def test_scorers(clips):
     assert consistency(rows, [[candidate("m1 joy")]]) == [[0.0]]
 
 
-def test_a_level_that_is_left_out_and_an_answer_that_never_ends(taught, clips):
+def scripted(taught: Any, clip: Clip, *scripts: list[int]) -> Any:
+    """A model whose candidates write given tokens, each its script in turn, and its reader."""
     model, reader = taught
-    tokenizer = reader.tokenizer
-
-    def spell(text: str) -> list[int]:
-        return tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    scripts = {"skips": [*spell("a1 x: y\nm1 joy"), tokenizer.eos_token_id], "goes on": spell("a1 x: y\n") * 20}
 
     class Scripted(type(model)):  # type: ignore[misc]
         def forward(self, input_ids=None, attention_mask=None, position_ids=None, past_key_values=None, **kwargs):  # type: ignore[no-untyped-def]
             given = {"attention_mask": attention_mask, "past_key_values": past_key_values, **kwargs}
             output = super().forward(input_ids, position_ids=position_ids, **given)
-            place = int(position_ids[0, -1]) + 1 - self.prompt_length
+            place = int(position_ids[0, -1]) + 1 - prompt_length
             output.logits = torch.full_like(output.logits, -30.0)
-            output.logits[..., self.script[place]] = 30.0
+            for row in range(len(output.logits)):
+                script = scripts[row % len(scripts)]
+                output.logits[row, :, script[min(place, len(script) - 1)]] = 30.0
             return output
 
-    scripted = Scripted(model.config)
-    scripted.generation_config = model.generation_config
-    scripted.prompt_length = len(reader.read(clips[:1])[0].prompt_ids)
-    scripted.script = scripts["skips"]
-    assert search((scripted, reader), clips[:1], n=2)[0].text == "a1 x: y\nm1 joy"
-    scripted.script = scripts["goes on"]
-    [said] = search((scripted, reader), clips[:1], n=2, limit=30)
+    prompt_length = len(reader.read([clip])[0].prompt_ids)
+    writer = Scripted(model.config)
+    writer.generation_config = model.generation_config
+    return writer.eval(), reader
+
+
+def test_a_level_that_is_left_out_and_an_answer_that_never_ends(taught, clips):
+    tokenizer = taught[1].tokenizer
+
+    def spell(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    skips = [*spell("a1 x: y\nm1 joy"), tokenizer.eos_token_id]
+    assert search(scripted(taught, clips[0], skips), clips[:1], n=2)[0].text == "a1 x: y\nm1 joy"
+    for text in ("m1 joy", "e1 smile\nm1 joy <- e1", "e1 smile"):  # it begins with a higher level
+        begins = [*spell(text), tokenizer.eos_token_id]
+        assert search(scripted(taught, clips[0], begins), clips[:1], n=2) == [Answer(text, True)]
+    goes_on = spell("a1 x: y\n") * 20
+    [said] = search(scripted(taught, clips[0], goes_on), clips[:1], n=2, limit=30)
     assert (said.complete, said.text.count("a1 x: y") > 1) == (False, True)
+
+
+@pytest.fixture
+def few_or_many(taught, clips) -> Any:
+    """A model whose two candidates are a tree of one node and one of two, and its reader."""
+    tokenizer = taught[1].tokenizer
+    texts = ("a1 x: y", "a1 x: y\na2 p: q")
+    scripts = [[*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id] for text in texts]
+    return scripted(taught, clips[0], *scripts)
+
+
+@pytest.mark.parametrize(
+    ("scores", "bonus", "text"),
+    [
+        ((0.0, 1.0), 0.0, "a1 x: y\na2 p: q"),
+        ((1.0, 0.0), 0.0, "a1 x: y"),
+        ((0.5, 0.5), 0.0, "a1 x: y"),  # of equals the first
+        ((0.5, 0.5), 1.0, "a1 x: y\na2 p: q"),  # a node more
+        ((0.5, 0.0), 0.4, "a1 x: y"),
+        ((0.5, 0.0), 0.6, "a1 x: y\na2 p: q"),
+        ((0.5, 0.5), -1.0, "a1 x: y"),
+    ],
+)
+def test_the_candidate_with_the_best_score_and_bonus_is_kept(few_or_many, clips, scores, bonus, text):
+    [said] = search(few_or_many, clips[:1], lambda rows, candidates: [scores], n=2, node_bonus=bonus)
+    assert said.text == text
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_is_left_in_the_mode_it_was_in(taught, clips, training):
+    model, _ = taught
+    model.train(training)
+    seen = []
+    hook = model.register_forward_pre_hook(lambda module, _: seen.append(module.training))
+    try:
+        search(taught, clips[:1], n=1, limit=4)
+        assert model.training is training
+        assert seen
+        assert not any(seen)
+    finally:
+        hook.remove()
+        model.eval()
 
 
 @pytest.fixture
