@@ -242,6 +242,12 @@ def test_differences_that_are_equal_but_for_rounding_count_as_equally_far() -> N
     assert found["p"] == pytest.approx(2 * binom.sf(6, 10, 0.5), abs=0.02)  # 7 or more of 10 on one side
 
 
+def test_permutations_depend_on_the_seed_only() -> None:
+    first, second = (mean_tally(values) for values in np.random.default_rng(14).normal(size=(2, 40)))
+    assert compare(first, second, seed=1) == compare(first, second, seed=1)
+    assert compare(first, second, seed=1)["p"] != compare(first, second, seed=2)["p"]
+
+
 def test_a_p_value_is_never_below_what_its_permutations_can_show() -> None:
     assert compare(mean_tally(np.zeros(60)), mean_tally(np.ones(60)), permutations=9)["p"] == 0.1
 
