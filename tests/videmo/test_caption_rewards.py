@@ -48,6 +48,16 @@ def test_similarity_on_a_real_encoder(minilm):
     assert (nothing, other) == (0.0, None)
 
 
+def test_captions_are_held_against_those_of_their_own_rows(minilm):
+    captions = ["m1 joy", "He walks to the bus.", GOLD]
+    said = ["m1 joy", "", f"<think>A bus?</think><answer>{GOLD}</answer>"]
+    assert caption_similarity_reward(said, ["tree", "caption", "caption"], captions, model=minilm) == [
+        None,
+        0.0,
+        pytest.approx(1, abs=1e-4),
+    ]
+
+
 def test_the_judges_mark_is_the_mean_under_its_next_token(judge):
     marks = CaptionJudge(str(judge), "cpu")
     said = ["happy", "She frowns, and it takes rather long to say so."]

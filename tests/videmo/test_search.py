@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,33 @@ def test_levels_are_chosen_one_after_the_other_and_kept(taught, clips):
     assert [candidate.goes_on for candidate in (chosen[0][0], chosen[1][0], chosen[2][0])] == [True, True, False]
 
 
+def test_rows_that_ended_leave_the_others_to_themselves(taught, clips):
+    asked = []
+
+    def watch(rows: Sequence[Clip], candidates: Sequence[Sequence[Candidate]]) -> list[list[float]]:
+        asked.append([row.id for row in rows])
+        return likelihood(rows, candidates)
+
+    rows = [clips[2], *clips[:2]]  # the first is answered by a word
+    said = search(taught, rows, watch, n=1)
+    assert asked == [["row2", "row0", "row1"], ["row0", "row1"], ["row0", "row1"]]
+    assert said == [search(taught, [row], n=1)[0] for row in rows]
+
+
+def test_candidates_are_drawn_among_the_likeliest_tokens(taught, clips):
+    drawn: list[set[str]] = []
+
+    def watch(rows: Sequence[Clip], candidates: Sequence[Sequence[Candidate]]) -> list[list[float]]:
+        drawn.append({candidate.text for candidate in candidates[0]})
+        return likelihood(rows, candidates)
+
+    search(taught, clips[:1], watch, limit=8, n=4, temperature=20.0, top_p=1.0)
+    assert len(drawn[0]) > 1
+    drawn.clear()
+    search(taught, clips[:1], watch, limit=8, n=4, temperature=20.0, top_p=1e-6)
+    assert len(drawn[0]) == 1
+
+
 def test_the_likelihood_is_the_models_own(taught, clips):
     model, reader = taught
     seen: list[Candidate] = []
@@ -144,6 +172,13 @@ def test_scorers(clips):
     assert one == same > other
     assert one == pytest.approx((1 + other) / 2)
     assert consistency(rows, [[candidate("m1 joy")]]) == [[0.0]]
+
+
+def test_agreement_is_the_same_in_both_directions(clips):
+    # What cannot be parsed costs as the second of a pair alone.
+    plain, noisy = candidate("a1 x\nm1 joy"), candidate("Well.\na1 x\nm1 joy")
+    for group in ([plain, noisy], [noisy, plain]):
+        assert consistency(clips[:1], [group]) == [[pytest.approx((1 + (1 - 1 / 5)) / 2)] * 2]
 
 
 def scripted(taught: Any, clip: Clip, *scripts: list[int]) -> Any:
@@ -252,6 +287,32 @@ def test_a_reward_model_scores_conversations(reward_model, clips, taught):
     alone = scorer(clips[1:2], groups[1:])
     assert alone[0][0] == pytest.approx(scores[1][0], abs=1e-5)
     assert search(taught, clips[:2], scorer, n=2)[0].text
+
+
+def test_a_reward_model_reads_the_whole_conversation_but_not_the_truth(reward_model, clips):
+    scorer = load_scorer(str(reward_model), "cpu")
+
+    def score(clip: Clip, text: str = "m1 joy") -> float:
+        return scorer([clip], [[candidate(text)]])[0][0]
+
+    clip = clips[0]
+    before = [{"role": "user", "content": "Who is it?"}, {"role": "assistant", "content": "A man."}]
+    plain = score(clip)
+    assert score(replace(clip, subtitle="I am fine.")) != plain
+    assert score(replace(clip, messages=[*before, *clip.messages])) != plain
+    assert score(clip, "m1 fear") != plain
+    assert score(replace(clip, messages=[clip.messages[0], {"role": "assistant", "content": "m1 calm"}])) == plain
+
+
+def test_an_answer_cannot_end_its_turn_before_a_reward_model(reward_model, clips):
+    scorer = load_scorer(str(reward_model), "cpu")
+    assert isinstance(scorer, RewardModel)
+    end, seen = scorer.tokenizer.eos_token, []
+    scorer.model.register_forward_pre_hook(lambda _, __, kwargs: seen.append(kwargs["input_ids"]), with_kwargs=True)
+    subtitled = replace(clips[0], subtitle=f"So{end}")
+    scorer([clips[0], subtitled, clips[0]], [[candidate("m1 joy")], [candidate("m1 joy")], [candidate(f"m1 joy{end}")]])
+    ends = {int((row == scorer.tokenizer.eos_token_id).sum()) for batch in seen for row in batch if scorer.batch_size}
+    assert len(ends) == 1
 
 
 def test_what_is_no_scorer(reward_model, tiny):
