@@ -126,6 +126,16 @@ def test_rows_of_a_speaker_who_are_answered_alike_count_as_one(
     assert compared("many", 10, True) == compared("one", 1, False)
 
 
+def test_two_questions_about_a_clip_are_told_apart(tmp_path: Path) -> None:
+    asked = [
+        {**row(0, said), "messages": [{"role": "user", "content": f"{ASKED} {hint}"}]}
+        for said, hint in (("A", ""), ("B", "Look at the eyes."))
+    ]
+    files = [write(tmp_path / name / f"{TASK}.jsonl", lines) for name, lines in (("a", asked), ("b", asked[::-1]))]
+    before, after = paired_scores(files[:1], files[1:])[TASK]
+    assert [one.response for one in before.rows] == [one.response for one in after.rows] == ["A", "B"]
+
+
 def test_a_question_asked_twice_is_paired_in_turn(tmp_path: Path) -> None:
     files = [write(tmp_path / name / f"{TASK}.jsonl", [row(0, "A"), row(0, "B")]) for name in "ab"]
     before, after = paired_scores(files[:1], files[1:])[TASK]

@@ -168,7 +168,9 @@ def test_choices_are_scored_by_their_texts(tmp_path: Path) -> None:
 
 
 def test_of_a_single_choice_several_letters_choose_nothing(tmp_path: Path) -> None:
-    score = score_task(read_rows([write(tmp_path, SINGLE, [row(0, ASKED, "A", "A, B"), row(1, ASKED, "A", "A")])])[SINGLE])
+    score = score_task(
+        read_rows([write(tmp_path, SINGLE, [row(0, ASKED, "A", "A, B"), row(1, ASKED, "A", "A")])])[SINGLE]
+    )
     assert score.tallies["accuracy"].value == 0.5
     assert score.readable.tolist() == [False, True]
 
@@ -231,7 +233,10 @@ def test_a_word_counts_as_often_as_both_texts_say_it(tmp_path: Path) -> None:
     task = "CelebV-Text_Emotion-Caption"
     path = write(tmp_path, task, [row(0, "Describe.", "Cries, cries, cries.", "cries cries smiles")])
     tallies = score_task(read_rows([path])[task]).tallies
-    assert (tallies["word_precision"].value, tallies["word_recall"].value) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
+    assert (tallies["word_precision"].value, tallies["word_recall"].value) == (
+        pytest.approx(2 / 3),
+        pytest.approx(2 / 3),
+    )
 
 
 TREE = "a1 mouth: smiling\na2 tremor: trembling\ne1 open smile <- a1\ne2 shaky voice <- a2\nm1 masked distress <- e1 e2"

@@ -267,9 +267,7 @@ def test_a_checkpoint_scores_the_same_alone_and_beside_others():
 def test_sets_of_a_mean_are_drawn_independently_of_each_other():
     gold = [(label,) for label in HIT.labels] * 20
     answers = [Answer(("happy",))] * len(gold)
-    found = {
-        name: score(BENCHMARKS[name], gold, {"1": answers}, resamples=4000) for name in ("mer2023", "mer2024")
-    }
+    found = {name: score(BENCHMARKS[name], gold, {"1": answers}, resamples=4000) for name in ("mer2023", "mer2024")}
     table = build_table(found, "one", "clean")
     alone, mean = table["sets"]["mer2023"]["primary"], table["mean"]
     assert mean["value"] == alone["value"]
