@@ -246,7 +246,7 @@ def test_intervals_are_clustered_where_the_truth_names_groups(
 
 
 def speakers(kind: str, clips: int, grouped: bool) -> tuple[list[Any], list[Any]]:
-    """Truth of eight speakers whose clips are all alike, and answers, of which those to the last speaker are missing."""
+    """Truth of eight speakers, the clips of each all alike, and answers; those to the last speaker are missing."""
     rng = np.random.default_rng(3)
     true: list[Any] = []
     said: list[Any] = []
