@@ -111,11 +111,17 @@ def test_rows_of_a_dialogue_that_are_all_alike_make_no_interval_narrower(rows, r
     assert many == one
 
 
-def test_rates_of_the_second_stage(rows, reader, monkeypatch):
-    monkeypatch.setattr(inspect.getmodule(evaluate), "decide", likeliest)
+def test_rates_of_the_stages_are_of_rows_that_had_one(rows, reader, monkeypatch):
+    def in_turn(model, reader, clips, *_):
+        """Decided in stage 1, twice in stage 2, of which once wrongly, and not at all."""
+        stages = [(1, 2, 2, None)[place % 4] for place in range(len(clips))]
+        said = [(clip.answer, clip.answer, "z", None)[place % 4] for place, clip in enumerate(clips)]
+        return [Decision(emotion, "", stage) for emotion, stage in zip(said, stages, strict=True)]
+
+    monkeypatch.setattr(inspect.getmodule(evaluate), "decide", in_turn)
     found = evaluate(None, reader, rows, Selection("prompt"), resamples=20)["conditions"]["plugin"]
-    assert [found[name]["value"] for name in ("stage1_rate", "fallback_rate")] == [0.0, 1.0]
-    assert found["fallback_accuracy"]["value"] == found["accuracy"]["value"] == 0.75
+    rates = [found[name]["value"] for name in ("stage1_rate", "fallback_rate", "fallback_accuracy", "coverage")]
+    assert rates == [pytest.approx(1 / 3, abs=1e-6), pytest.approx(2 / 3, abs=1e-6), 0.5, 0.75]
 
 
 def test_responses_are_held_against_those_of_their_own_rows(rows, reader, monkeypatch):
