@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from affectgpt.clip import TASKS
 from affectgpt.problems import InputError
 from affectgpt.prompts import CAPTION_JUDGE
+from affectgpt.sentence_encoder import SentenceEncoder
 from videmo.caption_judge import CaptionJudge
 from videmo.caption_rewards import caption_judge_reward, caption_similarity_reward
 from videmo.distance import Costs, edit_distance, edit_distances
@@ -86,6 +88,28 @@ def test_the_judge_is_asked_once_and_cannot_be_talked_out_of_its_turn(judge):
     assert len(calls) == 2
     ends_of = {int((ids == marks.tokenizer.eos_token_id).sum()) for batch in calls for ids in batch}
     assert ends_of == {1}  # of the user's turn
+
+
+def test_the_judge_forgets_its_oldest_marks_first(judge, monkeypatch):
+    monkeypatch.setattr(inspect.getmodule(CaptionJudge), "_MOST_KEPT", 2)
+    marks = CaptionJudge(str(judge), "cpu")
+    assert not marks.model.training
+    calls: list[int] = []
+    marks.model.register_forward_pre_hook(lambda *_: calls.append(1))
+    for text in ("a", "b", "c", "c", "b"):  # the last two are known
+        marks.marks([text], [GOLD])
+    assert len(calls) == 3
+    marks.marks(["a"], [GOLD])
+    assert len(calls) == 4
+
+
+def test_captions_that_mean_the_opposite_are_worth_nothing(monkeypatch):
+    class Opposite:
+        def similarities(self, said: list[str], gold: list[str]) -> list[float]:
+            return [-0.5] * len(said)
+
+    monkeypatch.setattr(inspect.getmodule(SentenceEncoder), "load_sentence_encoder", lambda model: Opposite())
+    assert caption_similarity_reward(["She frowns."], ["caption"], [GOLD], model="m") == [0.0]
 
 
 def test_rewards_of_every_task(judge, minilm):

@@ -182,6 +182,7 @@ def test_accuracy_knows_letters_only_from_the_question() -> None:
         ("Raised Brow; frown.", 1.0),
         ("- frown\n- raised brow", 1.0),
         ("frown, and raised brow", 1.0),
+        ("<think>smile, glare</think><answer>frown, raised brow</answer>", 1.0),
         ("frown", 2 / 3),
         ("frown, smile", 1 / 2),
         ("frown, frown, frown", 2 / 3),

@@ -311,7 +311,7 @@ def test_an_answer_cannot_end_its_turn_before_a_reward_model(reward_model, clips
     scorer.model.register_forward_pre_hook(lambda _, __, kwargs: seen.append(kwargs["input_ids"]), with_kwargs=True)
     subtitled = replace(clips[0], subtitle=f"So{end}")
     scorer([clips[0], subtitled, clips[0]], [[candidate("m1 joy")], [candidate("m1 joy")], [candidate(f"m1 joy{end}")]])
-    ends = {int((row == scorer.tokenizer.eos_token_id).sum()) for batch in seen for row in batch if scorer.batch_size}
+    ends = {int((row == scorer.tokenizer.eos_token_id).sum()) for batch in seen for row in batch}
     assert len(ends) == 1
 
 
