@@ -132,7 +132,8 @@ def _draw(
         group, generation_config=drawing, logits_processor=LogitsProcessorList([watch]), tokenizer=tokenizer
     )
     log_probs = watch.log_probs(output).tolist()
-    follows = re.compile(rf"\n[{''.join(above)}][1-9]") if above else None
+    # An answer may begin with one: the end of the prompt counts as a line break, to what stops the drawing too.
+    follows = re.compile(rf"(?:^|\n)(?=[{''.join(above)}][1-9])") if above else None
     found = [
         _candidate(reader, said[rows[place // n]], ids, values, ends, follows)
         for place, (ids, values) in enumerate(zip(output.tolist(), log_probs, strict=True))
@@ -160,7 +161,7 @@ def _candidate(
     start = len(text_of([]))
     next_level = follows.search(text, max(0, start - 1)) if follows else None
     if next_level:
-        while len(text_of(ids)) > next_level.start() + 1:  # its line break may stay
+        while len(text_of(ids)) > next_level.end():  # its line break may stay
             ids = ids[:-1]
         counted = log_probs[: max(1, len(ids))]
         return Candidate(ids, text_of(ids), sum(counted) / len(counted), goes_on=True, complete=False)

@@ -18,7 +18,7 @@ def test_importing_the_package_imports_nothing_heavy():
     assert not loaded & {"torch", "transformers", "numpy", "pydantic", "yaml"}
 
 
-@pytest.mark.parametrize(("name", "home"), [("Assistant", "affectgpt.assistant"), ("Clip", "affectgpt.clip")])
+@pytest.mark.parametrize(("name", "home"), [("Assistant", "affectgpt.inference.assistant"), ("Clip", "affectgpt.clip")])
 def test_a_name_of_the_front_door_is_that_of_its_module(name, home):
     assert getattr(affectgpt, name) is getattr(importlib.import_module(home), name)
     assert name in dir(affectgpt)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from affectgpt.llm.sentence_encoder import SentenceEncoder
 from affectgpt.problems import InputError
 from affectgpt.prompts import CAPTION_JUDGE
 from affectgpt.tasks import TASKS
@@ -48,6 +50,16 @@ def test_similarity_on_a_real_encoder(minilm):
     assert (nothing, other) == (0.0, None)
 
 
+def test_captions_are_held_against_those_of_their_own_rows(minilm):
+    captions = ["m1 joy", "He walks to the bus.", GOLD]
+    said = ["m1 joy", "", f"<think>A bus?</think><answer>{GOLD}</answer>"]
+    assert caption_similarity_reward(said, ["tree", "caption", "caption"], captions, model=minilm) == [
+        None,
+        0.0,
+        pytest.approx(1, abs=1e-4),
+    ]
+
+
 def test_the_judges_mark_is_the_mean_under_its_next_token(judge):
     marks = CaptionJudge(str(judge), "cpu")
     said = ["happy", "She frowns, and it takes rather long to say so."]
@@ -76,6 +88,28 @@ def test_the_judge_is_asked_once_and_cannot_be_talked_out_of_its_turn(judge):
     assert len(calls) == 2
     ends_of = {int((ids == marks.tokenizer.eos_token_id).sum()) for batch in calls for ids in batch}
     assert ends_of == {1}  # of the user's turn
+
+
+def test_the_judge_forgets_its_oldest_marks_first(judge, monkeypatch):
+    monkeypatch.setattr(inspect.getmodule(CaptionJudge), "_MOST_KEPT", 2)
+    marks = CaptionJudge(str(judge), "cpu")
+    assert not marks.model.training
+    calls: list[int] = []
+    marks.model.register_forward_pre_hook(lambda *_: calls.append(1))
+    for text in ("a", "b", "c", "c", "b"):  # the last two are known
+        marks.marks([text], [GOLD])
+    assert len(calls) == 3
+    marks.marks(["a"], [GOLD])
+    assert len(calls) == 4
+
+
+def test_captions_that_mean_the_opposite_are_worth_nothing(monkeypatch):
+    class Opposite:
+        def similarities(self, said: list[str], gold: list[str]) -> list[float]:
+            return [-0.5] * len(said)
+
+    monkeypatch.setattr(inspect.getmodule(SentenceEncoder), "load_sentence_encoder", lambda model: Opposite())
+    assert caption_similarity_reward(["She frowns."], ["caption"], [GOLD], model="m") == [0.0]
 
 
 def test_rewards_of_every_task(judge, minilm):

@@ -220,6 +220,14 @@ def test_one_label_on_two_levels_is_not_the_same(distance: Distance) -> None:
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
+def test_labels_that_mean_the_same_are_near_on_one_level_only(distance: Distance) -> None:
+    alike = Costs(rename=lambda one, two: 0.0)
+    attribute, expression, other = (parse_tree(f"{line}\nm1 joy") for line in ("a1 x", "e1 y", "a1 y"))
+    assert edit_distance(attribute, other, distance, alike) == 0
+    assert edit_distance(attribute, expression, distance, alike) >= 1
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
 def test_the_order_of_writing_does_not_matter(distance: Distance) -> None:
     # Branches of one label and one size: only what hangs below tells them apart.
     first = "a1 p\na2 q\ne1 x <- a1\ne2 x <- a2\nm1 joy <- e1 e2"

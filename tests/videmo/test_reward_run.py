@@ -44,6 +44,17 @@ def test_rewards_get_texts_columns_and_what_trl_gives():
     assert (bound.scored, bound.dropped) == (2, 0)
 
 
+def test_fields_of_the_rows_win_over_columns_of_their_name():
+    got: dict[str, Any] = {}
+
+    def reward(**columns: Any) -> list[float]:
+        got.update(columns)
+        return [0.0]
+
+    assert call(BoundReward("mine", reward, CLIPS), ["one"], [1], answer=["m1 other"], id=["other"]) == [0.0]
+    assert (got["answer"], got["id"]) == (["m1 joy"], ["row1"])
+
+
 def test_what_a_reward_does_to_its_arguments_stays_with_it():
     def vandal(**columns: Any) -> list[float]:
         columns["messages"][0][1]["content"] = "m1 anger"

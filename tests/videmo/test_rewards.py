@@ -162,6 +162,13 @@ def test_accuracy_takes_the_text_or_the_letter_of_an_option(text: str, expected:
     assert accuracy_reward([text], ["attribute_closed"], [gold], messages=[turns]) == [expected]
 
 
+def test_accuracy_takes_letters_from_the_last_question() -> None:
+    first = [{"role": "user", "content": "What is felt?\nA. joy\nB. fear"}, {"role": "assistant", "content": "joy"}]
+    turns = [*first, {"role": "user", "content": QUESTION}, {"role": "assistant", "content": "open"}]
+    said = ["A", "B"]
+    assert accuracy_reward(said, ["attribute_closed"] * 2, ["open"] * 2, messages=[turns] * 2) == [1.0, 0.0]
+
+
 def test_accuracy_knows_letters_only_from_the_question() -> None:
     turns = [{"role": "user", "content": "What is the mouth like?"}, {"role": "assistant", "content": "open"}]
     said = ["open", "A"]
@@ -175,6 +182,7 @@ def test_accuracy_knows_letters_only_from_the_question() -> None:
         ("Raised Brow; frown.", 1.0),
         ("- frown\n- raised brow", 1.0),
         ("frown, and raised brow", 1.0),
+        ("<think>smile, glare</think><answer>frown, raised brow</answer>", 1.0),
         ("frown", 2 / 3),
         ("frown, smile", 1 / 2),
         ("frown, frown, frown", 2 / 3),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from affectgpt.clip import Clip
-from affectgpt.inference.generate import answer
+from affectgpt.inference.generate import Answer, answer
 from affectgpt.inputs.batch import supervised_batch
 from affectgpt.inputs.reader import ClipReader
 from affectgpt.problems import InputError
@@ -112,6 +113,33 @@ def test_levels_are_chosen_one_after_the_other_and_kept(taught, clips):
     assert [candidate.goes_on for candidate in (chosen[0][0], chosen[1][0], chosen[2][0])] == [True, True, False]
 
 
+def test_rows_that_ended_leave_the_others_to_themselves(taught, clips):
+    asked = []
+
+    def watch(rows: Sequence[Clip], candidates: Sequence[Sequence[Candidate]]) -> list[list[float]]:
+        asked.append([row.id for row in rows])
+        return likelihood(rows, candidates)
+
+    rows = [clips[2], *clips[:2]]  # the first is answered by a word
+    said = search(taught, rows, watch, n=1)
+    assert asked == [["row2", "row0", "row1"], ["row0", "row1"], ["row0", "row1"]]
+    assert said == [search(taught, [row], n=1)[0] for row in rows]
+
+
+def test_candidates_are_drawn_among_the_likeliest_tokens(taught, clips):
+    drawn: list[set[str]] = []
+
+    def watch(rows: Sequence[Clip], candidates: Sequence[Sequence[Candidate]]) -> list[list[float]]:
+        drawn.append({candidate.text for candidate in candidates[0]})
+        return likelihood(rows, candidates)
+
+    search(taught, clips[:1], watch, limit=8, n=4, temperature=20.0, top_p=1.0)
+    assert len(drawn[0]) > 1
+    drawn.clear()
+    search(taught, clips[:1], watch, limit=8, n=4, temperature=20.0, top_p=1e-6)
+    assert len(drawn[0]) == 1
+
+
 def test_the_likelihood_is_the_models_own(taught, clips):
     model, reader = taught
     seen: list[Candidate] = []
@@ -148,32 +176,90 @@ def test_scorers(clips):
     assert consistency(rows, [[candidate("m1 joy")]]) == [[0.0]]
 
 
-def test_a_level_that_is_left_out_and_an_answer_that_never_ends(taught, clips):
+def test_agreement_is_the_same_in_both_directions(clips):
+    # What cannot be parsed costs as the second of a pair alone.
+    plain, noisy = candidate("a1 x\nm1 joy"), candidate("Well.\na1 x\nm1 joy")
+    for group in ([plain, noisy], [noisy, plain]):
+        assert consistency(clips[:1], [group]) == [[pytest.approx((1 + (1 - 1 / 5)) / 2)] * 2]
+
+
+def scripted(taught: Any, clip: Clip, *scripts: list[int]) -> Any:
+    """A model whose candidates write given tokens, each its script in turn, and its reader."""
     model, reader = taught
-    tokenizer = reader.tokenizer
-
-    def spell(text: str) -> list[int]:
-        return tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    scripts = {"skips": [*spell("a1 x: y\nm1 joy"), tokenizer.eos_token_id], "goes on": spell("a1 x: y\n") * 20}
 
     class Scripted(type(model)):  # type: ignore[misc]
         def forward(self, input_ids=None, attention_mask=None, position_ids=None, past_key_values=None, **kwargs):  # type: ignore[no-untyped-def]
             given = {"attention_mask": attention_mask, "past_key_values": past_key_values, **kwargs}
             output = super().forward(input_ids, position_ids=position_ids, **given)
-            place = int(position_ids[0, -1]) + 1 - self.prompt_length
+            place = int(position_ids[0, -1]) + 1 - prompt_length
             output.logits = torch.full_like(output.logits, -30.0)
-            output.logits[..., self.script[place]] = 30.0
+            for row in range(len(output.logits)):
+                script = scripts[row % len(scripts)]
+                output.logits[row, :, script[min(place, len(script) - 1)]] = 30.0
             return output
 
-    scripted = Scripted(model.config)
-    scripted.generation_config = model.generation_config
-    scripted.prompt_length = len(reader.read(clips[:1])[0].prompt_ids)
-    scripted.script = scripts["skips"]
-    assert search((scripted, reader), clips[:1], n=2)[0].text == "a1 x: y\nm1 joy"
-    scripted.script = scripts["goes on"]
-    [said] = search((scripted, reader), clips[:1], n=2, limit=30)
+    prompt_length = len(reader.read([clip])[0].prompt_ids)
+    writer = Scripted(model.config)
+    writer.generation_config = model.generation_config
+    return writer.eval(), reader
+
+
+def test_a_level_that_is_left_out_and_an_answer_that_never_ends(taught, clips):
+    tokenizer = taught[1].tokenizer
+
+    def spell(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    skips = [*spell("a1 x: y\nm1 joy"), tokenizer.eos_token_id]
+    assert search(scripted(taught, clips[0], skips), clips[:1], n=2)[0].text == "a1 x: y\nm1 joy"
+    for text in ("m1 joy", "e1 smile\nm1 joy <- e1", "e1 smile"):  # it begins with a higher level
+        begins = [*spell(text), tokenizer.eos_token_id]
+        assert search(scripted(taught, clips[0], begins), clips[:1], n=2) == [Answer(text, True)]
+    goes_on = spell("a1 x: y\n") * 20
+    [said] = search(scripted(taught, clips[0], goes_on), clips[:1], n=2, limit=30)
     assert (said.complete, said.text.count("a1 x: y") > 1) == (False, True)
+
+
+@pytest.fixture
+def few_or_many(taught, clips) -> Any:
+    """A model whose two candidates are a tree of one node and one of two, and its reader."""
+    tokenizer = taught[1].tokenizer
+    texts = ("a1 x: y", "a1 x: y\na2 p: q")
+    scripts = [[*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id] for text in texts]
+    return scripted(taught, clips[0], *scripts)
+
+
+@pytest.mark.parametrize(
+    ("scores", "bonus", "text"),
+    [
+        ((0.0, 1.0), 0.0, "a1 x: y\na2 p: q"),
+        ((1.0, 0.0), 0.0, "a1 x: y"),
+        ((0.5, 0.5), 0.0, "a1 x: y"),  # of equals the first
+        ((0.5, 0.5), 1.0, "a1 x: y\na2 p: q"),  # a node more
+        ((0.5, 0.0), 0.4, "a1 x: y"),
+        ((0.5, 0.0), 0.6, "a1 x: y\na2 p: q"),
+        ((0.5, 0.5), -1.0, "a1 x: y"),
+    ],
+)
+def test_the_candidate_with_the_best_score_and_bonus_is_kept(few_or_many, clips, scores, bonus, text):
+    [said] = search(few_or_many, clips[:1], lambda rows, candidates: [scores], n=2, node_bonus=bonus)
+    assert said.text == text
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_is_left_in_the_mode_it_was_in(taught, clips, training):
+    model, _ = taught
+    model.train(training)
+    seen = []
+    hook = model.register_forward_pre_hook(lambda module, _: seen.append(module.training))
+    try:
+        search(taught, clips[:1], n=1, limit=4)
+        assert model.training is training
+        assert seen
+        assert not any(seen)
+    finally:
+        hook.remove()
+        model.eval()
 
 
 @pytest.fixture
@@ -203,6 +289,32 @@ def test_a_reward_model_scores_conversations(reward_model, clips, taught):
     alone = scorer(clips[1:2], groups[1:])
     assert alone[0][0] == pytest.approx(scores[1][0], abs=1e-5)
     assert search(taught, clips[:2], scorer, n=2)[0].text
+
+
+def test_a_reward_model_reads_the_whole_conversation_but_not_the_truth(reward_model, clips):
+    scorer = load_scorer(str(reward_model), "cpu")
+
+    def score(clip: Clip, text: str = "m1 joy") -> float:
+        return scorer([clip], [[candidate(text)]])[0][0]
+
+    clip = clips[0]
+    before = [{"role": "user", "content": "Who is it?"}, {"role": "assistant", "content": "A man."}]
+    plain = score(clip)
+    assert score(replace(clip, subtitle="I am fine.")) != plain
+    assert score(replace(clip, messages=[*before, *clip.messages])) != plain
+    assert score(clip, "m1 fear") != plain
+    assert score(replace(clip, messages=[clip.messages[0], {"role": "assistant", "content": "m1 calm"}])) == plain
+
+
+def test_an_answer_cannot_end_its_turn_before_a_reward_model(reward_model, clips):
+    scorer = load_scorer(str(reward_model), "cpu")
+    assert isinstance(scorer, RewardModel)
+    end, seen = scorer.tokenizer.eos_token, []
+    scorer.model.register_forward_pre_hook(lambda _, __, kwargs: seen.append(kwargs["input_ids"]), with_kwargs=True)
+    subtitled = replace(clips[0], subtitle=f"So{end}")
+    scorer([clips[0], subtitled, clips[0]], [[candidate("m1 joy")], [candidate("m1 joy")], [candidate(f"m1 joy{end}")]])
+    ends = {int((row == scorer.tokenizer.eos_token_id).sum()) for batch in seen for row in batch}
+    assert len(ends) == 1
 
 
 def test_what_is_no_scorer(reward_model, tiny):

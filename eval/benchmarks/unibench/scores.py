@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from affectgpt.emotions.wheels import EmotionWheels
-from eval.benchmarks.unibench.sets import PRIMARY, Answers, Benchmark, Gold, Mode
+from eval.benchmarks.unibench.sets import BENCHMARKS, PRIMARY, Answers, Benchmark, Gold, Mode
 from eval.benchmarks.unibench.tasks import ALL_LABELS, task_of
 from eval.metrics.evaluation import Evaluation, evaluation
 from eval.metrics.stats import RESAMPLES, Metric, Tally, best_constant, resample, summary
@@ -55,7 +55,8 @@ def score(
     constants = {name: constants[name] for name in (best, ALL_LABELS) if name in constants}
     tallies = constants | {f"checkpoint {run}": task.tallies(answers) for run, answers in runs.items()}
     flat = {f"{who}/{metric}": tally for who, metrics in tallies.items() for metric, tally in metrics.items()}
-    drawn = resample(flat, None, resamples, seed)
+    # Each set has draws of its own: the mean over sets takes them for independent.
+    drawn = resample(flat, None, resamples, seed + [*BENCHMARKS].index(benchmark.name))
 
     def metrics(who: str, count: int) -> dict[str, Metric]:
         return {name: _metric(tally, drawn[f"{who}/{name}"], count) for name, tally in tallies[who].items()}

@@ -57,6 +57,32 @@ def test_labels_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "uar" in capsys.readouterr().out
 
 
+def intervals(found: dict[str, Any]) -> dict[str, Any]:
+    """Score to low end, high end and p value of its difference."""
+    return {name: [one["difference"][part] for part in ("low", "high", "p")] for name, one in found.items()}
+
+
+def test_clips_of_a_speaker_who_are_answered_alike_count_as_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def compared(folder: str, clips: int, grouped: bool) -> dict[str, Any]:
+        names = [(speaker, f"s{speaker}c{number}") for speaker in range(8) for number in range(clips)]
+        (tmp_path / folder).mkdir()
+        paths = [tmp_path / folder / f"{name}.csv" for name in "abt"]
+        write(paths[0], ["name,label", *(f"{name},fear" for _, name in names)])
+        write(paths[1], ["name,label", *(f"{name},{'joy' if speaker % 3 else 'fear'}" for speaker, name in names)])
+        heads = "name,label,group" if grouped else "name,label"
+        truth = ["fear" if speaker == 0 else "joy" for speaker, _ in names]
+        groups = [f",{speaker}" if grouped else "" for speaker, _ in names]
+        write(paths[2], [heads, *(f"{n},{t}{g}" for (_, n), t, g in zip(names, truth, groups, strict=True))])
+        return intervals(run(capsys, paths[0], paths[1], "--labels", paths[2]))
+
+    one, many = compared("one", 1, False), compared("many", 10, True)
+    assert many == one
+    low, high, _ = many["war"]
+    assert high - low > 2 * np.subtract(*compared("naive", 10, False)["war"][1::-1])
+
+
 def test_a_model_does_not_differ_from_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth, said = labelled(tmp_path / "t.csv", [0.5, 1, -1, 2]), labelled(tmp_path / "p.csv", [0, 1, -0.5, 1])
     for compared in run(capsys, said, said, "--labels", truth).values():
@@ -78,6 +104,37 @@ def test_results_of_faces_are_paired_by_clip_whatever_their_order(
     before, after = paired_scores([first], [second])[TASK]
     assert [one.key for one in before.rows] == [one.key for one in after.rows]
     assert before.groups == after.groups
+
+
+def test_rows_of_a_speaker_who_are_answered_alike_count_as_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def compared(folder: str, clips: int, grouped: bool) -> dict[str, Any]:
+        paths = []
+        for name in "ab":
+            said = [
+                {
+                    **row(10 * speaker + number, "A" if name == "b" and speaker % 3 else "B"),
+                    **({"group": f"speaker {speaker}"} if grouped else {}),
+                }
+                for speaker in range(8)
+                for number in range(clips)
+            ]
+            (tmp_path / folder).mkdir(exist_ok=True)
+            paths.append(write(tmp_path / folder / name / f"{TASK}.jsonl", said))
+        return intervals(run(capsys, *paths))
+
+    assert compared("many", 10, True) == compared("one", 1, False)
+
+
+def test_two_questions_about_a_clip_are_told_apart(tmp_path: Path) -> None:
+    asked = [
+        {**row(0, said), "messages": [{"role": "user", "content": f"{ASKED} {hint}"}]}
+        for said, hint in (("A", ""), ("B", "Look at the eyes."))
+    ]
+    files = [write(tmp_path / name / f"{TASK}.jsonl", lines) for name, lines in (("a", asked), ("b", asked[::-1]))]
+    before, after = paired_scores(files[:1], files[1:])[TASK]
+    assert [one.response for one in before.rows] == [one.response for one in after.rows] == ["A", "B"]
 
 
 def test_a_question_asked_twice_is_paired_in_turn(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
-from scipy.stats import norm, permutation_test
+from scipy.stats import binom, norm, permutation_test
 
 from eval.metrics.recognition import label_tallies, number_tallies, uar
 from eval.metrics.stats import (
@@ -13,6 +15,7 @@ from eval.metrics.stats import (
     best_constant,
     bootstrap,
     compare,
+    divide,
     interval,
     intervals,
     mean_tally,
@@ -232,6 +235,34 @@ def test_p_values_are_even_where_nothing_differs() -> None:
     assert 0.02 <= low / 400 <= 0.08
 
 
+def test_differences_that_are_equal_but_for_rounding_count_as_equally_far() -> None:
+    for seed in range(12):  # rounding loses some ties of about every third
+        first = np.random.default_rng(seed).random(10)
+        second = first + np.where(np.arange(10) < 7, 0.1, -0.1)
+        found = compare(mean_tally(first), mean_tally(second), resamples=1, permutations=3000)
+        assert found["p"] == pytest.approx(2 * binom.sf(6, 10, 0.5), abs=0.04)  # 7 or more of 10 on one side
+
+
+def test_permutations_depend_on_the_seed_only() -> None:
+    first, second = (mean_tally(values) for values in np.random.default_rng(14).normal(size=(2, 40)))
+    assert compare(first, second, seed=1) == compare(first, second, seed=1)
+    assert compare(first, second, seed=1)["p"] != compare(first, second, seed=2)["p"]
+
+
+def test_a_p_value_is_never_below_what_its_permutations_can_show() -> None:
+    assert compare(mean_tally(np.zeros(60)), mean_tally(np.ones(60)), permutations=9)["p"] == 0.1
+
+
+def test_permutations_without_a_figure_do_not_count() -> None:
+    # The ratio of each model has no figure where its two clips lie on the other side: in half of the permutations.
+    def ratio(parts: list[list[float]]) -> Tally:
+        return Tally(np.array(parts), lambda sums: divide(sums[..., 0], sums[..., 1]))
+
+    first, second = ratio([[0.0, 1.0], [0.0, 0.0]]), ratio([[0.0, 0.0], [1.0, 1.0]])
+    found = compare(first, second)
+    assert (found["value"], found["p"]) == (1.0, 1.0)
+
+
 def test_equal_answers_differ_by_nothing() -> None:
     tally = mean_tally(np.arange(9.0))
     assert compare(tally, tally) == {"value": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "n": 9}
@@ -246,6 +277,32 @@ def test_a_weighted_mean_resamples_each_of_its_scores() -> None:
     assert found["value"] == pytest.approx(value, abs=1e-6)
     assert (found["low"], found["high"]) == pytest.approx((value - half, value + half), abs=0.02)
     assert found["n"] == 500
+
+
+def width(found: Metric) -> float:
+    assert found["low"] is not None
+    assert found["high"] is not None
+    return found["high"] - found["low"]
+
+
+def test_scores_of_a_mean_are_drawn_independently_of_each_other() -> None:
+    tally = mean_tally(np.random.default_rng(12).normal(size=100))
+    alone, both = interval(tally, resamples=4000), weighted_mean([tally, tally], [1, 1], resamples=4000)
+    assert both["value"] == alone["value"]
+    assert width(both) / width(alone) == pytest.approx(math.sqrt(0.5), abs=0.05)
+
+
+def test_a_weighted_mean_draws_clusters() -> None:
+    values = np.random.default_rng(13).normal(size=20)
+    clusters = [f"speaker{number // 10:02}" for number in range(200)]
+    one = weighted_mean([mean_tally(values)] * 2, [1, 2])
+    many = weighted_mean([mean_tally(np.repeat(values, 10))] * 2, [1, 2], [clusters, clusters])
+    assert many == {**one, "n": 400}
+
+
+def test_a_constant_answer_without_a_score_is_not_the_best() -> None:
+    tallies = {"none": mean_tally([float("nan")]), "some": mean_tally([0.1])}
+    assert best_constant(tallies, lambda name: tallies[name])[0] == "some"
 
 
 def test_the_best_constant_is_the_first_of_the_best() -> None:

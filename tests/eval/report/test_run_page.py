@@ -211,6 +211,22 @@ def test_every_number_of_the_report_is_on_the_page(run: Path) -> None:
     assert not [number for number in numbers(REPORT) if not set(re.findall(r"[\w.]+", number)) <= shown]
 
 
+def test_figures_of_the_last_stage_stand_first_and_those_before_grpo_beside_them(run: Path) -> None:
+    words = [word.strip() for word in Page(write_report(run).read_text(encoding="utf-8")).words if word.strip()]
+    text = "\n".join(words)
+    tile = text[text.index("Conflict clips only\n67.2") :].splitlines()[:6]
+    assert tile[:2] == ["Conflict clips only", "67.2"]
+    assert tile[tile.index("before GRPO") + 1] == "65.2"
+    mistakes = words[words.index("Most frequent mistakes") + 1 :][:4]
+    assert mistakes == ["masked distress → joy", "6 of 38", "joy → masked distress", "4 of 37"]
+    after = words.index("grpo", words.index("After"))
+    assert words[after + 1].startswith(". A row holds")
+    rows = text[text.index("All test clips") :]
+    assert rows.index("71.3") < rows.index("73.5") < rows.index("8.3")
+    conflict = text[text.index("Conflict clips only: face, voice") :]
+    assert conflict.index("65.2") < conflict.index("67.2")
+
+
 def test_a_metric_that_a_stage_lacks_is_a_dash(run: Path) -> None:
     text = write_report(run).read_text(encoding="utf-8")
     table = text[text.index("<caption>All test clips") : text.index("<caption>Conflict")]
@@ -218,6 +234,7 @@ def test_a_metric_that_a_stage_lacks_is_a_dash(run: Path) -> None:
     assert [">–<" in cell for cell in rows["emotion"].split("<td>")[2:]] == [False, True, False]
     assert [">–<" in cell for cell in rows["grpo"].split("<td>")[2:]] == [False, False, True]
     assert "<b>73.5</b>" in rows["grpo"]
+    assert "<b>71.3</b>" not in rows["emotion"]
     assert "<b>" not in rows["constant emotion"]
 
 

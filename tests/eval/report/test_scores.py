@@ -90,6 +90,20 @@ def test_intervals_are_clustered_by_actor() -> None:
     assert narrow["low"] > 0
 
 
+def test_intervals_of_trees_and_of_other_tasks_are_clustered_by_actor() -> None:
+    emotions = ("joy", "fear")
+    clips, answers = [], []
+    for index in range(8):
+        name, actor = f"{index}", "ab"[index // 4]
+        tree = TREE.format(emotions[index % 2])
+        rows = [clip(f"t{name}", "tree", tree, group=actor), clip(f"c{name}", "caption", "A smile.", group=actor)]
+        clips += rows
+        answers += [said(row, str(row.answer) if actor == "a" else "") for row in rows]
+    metrics = score(clips, answers).metrics
+    for name in ("emotion_war", "emotion_uar", "tree_similarity", "parse_rate", "caption_word_f1"):
+        assert metrics[name] == {"value": 0.5, "low": 0.0, "high": 1.0, "n": 8}, name
+
+
 def test_answers_in_another_order_are_refused() -> None:
     clips, answers = trees(("joy", "m1 joy"), ("fear", "m1 fear"))
     with pytest.raises(AssertionError):

@@ -17,6 +17,7 @@ from eval.predict.answers import Prediction
 from eval.report.command import main
 from eval.report.scores import score
 from eval.report.side_by_side import write_side_by_side
+from videmo.tree import parse_tree
 
 HOSTILE = '<script>alert("x")</script> & <img src=http://evil.example/x.png> $\\frac'
 EMOTIONS = ("joy", "fear", "masked <b>distress</b>")
@@ -96,7 +97,7 @@ def as_scored(folder: Path) -> dict[str, Any]:
     lines = (folder / "predictions" / "emotion-test.jsonl").read_text().splitlines()[1:]
     predictions: list[Prediction] = [json.loads(line) for line in lines]
     clips = [
-        Clip(id=p["id"], messages=[], task=p["task"], answer=p["answer"], group=p["id"].partition("/")[0])
+        Clip(id=p["id"], messages=[], task=p["task"], answer=p["answer"], group=p.get("group") or p["id"].split("/")[0])
         for p in predictions
     ]
     return dict(score(clips, predictions).metrics)
@@ -111,6 +112,55 @@ def test_scores_are_those_of_the_reports(runs: list[Path]) -> None:
     first, second = (as_scored(run)["emotion_war"]["value"] for run in runs)
     assert f"{100 * (second - first):+.1f}".replace("-", "−") in words
     assert re.search(r"p (?:< 0\.001|= 0\.0\d\d)", words)
+
+
+def shown(folders: list[Path]) -> str:
+    """The words of the page, one text a line."""
+    words = Page(write_side_by_side(folders, resamples=200).read_text(encoding="utf-8")).words
+    return "\n".join(word.strip() for word in words if word.strip())
+
+
+def test_intervals_and_p_values_are_clustered_by_actor_where_answers_name_them(tmp_path: Path) -> None:
+    # Six actors: one model is right about all clips of some of them, the other about those of fewer.
+    folders = []
+    for name, least in (("a", 2), ("b", 4)):
+        lines = [line for line in answers(1.0, 1) if line["task"] == "attribute_closed"]
+        actors = [int(line["id"][1:].partition("/")[0]) % 6 for line in lines]
+        lines = [
+            {**line, "group": f"actor {actor}", "response": line["answer"] if actor >= least else "shut"}
+            for line, actor in zip(lines, actors, strict=True)
+        ]
+        folders.append(write_run(tmp_path / name, lines))
+    text = shown(folders)
+    low, high = (int(end) for end in re.findall(r"66\.7\n(\d+)\.\d–(\d+)\.\d", text)[0])
+    assert high - low > 50  # of 60 clips by themselves about 24
+    assert "−33.3" in text
+    assert re.search(r"p = 0\.[45]\d\d", text)  # two actors change sides: half of all exchanges are as far
+    assert "whole speakers" in text
+
+
+def test_who_is_right_where_is_counted(runs: list[Path]) -> None:
+    pages = [[json.loads(line) for line in _lines(run) if '"tree"' in line] for run in runs]
+    right = [[parse_tree(p["response"]).emotions == parse_tree(p["answer"]).emotions for p in page] for page in pages]
+    pairs = list(zip(*right, strict=True))
+    counts = [pairs.count(pair) for pair in ((True, True), (True, False), (False, True), (False, False))]
+    assert counts[1] != counts[2]
+    assert "\n".join(f"{count}\n{100 * count / 60:.1f} %" for count in counts) in shown(runs)
+
+
+def test_answers_are_those_of_the_last_scored_stage_beside_the_most_frequent_truth(tmp_path: Path) -> None:
+    lines = [line for line in answers(0.9, 1) if line["task"] == "attribute_closed"]
+    folders = [write_run(tmp_path / name, lines) for name in "ab"]
+    for folder in folders:
+        report = json.loads((folder / "report.json").read_text())
+        stage = report["stages"][0]
+        before, after = {**stage, "name": "attributes"}, {"name": "later", "kind": "sft"}
+        (folder / "report.json").write_text(json.dumps({**report, "stages": [before, stage, after]}))
+    text = shown(folders)
+    assert "after stage\nemotion" in text
+    truth = [line["answer"] for line in lines]
+    most = max(truth.count(answer) for answer in set(truth)) / len(truth)
+    assert re.search(rf"Attributes\n[^\n]*\n{100 * most:.1f}\n", text)
 
 
 def test_every_class_has_a_bar_and_its_number_of_clips(runs: list[Path]) -> None:

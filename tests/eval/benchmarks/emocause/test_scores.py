@@ -23,6 +23,11 @@ def test_recall_by_hand():
     assert scores["top1"]["n"] == 2
 
 
+def test_intervals_are_clustered_by_dialogue():
+    found = cause_recall([["a"]] * 4 + [["b"]] * 4, [["a"]] * 8, ["one"] * 4 + ["other"] * 4)
+    assert found["top1"] == {"value": 0.5, "low": 0.0, "high": 1.0, "n": 8}
+
+
 def test_the_command(tmp_path, capsys):
     folder = tmp_path / "cause"
     assert train_main(["cause", "--data", str(write_data(tmp_path / "data.jsonl")), "--out", str(folder)]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from dataclasses import replace
 
@@ -71,6 +72,7 @@ def test_every_condition(rows, reader, monkeypatch):
     assert (found["stage1_rate"]["value"], found["fallback_rate"]["value"]) == (1.0, 0.0)
     assert found["fallback_accuracy"]["value"] is None
     assert "stage1_rate" not in report["conditions"]["no_plugin"]
+    assert report["conditions"]["no_plugin"]["coverage"]["value"] == 1.0
     over = report["over_no_plugin"]
     assert over["plugin"]["low"] > 0.3
     assert over["oracle"]["value"] == pytest.approx(0.9 - 1 / 8)
@@ -79,6 +81,59 @@ def test_every_condition(rows, reader, monkeypatch):
     text = describe(report)
     assert "oracle               0.900 [" in text
     assert "responses, no_plugin: dist1" in text
+
+
+def likeliest(model, reader, clips, *_):
+    """Says what is likeliest, 'h' without evidence, and answers as the row does; the emotions come from stage 2."""
+    firsts = [shortlist(clip, reader.cues).first for clip in clips]
+    responses = [clip.target.partition("Response: ")[2] or None for clip in clips]
+    return [
+        Decision(first[0] if first else "h", "", 2 if first else None, response)
+        for first, response in zip(firsts, responses, strict=True)
+    ]
+
+
+def test_rows_of_a_dialogue_that_are_all_alike_make_no_interval_narrower(rows, reader, monkeypatch):
+    monkeypatch.setattr(inspect.getmodule(evaluate), "decide", likeliest)
+
+    def found(count, grouped):
+        many = [
+            replace(clip, id=f"{place:02}.{number}", group=f"{place:02}" if grouped else None)
+            for place, clip in enumerate(rows[:20])
+            for number in range(count)
+        ]
+        report = evaluate(None, reader, many, Selection("prompt"), resamples=300)
+        scores = {**report["conditions"]["plugin"], "over": report["over_no_plugin"]["plugin"]}
+        return {name: [metric[part] for part in ("value", "low", "high")] for name, metric in scores.items()}
+
+    one, many = found(1, False), found(5, True)
+    assert one["accuracy"][1] < one["accuracy"][2]
+    assert many == one
+
+
+def test_rates_of_the_stages_are_of_rows_that_had_one(rows, reader, monkeypatch):
+    def in_turn(model, reader, clips, *_):
+        """Decided in stage 1, twice in stage 2, of which once wrongly, and not at all."""
+        stages = [(1, 2, 2, None)[place % 4] for place in range(len(clips))]
+        said = [(clip.answer, clip.answer, "z", None)[place % 4] for place, clip in enumerate(clips)]
+        return [Decision(emotion, "", stage) for emotion, stage in zip(said, stages, strict=True)]
+
+    monkeypatch.setattr(inspect.getmodule(evaluate), "decide", in_turn)
+    found = evaluate(None, reader, rows, Selection("prompt"), resamples=20)["conditions"]["plugin"]
+    rates = [found[name]["value"] for name in ("stage1_rate", "fallback_rate", "fallback_accuracy", "coverage")]
+    assert rates == [pytest.approx(1 / 3, abs=1e-6), pytest.approx(2 / 3, abs=1e-6), 0.5, 0.75]
+
+
+def test_responses_are_held_against_those_of_their_own_rows(rows, reader, monkeypatch):
+    monkeypatch.setattr(inspect.getmodule(evaluate), "decide", likeliest)
+
+    def told(place, clip):
+        response = f"\nResponse: I see how number {place} of your many days went by." if place % 2 else ""
+        return replace(clip, messages=[clip.messages[0], {"role": "assistant", "content": f"Emotion: a{response}"}])
+
+    half = [told(place, clip) for place, clip in enumerate(rows[:8])]
+    report = evaluate(None, reader, half, Selection("prompt"), resamples=20)
+    assert report["responses"]["plugin"]["bleu"] == pytest.approx(1)
 
 
 def test_the_situation_is_shown_beside(rows, reader, monkeypatch):

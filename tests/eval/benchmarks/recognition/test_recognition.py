@@ -133,6 +133,13 @@ def test_numbers_equal_scipy(seed: int, offset: float) -> None:
     assert ccc(x, y, unbiased=True) == pytest.approx(plain_ccc(x, y, 1))
 
 
+def test_large_numbers_that_differ_by_little_keep_their_figures() -> None:
+    rng = np.random.default_rng(0)
+    x, y = 1e-3 * rng.normal(size=(2, 50)) + 1e6
+    assert pearson(x, y) == pytest.approx(pearsonr(x - 1e6, y - 1e6)[0], abs=1e-5)
+    assert ccc(x, y) == pytest.approx(plain_ccc(x - 1e6, y - 1e6, 0), abs=1e-5)
+
+
 def test_the_two_kinds_of_ccc_differ_by_the_moments() -> None:
     x, y = np.array([1.0, 2.0, 4.0]), np.array([2.0, 2.0, 5.0])
     assert ccc(x, y) == pytest.approx(2 * (5 / 3) / (14 / 9 + 2 + (2 / 3) ** 2))
@@ -236,6 +243,65 @@ def test_intervals_are_clustered_where_the_truth_names_groups(
     found = run(capsys, truth, said)
     assert found["secondary"]["war"] == {"value": 0.5, "low": 0.5, "high": 0.5, "n": 40}
     assert found["notes"] == ["95 % intervals by group"]
+
+
+def speakers(kind: str, clips: int, grouped: bool) -> tuple[list[Any], list[Any]]:
+    """Truth of eight speakers, the clips of each all alike, and answers; those to the last speaker are missing."""
+    rng = np.random.default_rng(3)
+    true: list[Any] = []
+    said: list[Any] = []
+    for speaker in range(8):
+        values: dict[str, tuple[Any, Any]] = {
+            "labels": (LABELS[speaker % 3], ["anger", "fear", "", "no idea"][speaker % 4]),
+            "numbers": tuple(rng.normal(size=2).round(2).tolist()),
+            "sets": (["x", "yz"[speaker % 2]], ["x"] if speaker % 3 else ["y", "z"]),
+            "distributions": tuple({"x": one, "y": 1 - one} for one in rng.random(2).round(2)),
+        }
+        right, answer = values[kind]
+        for name in [f"{speaker}.{number}" for number in range(clips)]:
+            true.append({"id": name, "label": right, **({"group": f"speaker {speaker}"} if grouped else {})})
+            said += [{"id": name, "label": answer}] if speaker < 7 else []
+    return true, said
+
+
+@pytest.mark.parametrize("kind", ["labels", "numbers", "sets", "distributions"])
+def test_clips_of_a_group_that_are_all_alike_make_no_interval_narrower(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def found(clips: int, grouped: bool) -> dict[str, Any]:
+        true, said = speakers(kind, clips, grouped)
+        files = write(tmp_path / "t.jsonl", true), write(tmp_path / "p.jsonl", said)
+        scores = run(capsys, *files, "--allow-missing", "--kind", kind)
+        metrics = {"primary": scores["primary"], **scores["secondary"], **next(iter(scores["baselines"].values()))}
+        return {name: [metric[part] for part in ("value", "low", "high")] for name, metric in metrics.items()}
+
+    one, many = found(1, False), found(6, True)
+    assert one.keys() == many.keys()
+    unlike = {"ccc_unbiased"}  # the only one that knows how many clips there are
+    for name in one.keys() - unlike:
+        assert many[name] == pytest.approx(one[name], abs=1e-5), name
+
+
+def test_clips_without_prediction_have_empty_sets_and_no_distribution(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = write(tmp_path / "t.jsonl", [{"id": "a", "label": ["x"]}, {"id": "b", "label": ["y"]}])
+    found = run(capsys, truth, write(tmp_path / "p.jsonl", [{"id": "a", "label": ["x"]}]), "--allow-missing")
+    assert (found["coverage"], found["secondary"]["example_f1"]["value"]) == (0.5, 0.5)
+    assert found["secondary"]["micro_f1"]["value"] == pytest.approx(2 / 3, abs=1e-6)
+
+    certain = {"x": 1, "y": 0}
+    truth = write(tmp_path / "t.jsonl", [{"id": name, "label": certain} for name in "ab"])
+    found = run(capsys, truth, write(tmp_path / "p.jsonl", [{"id": "a", "label": certain}]), "--allow-missing")
+    assert (found["coverage"], found["secondary"]["top_1"]["value"], found["primary"]["value"]) == (0.5, 0.5, 0)
+
+
+def test_the_constant_answer_knows_the_truth_and_not_what_was_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = write(tmp_path / "t.csv", ["name,label", "a,1", "b,2", "c,6"])
+    found = run(capsys, truth, write(tmp_path / "p.csv", ["name,label", "a,5", "b,7", "c,9"]))
+    assert found["baselines"]["always 2"]["mae"]["value"] == pytest.approx(5 / 3, abs=1e-6)
 
 
 def test_numbers_sets_and_distributions_are_told_by_their_looks(

@@ -264,6 +264,26 @@ def test_a_checkpoint_scores_the_same_alone_and_beside_others():
     assert np.array_equal(beside.drawn, alone.drawn)
 
 
+def test_sets_of_a_mean_are_drawn_independently_of_each_other():
+    gold = [(label,) for label in HIT.labels] * 20
+    answers = [Answer(("happy",))] * len(gold)
+    found = {name: score(BENCHMARKS[name], gold, {"1": answers}, resamples=4000) for name in ("mer2023", "mer2024")}
+    table = build_table(found, "one", "clean")
+    alone, mean = table["sets"]["mer2023"]["primary"], table["mean"]
+    assert mean["value"] == alone["value"]
+    assert (mean["high"] - mean["low"]) / (alone["high"] - alone["low"]) == pytest.approx(np.sqrt(0.5), abs=0.08)
+
+
+def test_coverage_is_a_share_of_the_clips_that_count():
+    gold = [("happy",)] * 4
+    answers = [Answer(("happy",)), Answer(("table",)), None, None]
+    shares = {
+        mode: score(HIT, gold, {"": answers}, mode, made_up_wheels(), resamples=20)[""].evaluation["coverage"]
+        for mode in ("official", "clean")
+    }
+    assert shares == {"official": 0.5, "clean": 0.25}
+
+
 def test_interval_is_that_of_a_bootstrap_by_hand():
     gold, said, answers = random_sentiments(6, count=120)
     scored = score(SENTIMENT, gold, {"": answers}, resamples=2000)[""]

@@ -22,7 +22,7 @@ from affectgpt.problems import InputError
 from eval.answers.judge import Judge
 from eval.answers.rows import AnsweredRow, read_aspects, read_rows
 from eval.answers.tasks import ASPECTS, GROUPS, QUESTIONS, TASKS, UNITS, weights
-from eval.benchmarks.videmo.command import main
+from eval.benchmarks.videmo.command import evaluate_task, main
 from eval.metrics.task_scores import level_similarity, score_task
 from videmo.tree import parse_tree
 
@@ -167,6 +167,14 @@ def test_choices_are_scored_by_their_texts(tmp_path: Path) -> None:
     assert (score.constant[0], score.constant[1]["accuracy"].value) == ("happy", pytest.approx(3 / 5))
 
 
+def test_of_a_single_choice_several_letters_choose_nothing(tmp_path: Path) -> None:
+    score = score_task(
+        read_rows([write(tmp_path, SINGLE, [row(0, ASKED, "A", "A, B"), row(1, ASKED, "A", "A")])])[SINGLE]
+    )
+    assert score.tallies["accuracy"].value == 0.5
+    assert score.readable.tolist() == [False, True]
+
+
 def test_questions_without_options_take_the_true_answers_for_options(tmp_path: Path) -> None:
     answers = [("Yes", "yes."), ("No", "No, they differ"), ("Yes", "no"), ("No", "maybe")]
     path = write(tmp_path, "MEAD_ID", [row(number, "Same person?", *pair) for number, pair in enumerate(answers)])
@@ -219,6 +227,16 @@ def test_texts_score_the_words_in_common(tmp_path: Path) -> None:
     assert score.tallies["word_f1"].value == pytest.approx(2 * 0.5 / 1.5 / 3)
     assert score.readable.tolist() == [True, True, False]
     assert score.constant[0] == "He cries."
+
+
+def test_a_word_counts_as_often_as_both_texts_say_it(tmp_path: Path) -> None:
+    task = "CelebV-Text_Emotion-Caption"
+    path = write(tmp_path, task, [row(0, "Describe.", "Cries, cries, cries.", "cries cries smiles")])
+    tallies = score_task(read_rows([path])[task]).tallies
+    assert (tallies["word_precision"].value, tallies["word_recall"].value) == (
+        pytest.approx(2 / 3),
+        pytest.approx(2 / 3),
+    )
 
 
 TREE = "a1 mouth: smiling\na2 tremor: trembling\ne1 open smile <- a1\ne2 shaky voice <- a2\nm1 masked distress <- e1 e2"
@@ -283,6 +301,55 @@ def test_a_group_is_averaged_where_all_its_tasks_are_there(tmp_path: Path, capsy
     assert alone["secondary"]["give_up_rate"]["value"] == 0
     assert main([str(path) for path in files]) == 0
     assert "average, cues: 0.8750" in capsys.readouterr().out
+
+
+MICRO = "CAS_Single-Label-Micro-Expression-Recognition"
+
+
+def test_rows_of_a_speaker_who_are_answered_alike_make_no_interval_narrower(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def found(clips: int, grouped: bool) -> dict[str, Any]:
+        files = []
+        for task, question, answers in ((MICRO, ASKED, ("A", "B", "")), (UNIT, "AUs?", ("AU1", "AU4", ""))):
+            rows = [
+                row(
+                    100 * speaker + number,
+                    question,
+                    answers[0],
+                    answers[speaker % 3],
+                    **({"group": f"speaker {speaker}"} if grouped else {}),
+                )
+                for speaker in range(8)
+                for number in range(clips)
+            ]
+            files.append(write(tmp_path, task, rows))
+        return run(capsys, *files)
+
+    one, many = found(1, False), found(6, True)
+    assert many["groups"]["cues"] == {**one["groups"]["cues"], "n": 96}
+    assert many["primary"] == one["primary"]
+    for alone, together in zip(one["tasks"], many["tasks"], strict=True):
+        assert together["primary"] == alone["primary"]
+        rate = alone["secondary"]["give_up_rate"]
+        assert rate["low"] < rate["high"]
+        assert together["secondary"]["give_up_rate"] == {**rate, "n": 48}
+
+
+def test_tasks_that_share_a_column_share_its_weight(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tasks = {
+        "MOSEI_Single-Label-Sentiment-Recognition": "A",
+        "MOSI_Single-Label-Sentiment-Recognition": "B",
+        "CHSIMIv1_Fine-grained-Sentiment-Recognition": "B",
+    }
+    files = [
+        write(tmp_path, task, [row(number, ASKED, truth, said) for number, truth in enumerate("AAB")])
+        for task, said in tasks.items()
+    ]
+    found = run(capsys, *files)
+    assert found["groups"]["sentiment"]["value"] == pytest.approx((2 / 3 / 2 + 1 / 3 / 2 + 1 / 3) / 2, abs=1e-6)
+    assert found["primary"]["value"] == pytest.approx((2 / 3 + 1 / 3 + 1 / 3) / 3, abs=1e-6)
+    assert found["baselines"]["the best constant of each"]["mean_of_tasks"]["value"] == pytest.approx(2 / 3, abs=1e-6)
 
 
 def test_open_questions_go_by_their_aspect(tmp_path: Path) -> None:
@@ -414,6 +481,43 @@ def test_a_reply_that_is_no_verdict_is_missing_not_wrong_and_asked_for_again(ser
     assert math.isnan(judge_at(server, tmp_path / "cache").verdicts([ROW], "right")[0])
     server.reply = "No."
     assert judge_at(server, tmp_path / "cache").verdicts([ROW], "right").tolist() == [0]
+
+
+class Scripted:
+    """A model that gives one reply after the other."""
+
+    model = "m"
+
+    def __init__(self, *replies: str) -> None:
+        self.replies = replies
+
+    def complete(self, texts: Any) -> list[str]:
+        return list(self.replies)
+
+
+def asked_of(*replies: str, cache: Path | None = None, model: str = "m") -> Judge:
+    endpoint: Any = Scripted(*replies)
+    endpoint.model = model
+    return Judge(endpoint, cache)
+
+
+def test_verdicts_that_were_not_given_are_left_out_and_counted(tmp_path: Path) -> None:
+    path = write(tmp_path, SINGLE, [row(number, ASKED, "A", f"said {number}") for number in range(4)])
+    judged = evaluate_task(SINGLE, score_task(read_rows([path])[SINGLE]), 20, asked_of("yes", "no", "maybe", "yes."))
+    assert judged["secondary"]["judge"]["value"] == pytest.approx(2 / 3, abs=1e-6)
+    assert judged["secondary"]["judge_coverage"]["value"] == 0.75
+
+
+def test_of_a_reply_the_last_mark_counts_and_thoughts_do_not() -> None:
+    assert asked_of("It says 3 of the 4 things: 75").verdicts([ROW], "mark").tolist() == [0.75]
+    assert asked_of("<think>Is it wrong? No.</think> Yes").verdicts([ROW], "right").tolist() == [1]
+
+
+def test_another_judge_is_asked_by_itself(tmp_path: Path) -> None:
+    cache = tmp_path / "verdicts"
+    assert asked_of("yes", cache=cache).verdicts([ROW], "right").tolist() == [1]
+    assert asked_of("no", cache=cache, model="other").verdicts([ROW], "right").tolist() == [0]
+    assert asked_of("no", cache=cache).verdicts([ROW], "right").tolist() == [1]
 
 
 def test_a_busy_judge_is_asked_again(server: Server) -> None:
