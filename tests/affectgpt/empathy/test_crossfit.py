@@ -8,7 +8,7 @@ import pytest
 
 from affectgpt.clip import Clip, read_clips
 from affectgpt.empathy.command import crossfit_main
-from affectgpt.empathy.crossfit import held_out_evidence
+from affectgpt.empathy.crossfit import groups_of, held_out_evidence
 from affectgpt.empathy.evidence import EmotionEvidence, pieces_of
 from affectgpt.empathy.plugins import Plugin
 from affectgpt.problems import InputError
@@ -53,6 +53,53 @@ def rows(count: int) -> list[Clip]:
 def test_no_row_was_seen():
     found = held_out_evidence(Memory.fit, rows(30), folds=4)
     assert all(piece is not None and piece.top(1)[0][0] == "new" for piece in found)  # type: ignore[union-attr]
+
+
+def test_rows_of_one_first_turn_are_one_group():
+    def spoken(name: str, first: str, group: str | None = None) -> Clip:
+        turns = [{"role": role, "content": text} for role, text in (("user", first), ("assistant", "Oh."))]
+        told = [*turns, {"role": "user", "content": name}, {"role": "assistant", "content": "sad"}]
+        return Clip(id=name, messages=told, task="dialogue", answer="sad", group=group)
+
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "sad"}]
+    silent = [Clip(id=name, messages=turns, task="emotion_label", answer="sad") for name in ("e", "f")]
+    one, again, other, named, *alone = groups_of(
+        [spoken("a", "My dog died."), spoken("b", "My dog died."), spoken("c", "I won."), spoken("d", "I won.", "g")]
+        + silent
+    )
+    assert one == again
+    assert named == "g"
+    assert len({one, other, named, *alone}) == 5
+
+
+class Counted(Memory):
+    """Says which rows it was fitted on."""
+
+    @classmethod
+    def fit(cls, rows):
+        return cls([row.id for row in rows])
+
+    def predict(self, rows):
+        return [EmotionEvidence((row.id, *self.groups), (1.0, *([0.0] * len(self.groups)))) for row in rows]
+
+
+@pytest.mark.parametrize("folds", [2, 5, 10])
+def test_groups_are_dealt_evenly_into_as_many_parts_as_asked_for(folds):
+    given = rows(30)
+    found = held_out_evidence(Counted.fit, given, folds=folds)
+    taught = [set(piece.labels[1:]) for piece in found]  # type: ignore[union-attr]
+    assert len(set(map(frozenset, taught))) == folds
+    assert {len(seen) for seen in taught} == {30 - 30 // folds}
+    assert [piece.labels[0] for piece in found] == [row.id for row in given]  # type: ignore[union-attr]
+
+
+def test_the_seed_deals_the_groups():
+    def deal(seed: int) -> list[set[str]]:
+        found = held_out_evidence(Counted.fit, rows(30), folds=5, seed=seed)
+        return [set(piece.labels[1:]) for piece in found]  # type: ignore[union-attr]
+
+    assert deal(3) == deal(3)
+    assert deal(3) != deal(4)
 
 
 @pytest.mark.parametrize("folds", [1, 11])
