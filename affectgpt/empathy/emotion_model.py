@@ -37,6 +37,7 @@ from affectgpt.empathy.evidence import EmotionEvidence
 from affectgpt.empathy.plugins import Plugin
 from affectgpt.empathy.tfidf import TfidfModel
 from affectgpt.empathy.words import Text, read_text
+from affectgpt.problems import InputError
 
 HELD_OUT = 0.08
 """Share of conversations that calibration keeps from training."""
@@ -98,12 +99,17 @@ class EmotionModel(Plugin):
             say: called with a line after each epoch.
 
         Raises:
-            InputError: fewer than two emotions, or an encoder that cannot be loaded.
+            InputError: fewer than two emotions, too few conversations, or an encoder that cannot be loaded.
         """
         told, labels, numbers = known_emotions(rows, cls.name)
         texts, targets = [read_text(dialogue.turns) for dialogue in told], np.array(numbers)
         held_out = _held_out([dialogue.group or str(place) for place, dialogue in enumerate(told)], seed)
         train = np.flatnonzero(~held_out)
+        if len(learned := {labels[target] for target in targets[train]}) < 2:
+            raise InputError(
+                f"{cls.name} plugin: expected rows of two emotions or more besides the conversations that calibration "
+                f"keeps, got {len(learned)} in {len(train)} rows. Give it more conversations."
+            )
         torch.manual_seed(seed)
         scratch = encoder == SCRATCH
         trained = [texts[place].text for place in train]
