@@ -214,7 +214,7 @@ class EmotionModel(Plugin):
 
     @torch.no_grad()
     def word_weights(self, texts: Sequence[Text]) -> list[np.ndarray]:
-        """Of each text, how much the attention head makes of each of its words: the sum over a word's tokens."""
+        """Of each text, how much the attention head makes of each of its words: the sum over its tokens and marks."""
         self.network.eval()
         weights = []
         for text, read in zip(texts, self.encoder.read([text.text for text in texts]), strict=True):
@@ -222,7 +222,8 @@ class EmotionModel(Plugin):
             starts = np.array([start for start, *_ in text.words()])
             sums = np.zeros(len(starts))
             for value, (first, last) in zip(attention, read[1], strict=True):
-                place = int(np.searchsorted(starts, first, side="right")) - 1
+                # By its last letter: many tokens begin with the space before their word.
+                place = int(np.searchsorted(starts, last - 1, side="right")) - 1
                 if last > first and place >= 0:
                     sums[place] += value
             weights.append(sums)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 
 import numpy as np
@@ -14,6 +15,7 @@ from affectgpt.clip import Clip
 from affectgpt.empathy.command import train_main
 from affectgpt.empathy.dialogue import read_dialogues, rows_with_emotion
 from affectgpt.empathy.emotion_model import AttentionHead, EmotionModel, _batches
+from affectgpt.empathy.encoders import HubEncoder
 from affectgpt.empathy.plugins import load_plugin, save_plugin
 from affectgpt.empathy.tfidf import TfidfModel
 from affectgpt.empathy.words import read_text
@@ -184,6 +186,25 @@ def test_an_epoch_reads_every_row_once(size):
     assert max(map(len, batches)) == size
     again = [batch.tolist() for batch in _batches(lengths, size, np.random.default_rng(1))]
     assert again != batches
+
+
+def test_a_words_weight_is_that_of_its_tokens(encoder):
+    """Also where a token begins with the space before its word."""
+    reader = HubEncoder.of(encoder)
+    model = EmotionModel(["afraid", "joyful"], reader, None, {})
+    text = read_text(["joy surprise fear", "expect anger"])
+    [weights] = model.word_weights([text])
+    [(ids, offsets)] = reader.read([text.text])
+    with torch.no_grad():
+        mask = torch.ones(1, len(ids), dtype=torch.long)
+        attention = model.head(reader(torch.tensor([ids]), mask), mask)[1][0]
+    assert any(text.text[first:last].startswith(" ") for first, last in offsets)
+    starts = [start for start, *_ in text.words()] + [len(text.text)]
+    expected = [
+        sum(float(weight) for weight, (_, last) in zip(attention, offsets, strict=True) if start < last <= following)
+        for start, following in itertools.pairwise(starts)
+    ]
+    assert weights == pytest.approx(expected, abs=1e-6)
 
 
 def test_tfidf_stands_beside_the_encoder_where_it_is_asked_for(scratch):
