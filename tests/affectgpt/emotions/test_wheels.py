@@ -52,6 +52,13 @@ def test_first_word_in_alphabetical_order_that_lies_on_the_wheel_decides(tables)
     assert wheels.groups("lividly", level=2) == ("proud",) * 4 + (None,)
 
 
+def test_each_level_has_its_own_groups_in_whatever_order_they_are_asked_for(tables):
+    wheels = read_wheels(tables, published_only=False)
+    for _ in range(2):
+        assert wheels.groups("livid", level=2) == ("proud",) * 4 + (None,)
+        assert wheels.groups("livid", level=1) == ("joyful",) * 4 + (None,)
+
+
 def test_several_bases_reach_words_together(tables):
     wheels = read_wheels(tables, published_only=False)
     assert wheels.groups("madly") == ("joyful",) * 4 + ("mad",)  # mad, and bold by brave

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from affectgpt.clip import Clip
 from affectgpt.empathy.clip_cause import ClipCauseModel, seconds_of, spans_of, train_head
+from affectgpt.empathy.emotion_model import AttentionHead
 from affectgpt.empathy.evidence import CauseEvidence
 from affectgpt.empathy.plugins import load_plugin, save_plugin
 from affectgpt.problems import InputError
@@ -29,6 +32,16 @@ def test_a_head_looks_where_the_emotion_is():
         logits, weights = head(torch.stack(features), torch.ones(160, 8))
     assert (logits.argmax(-1) == targets).float().mean() > 0.95
     assert (weights.argmax(-1) == 2).float().mean() > 0.95
+
+
+def test_what_pads_a_short_clip_teaches_nothing():
+    """Clips that differ in nothing but their length cannot be told apart."""
+    torch.manual_seed(0)
+    features = [torch.ones(length, 4) for length in (2, 9) * 20]
+    head = train_head(features, torch.tensor([0, 1] * 20), 2, epochs=40)
+    with torch.no_grad():
+        chances = head(features[0][None], torch.ones(1, 2))[0].softmax(-1)[0]
+    assert 0.3 < chances[0] < 0.7
 
 
 def test_spans_by_hand():
@@ -74,18 +87,61 @@ def test_clips_through_the_towers(model, write_mp4, tmp_path):
     rows = clips(write_mp4, tmp_path, 4)
     plugin = ClipCauseModel.fit(rows, model=str(model), epochs=40)
     bare = Clip(id="bare", messages=rows[0].messages, task="text")
-    found = plugin.predict([*rows, bare])
-    assert found[-1] is None
-    spans = [span for piece in found[:-1] if piece is not None for span in piece.spans]
+    told = [rows[1], bare, *rows]
+    found = plugin.predict(told)
+    assert found[1] is None
+    assert found[0] == found[3] != found[2]  # rows of one clip
+    spans = [span for piece in found if piece is not None for span in piece.spans]
     assert {span.stream for span in spans} <= {"video", "audio"}
     assert spans
     assert all(0 <= span.start_s < span.end_s < 0.75 for span in spans)
     save_plugin(plugin, tmp_path / "plugin")
-    again = load_plugin(tmp_path / "plugin").predict([*rows, bare])
-    for one, other in zip(found[:-1], again[:-1], strict=True):
+    again = load_plugin(tmp_path / "plugin").predict(told)
+    for one, other in zip(found, again, strict=True):
         assert (one is None) == (other is None)
         if isinstance(one, CauseEvidence) and isinstance(other, CauseEvidence):
             assert one == other
+
+
+class Seen(ClipCauseModel):
+    """Its towers are asked nothing: the features of a row follow from its id."""
+
+    def _look(self, rows):
+        found = []
+        for row in rows:
+            rng = torch.Generator().manual_seed(int(row.id))
+            found.append(({"audio": torch.randn(5, 4, generator=rng), "face": torch.randn(3, 6, generator=rng)}, 1.5))
+        return found
+
+
+def test_seed_and_epochs_settle_the_heads(model):
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "joy"}]
+    rows = [
+        Clip(id=str(place), messages=turns, task="emotion_label", answer=("joy", "Fear ")[place % 2], video=Path("x.mp4"))
+        for place in range(6)
+    ]
+
+    def heads(**settings: int) -> list[float]:
+        plugin = Seen.fit(rows, model=str(model), **settings)
+        assert plugin.card()["labels"] == ["fear", "joy"]
+        assert set(plugin.heads) == {"audio", "face"}
+        return [float(value.sum()) for value in plugin.heads.state_dict().values()]
+
+    torch.manual_seed(7)
+    first = heads(seed=1, epochs=2)
+    assert heads(seed=1, epochs=2) == first
+    assert heads(seed=2, epochs=2) != first
+    assert heads(seed=1, epochs=3) != first
+
+
+def test_spans_are_named_after_what_a_user_sees_and_hears(model):
+    plugin = Seen(str(model), {"audio": AttentionHead(4, 2, 0.1), "face": AttentionHead(6, 2, 0.1)}, {})
+    plugin.heads.eval()
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "joy"}]
+    [piece] = plugin.predict([Clip(id="3", messages=turns, task="text")])
+    assert piece is not None
+    assert {span.stream for span in piece.spans} == {"audio", "video"}
+    assert max(span.end_s for span in piece.spans) <= 1.5
 
 
 def test_what_it_cannot_learn_from(model, write_mp4, tmp_path):

@@ -6,11 +6,14 @@ import json
 
 import pytest
 
-from affectgpt.clip import Clip, read_clips
-from affectgpt.empathy.command import crossfit_main
+from affectgpt.clip import Clip, read_clips, write_clips
+from affectgpt.empathy.cause_model import CauseModel
+from affectgpt.empathy.command import crossfit_main, train_main
 from affectgpt.empathy.crossfit import groups_of, held_out_evidence
+from affectgpt.empathy.dialogue import rows_with_emotion
+from affectgpt.empathy.emotion_model import EmotionModel
 from affectgpt.empathy.evidence import EmotionEvidence, pieces_of
-from affectgpt.empathy.plugins import Plugin
+from affectgpt.empathy.plugins import Plugin, load_plugin
 from affectgpt.problems import InputError
 from tests.affectgpt.empathy.test_emotion_model import write_data
 
@@ -106,6 +109,69 @@ def test_the_seed_deals_the_groups():
 def test_folds_that_cannot_be_dealt(folds):
     with pytest.raises(InputError, match="expected 2 to 10"):
         held_out_evidence(Memory.fit, rows(30), folds=folds)
+
+
+@pytest.mark.parametrize("folds", [2, 3])
+def test_the_command_deals_as_many_parts_as_asked_for(tmp_path, folds):
+    data, out = write_data(tmp_path / "data.jsonl", 40), tmp_path / "rows.jsonl"
+    assert crossfit_main(["cause", str(data), "--out", str(out), "--folds", str(folds)]) == 0
+    expected = held_out_evidence(CauseModel.fit, rows_with_emotion(data), folds=folds)
+    assert [pieces_of(row.evidence)["cause"] for row in read_clips(out)] == expected
+
+
+def test_the_command_passes_settings_on(tmp_path):
+    data, out = write_data(tmp_path / "data.jsonl", 30), tmp_path / "rows.jsonl"
+    settings = {"epochs": 1, "tfidf": False, "seed": 3}
+    given = ["--folds", "2", "--encoder", "scratch", "--set", *(f"{key}={value}" for key, value in settings.items())]
+    assert crossfit_main(["emotion", str(data), "--out", str(out), *given]) == 0
+    expected = held_out_evidence(
+        lambda told: EmotionModel.fit(told, encoder="scratch", **settings),  # type: ignore[arg-type]
+        rows_with_emotion(data),
+        folds=2,
+    )
+    assert [pieces_of(row.evidence)["emotion"] for row in read_clips(out)] == expected
+
+
+def test_a_task_that_is_left_out_neither_teaches_nor_is_told(tmp_path):
+    """Of a clip, questions of other tasks are told what is found in its words all the same."""
+    dialogues = rows_with_emotion(write_data(tmp_path / "data.jsonl", 30))
+    question = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "bored"}]
+    clips = [
+        Clip(id=f"{task}-{place}", messages=question, task=task, answer="bored", subtitle="Snake gift", group=f"a{place}")
+        for place in range(6)
+        for task in ("emotion_label", "caption")
+    ]
+    path, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    write_clips(path, [*dialogues, *clips], tmp_path)
+
+    def told(*tasks: str) -> dict[str, set[str]]:
+        given = ["--set", "tfidf=false", "epochs=1", "--encoder", "scratch", "--folds", "2", "--tasks", *tasks]
+        assert crossfit_main(["emotion", str(path), "--out", str(out), *given]) == 0
+        rows = read_clips(out)
+        return {row.id: set(row.evidence["emotion"]["labels"]) for row in rows if row.evidence}
+
+    alone = told("dialogue")
+    assert set(alone) == {row.id for row in dialogues}
+    assert all("bored" not in labels for labels in alone.values())
+    both = told("dialogue", "emotion_label")
+    assert set(both) == {row.id for row in [*dialogues, *clips]}
+    assert all("bored" in labels for labels in both.values())
+
+
+def test_a_plugin_is_trained_as_asked_for(tmp_path, capsys):
+    rows = rows_with_emotion(write_data(tmp_path / "data.jsonl", 30))
+    question = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "bored"}]
+    clip = Clip(id="c", messages=question, task="emotion_label", answer="bored", subtitle="Snake gift")
+    write_clips(tmp_path / "rows.jsonl", [*rows, clip], tmp_path)
+    given = ["emotion", "--data", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "plugin"), "--json"]
+    settings = ["--encoder", "scratch", "--tasks", "dialogue", "--set", "epochs=2", "seed=4", "tfidf=0"]
+    assert train_main([*given, *settings]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["rows"] == 30
+    assert "epoch 2/2" in captured.err
+    card = load_plugin(tmp_path / "plugin").card()
+    assert (card["encoder"], card["seed"], set(card["scale"])) == ("scratch", 4, {"attention"})
+    assert "bored" not in card["labels"]
 
 
 def test_the_command(tmp_path, capsys):

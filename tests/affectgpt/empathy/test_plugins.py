@@ -9,7 +9,16 @@ import pytest
 
 from affectgpt.clip import Clip, read_clips, write_clips
 from affectgpt.empathy.command import run_main
-from affectgpt.empathy.plugins import evidence_of, find_plugins, load_plugin, plugin_class, save_plugin
+from affectgpt.empathy.evidence import EmotionEvidence, to_json
+from affectgpt.empathy.plugins import (
+    evidence_of,
+    find_plugins,
+    fit_settings,
+    load_plugin,
+    plugin_class,
+    save_plugin,
+    with_evidence,
+)
 from affectgpt.problems import InputError
 
 MODULE = '''
@@ -100,6 +109,35 @@ def test_a_plugin_of_another_package_is_found_and_used(other, tmp_path, capsys):
     assert told[1].evidence["shouting"]["probabilities"] == [0.1, 0.9]
     assert told[2].evidence == {"mine": {"kind": "cause", "words": []}}
     assert [clip.id for clip in told] == ["a", "b", "c"]
+
+
+def test_evidence_stands_beside_what_others_said_and_in_the_place_of_its_own():
+    joyful, sad = (EmotionEvidence(("joyful", "sad"), values) for values in ((0.9, 0.1), (0.2, 0.8)))
+    before = {"mine": to_json(joyful), "voice": to_json(joyful)}
+    rows = [row("a", "x", evidence=before), row("b", "x", evidence=before), row("c", "x"), row("d", "x")]
+    alone = row("e", "x", evidence={"mine": to_json(joyful)})
+    told = with_evidence([*rows, alone], "mine", [sad, None, sad, None, None])
+    assert [clip.evidence for clip in told] == [
+        {"voice": to_json(joyful), "mine": to_json(sad)},
+        {"voice": to_json(joyful)},
+        {"mine": to_json(sad)},
+        None,
+        None,
+    ]
+    assert rows[0].evidence == before
+
+
+def test_settings_have_the_types_of_fit_and_all_that_are_wrong_are_named(other):
+    assert fit_settings("emotion", {"epochs": "3", "tfidf": "false", "learning_rate": "0.1"}) == {
+        "epochs": 3,
+        "tfidf": False,
+        "learning_rate": 0.1,
+    }
+    assert fit_settings("shouting", {"share": 0.2}) == {"share": 0.2}
+    with pytest.raises(InputError, match=r"(?s)2 problems.*epoch: unknown setting.*Did you mean 'epochs'.*seed of"):
+        fit_settings("emotion", {"epoch": 3, "seed": "x"})
+    with pytest.raises(InputError, match="say: unknown setting"):
+        fit_settings("emotion", {"say": "print"})
 
 
 def test_what_a_plugin_does_wrong_is_said(other):
