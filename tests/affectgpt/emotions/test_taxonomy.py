@@ -83,7 +83,8 @@ def test_parrotts_secondary_groups_stand_in_their_primary_one():
 
 def test_basic_groups_are_pleasant_or_not():
     signs = {"joy": {1}, "love": {1}, "trust": {1}, "positive": {1}, "anticipation": {0, 1}, "neutral": {0}}
-    signs |= dict.fromkeys(("anger", "disgust", "sadness", "fear", "negative"), {-1}) | {"surprise": {-1, 0, 1}}
+    signs |= {basic: {-1} for basic in ("anger", "disgust", "sadness", "fear", "negative")}
+    signs["surprise"] = {-1, 0, 1}
     found: dict[str, set[int]] = {}
     for basic, valence in wheel().groups.values():
         found.setdefault(basic, set()).add(valence)
@@ -137,7 +138,7 @@ def test_opposites_are_not_forms_of_each_other():
 
 
 @pytest.mark.parametrize(
-    "word", ["", " ", "table", "happy table", "table mood", "likely", "well", "very", "xqzt", "高兴", "😀", "a" * 10_000, "[[["]
+    "word", ["", " ", "table", "happy table", "table mood", "likely", "very", "xqzt", "高兴", "😀", "a" * 10_000, "[[["]
 )
 def test_what_is_unknown_is_not_guessed(word):
     assert group_of(word) is None

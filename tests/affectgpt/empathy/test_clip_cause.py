@@ -117,7 +117,9 @@ class Seen(ClipCauseModel):
 def test_seed_and_epochs_settle_the_heads(model):
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "joy"}]
     rows = [
-        Clip(id=str(place), messages=turns, task="emotion_label", answer=("joy", "Fear ")[place % 2], video=Path("x.mp4"))
+        Clip(
+            id=str(place), messages=turns, task="emotion_label", answer=("joy", "Fear ")[place % 2], video=Path("x.mp4")
+        )
         for place in range(6)
     ]
 
@@ -132,6 +134,36 @@ def test_seed_and_epochs_settle_the_heads(model):
     assert heads(seed=1, epochs=2) == first
     assert heads(seed=2, epochs=2) != first
     assert heads(seed=1, epochs=3) != first
+
+
+class Faces(ClipCauseModel):
+    """Sees a face in every other row alone; what it feels is what the row says, of even ids in a clip of no length."""
+
+    def _look(self, rows):
+        found = []
+        for row in rows:
+            value = torch.zeros(4, 6)
+            value[:, ("fear", "joy").index(row.answer)] = 3.0
+            value[1] *= 2
+            found.append(({"face": value} if int(row.id) % 2 else {}, float(int(row.id) % 4 == 3)))
+        return found
+
+
+def test_heads_learn_the_emotions_of_the_clips_that_have_their_stream(model):
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "joy"}]
+    answers = ["joy", "fear", "fear", "fear", "joy", "joy", "fear", "joy"] * 4
+    rows = [
+        Clip(id=str(place), messages=turns, task="emotion_label", answer=answer, video=Path("x.mp4"))
+        for place, answer in enumerate(answers)
+    ]
+    plugin = Faces.fit(rows, model=str(model), epochs=60)
+    assert set(plugin.heads) == {"face"}
+    for row, (streams, _) in zip(rows, plugin._look(rows), strict=True):
+        if "face" in streams:
+            with torch.no_grad():
+                logits, _ = plugin.heads["face"](streams["face"][None], torch.ones(1, 4))
+            assert plugin.card()["labels"][int(logits.argmax())] == row.answer
+    assert [piece is None for piece in plugin.predict(rows[:4])] == [True, True, True, False]
 
 
 def test_spans_are_named_after_what_a_user_sees_and_hears(model):

@@ -66,10 +66,8 @@ def test_rows_of_one_first_turn_are_one_group():
 
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "sad"}]
     silent = [Clip(id=name, messages=turns, task="emotion_label", answer="sad") for name in ("e", "f")]
-    one, again, other, named, *alone = groups_of(
-        [spoken("a", "My dog died."), spoken("b", "My dog died."), spoken("c", "I won."), spoken("d", "I won.", "g")]
-        + silent
-    )
+    same = [spoken("a", "My dog died."), spoken("b", "My dog died.")]
+    one, again, other, named, *alone = groups_of([*same, spoken("c", "I won."), spoken("d", "I won.", "g"), *silent])
     assert one == again
     assert named == "g"
     assert len({one, other, named, *alone}) == 5
@@ -137,7 +135,9 @@ def test_a_task_that_is_left_out_neither_teaches_nor_is_told(tmp_path):
     dialogues = rows_with_emotion(write_data(tmp_path / "data.jsonl", 30))
     question = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "bored"}]
     clips = [
-        Clip(id=f"{task}-{place}", messages=question, task=task, answer="bored", subtitle="Snake gift", group=f"a{place}")
+        Clip(
+            id=f"{task}-{place}", messages=question, task=task, answer="bored", subtitle="Snake gift", group=f"a{place}"
+        )
         for place in range(6)
         for task in ("emotion_label", "caption")
     ]

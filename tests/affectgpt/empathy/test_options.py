@@ -23,7 +23,8 @@ def test_every_setting_reaches_its_field():
 
 
 def test_the_help_tells_every_setting():
-    assert [name for form in (Selection, Cues) for name in (field.name for field in fields(form)) if name not in HELP] == []
+    names = [field.name for form in (Selection, Cues) for field in fields(form)]
+    assert [name for name in names if name not in HELP] == []
 
 
 def test_all_that_is_wrong_is_named():

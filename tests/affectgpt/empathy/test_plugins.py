@@ -8,6 +8,7 @@ import json
 import pytest
 
 from affectgpt.clip import Clip, read_clips, write_clips
+from affectgpt.empathy import command
 from affectgpt.empathy.command import run_main
 from affectgpt.empathy.evidence import EmotionEvidence, to_json
 from affectgpt.empathy.plugins import (
@@ -138,6 +139,15 @@ def test_settings_have_the_types_of_fit_and_all_that_are_wrong_are_named(other):
         fit_settings("emotion", {"epoch": 3, "seed": "x"})
     with pytest.raises(InputError, match="say: unknown setting"):
         fit_settings("emotion", {"say": "print"})
+
+
+def test_many_rows_are_told_a_few_at_a_time_and_in_order(other, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "_ROWS_AT_ONCE", 2)
+    save_plugin(plugin_class("shouting").fit([]), tmp_path / "saved")
+    write_clips(tmp_path / "rows.jsonl", [row(str(place), ("GO", "go")[place % 3 == 0]) for place in range(5)])
+    assert run_main([str(tmp_path / "saved"), str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "told.jsonl")]) == 0
+    told = [clip.evidence["shouting"]["probabilities"][0] for clip in read_clips(tmp_path / "told.jsonl")]
+    assert [value > 0.5 for value in told] == [False, True, True, False, True]
 
 
 def test_what_a_plugin_does_wrong_is_said(other):

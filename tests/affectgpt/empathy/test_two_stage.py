@@ -107,6 +107,14 @@ def test_scores_are_those_of_a_plain_forward(tiny, reader, clips):
             assert found[label] - found[NONE] == pytest.approx(likelihood[label] - likelihood[NONE], abs=1e-5)
 
 
+def test_without_options_the_labels_of_the_evidence_are_the_closed_set(tiny, reader):
+    row = dialogue("a", "joy?", EmotionEvidence(LABELS, (0.2, 0.5, 0.3)), options=None)
+    (scores,) = score_clips(tiny.model(), reader, [row])
+    assert set(scores) == {*LABELS, NONE}
+    (said,) = decide(tiny.model(), reader, [row], Selection(margin=1e9), respond=False)
+    assert said == Decision("joy", "joy", 2)
+
+
 def test_decisions(tiny, reader, clips):
     model = tiny.model().eval()
     scores = score_clips(model, reader, clips)
