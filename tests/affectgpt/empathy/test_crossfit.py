@@ -7,6 +7,7 @@ import json
 import pytest
 
 from affectgpt.clip import Clip, read_clips, write_clips
+from affectgpt.empathy import command
 from affectgpt.empathy.cause_model import CauseModel
 from affectgpt.empathy.command import crossfit_main, train_main
 from affectgpt.empathy.crossfit import groups_of, held_out_evidence
@@ -156,6 +157,33 @@ def test_a_task_that_is_left_out_neither_teaches_nor_is_told(tmp_path):
     both = told("dialogue", "emotion_label")
     assert set(both) == {row.id for row in [*dialogues, *clips]}
     assert all("bored" in labels for labels in both.values())
+
+
+class Tasks(Memory):
+    """Says which tasks it has learned from."""
+
+    @classmethod
+    def fit(cls, rows):
+        return cls({row.task for row in rows})
+
+    def predict(self, rows):
+        labels = tuple(sorted(self.groups))
+        return [EmotionEvidence(labels, [1 / len(labels)] * len(labels)) for _ in rows]
+
+
+def test_a_plugin_learns_from_the_tasks_that_were_asked_for_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "plugin_class", lambda name: Tasks)
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "sad"}]
+    clips = [
+        Clip(id=f"{task}-{place}", messages=turns, task=task, answer="sad", subtitle="Oh", group=f"a{place}")
+        for place in range(4)
+        for task in ("emotion_label", "caption")
+    ]
+    write_clips(tmp_path / "rows.jsonl", clips, tmp_path)
+    given = [str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "out.jsonl"), "--folds", "2"]
+    assert crossfit_main(["emotion", *given]) == 0
+    told = [row.evidence["memory"]["labels"] for row in read_clips(tmp_path / "out.jsonl")]
+    assert told == [["emotion_label"]] * 8
 
 
 def test_a_plugin_is_trained_as_asked_for(tmp_path, capsys):
