@@ -111,7 +111,9 @@ def test_what_says_nothing_is_left_out(rows):
     silent = rows[0].__class__(id="a", messages=rows[0].messages, task="caption", answer="x")
     assert model.predict([silent]) == [None]
     turns = [{"role": "user", "content": "It was dark."}, {"role": "assistant", "content": "Oh."}]
-    [piece] = model.predict([rows[0].__class__(id="b", messages=turns, task="dialogue", answer="afraid")])
+    spoken = rows[0].__class__(id="b", messages=turns, task="dialogue", answer="afraid")
+    none, piece = model.predict([silent, spoken])
+    assert none is None
     assert "was" in model.model.words
     assert [word.text for word in piece.words] == ["dark"]
     with pytest.raises(InputError, match="Did you mean 'attention'"):

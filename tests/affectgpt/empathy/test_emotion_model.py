@@ -151,6 +151,14 @@ def test_the_temperature_is_applied(scratch):
         )
 
 
+def test_both_heads_are_multiplied(scratch):
+    texts = [read_text(["won then house"]), read_text(["dark street"])]
+    one, other, both = (scratch.probabilities(texts, heads) for heads in ([0], [1], None))
+    product = one * other
+    np.testing.assert_allclose(both, product / product.sum(1, keepdims=True), atol=1e-5)
+    assert np.abs(one - other).max() > 1e-3
+
+
 def test_probabilities_are_calibrated_and_add_up_to_1(scratch, data):
     for piece in scratch.predict(rows_with_emotion(data)):
         assert piece.calibrated
@@ -158,11 +166,14 @@ def test_probabilities_are_calibrated_and_add_up_to_1(scratch, data):
 
 
 def test_a_seed_settles_everything():
-    rows = conversations(8)
-    torch.manual_seed(1)
-    first = EmotionModel.fit(rows, **QUICK, seed=5).predict(rows)
-    torch.manual_seed(2)
-    assert EmotionModel.fit(rows, **QUICK, seed=5).predict(rows) == first
+    models = []
+    for drawn_before in (1, 2):
+        torch.manual_seed(drawn_before)
+        np.random.seed(drawn_before)
+        models.append(EmotionModel.fit(conversations(8), **QUICK, seed=5))
+    assert models[0].card() == models[1].card()
+    for name, value in models[0].network.state_dict().items():
+        assert torch.equal(value, models[1].network.state_dict()[name]), name
 
 
 @pytest.mark.parametrize("change", [{"epochs": 2}, {"learning_rate": 0.1}, {"batch_size": 3}, {"seed": 1}], ids=str)
