@@ -165,26 +165,26 @@ PIECES = {
 @pytest.mark.parametrize("piece", PIECES.values(), ids=PIECES.keys())
 def test_ten_megabytes_take_no_longer_than_two_seconds(piece):
     text = piece * (10_000_000 // len(piece.encode()))
-    start = time.perf_counter()
+    start = time.process_time()
     found = labels(text)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert len(found) < 10
 
 
 def test_ten_megabytes_of_different_words():
     draw = random.Random(0)
     text = " ".join("hap" + "".join(draw.choices("abcdefghij", k=6)) for _ in range(1_000_000))
-    start = time.perf_counter()
+    start = time.process_time()
     labels(text)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_a_thousand_answers_of_150_words_take_a_second_at_most():
     draw = random.Random(0)
     answers = [" ".join(draw.choices(PIECES["prose"].split(), k=150)) for _ in range(1000)]
-    start = time.perf_counter()
+    start = time.process_time()
     VocabularyMatcher().extract(answers)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 @given(st.text(alphabet=st.sampled_from("ab [](){}<>,.;:!?\n\t'\"-_1m<é开not happysad"), max_size=300))
