@@ -181,7 +181,8 @@ def test_what_does_not_pass_is_an_explained_error(server, monkeypatch, failure, 
 
 
 @pytest.mark.parametrize(
-    ("status", "remedy"), [(401, TOKEN_VARIABLE), (404, "GET /models"), (400, "GET /models"), (307, "redirects")]
+    ("status", "remedy"),
+    [(401, TOKEN_VARIABLE), (404, "GET /models"), (400, "GET /models"), (301, "redirects"), (307, "redirects")],
 )
 def test_a_refusal_is_not_tried_again(server, monkeypatch, caplog, status, remedy):
     monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
