@@ -41,7 +41,7 @@ def test_what_pads_a_short_clip_teaches_nothing():
     head = train_head(features, torch.tensor([0, 1] * 20), 2, epochs=40)
     with torch.no_grad():
         chances = head(features[0][None], torch.ones(1, 2))[0].softmax(-1)[0]
-    assert 0.3 < chances[0] < 0.7
+    assert 0.46 < chances[0] < 0.54
 
 
 def test_spans_by_hand():
