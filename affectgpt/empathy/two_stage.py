@@ -155,6 +155,6 @@ def _by_prompt(
         part = clips[start : start + batch_size]
         for clip, said in zip(part, answer(model, reader, reader.read(part), max_new_tokens), strict=True):
             found, emotions = read_answer(clip, said.text), shortlist(clip, reader.cues)
-            stage = None if found.emotion is None or not emotions.first else 1 + (found.emotion in emotions.rest)
+            stage = None if found.emotion is None or not emotions.first else 1 + (found.emotion not in emotions.first)
             decisions.append(Decision(found.emotion, found.said, stage, found.response))
     return decisions

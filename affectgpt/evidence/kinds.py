@@ -113,8 +113,10 @@ class CauseEvidence:
 
     def top_words(self, count: int) -> list[str]:
         """The words that weigh most, each once however it is capitalised."""
-        ranked = sorted(self.words, key=lambda word: -word.weight)
-        return list({word.text.casefold(): word.text for word in reversed(ranked)}.values())[::-1][:count]
+        heaviest: dict[str, str] = {}
+        for word in sorted(self.words, key=lambda word: -word.weight):
+            heaviest.setdefault(word.text.casefold(), word.text)
+        return [*heaviest.values()][:count]
 
 
 Evidence = EmotionEvidence | CauseEvidence

@@ -67,7 +67,7 @@ class Reading:
     """What could be read of an answer; nothing is guessed."""
 
     emotion: str | None
-    """A label of the closed set, None where the answer names none."""
+    """A label of the closed set, or of the evidence where there is no such set; None where the answer names none."""
     said: str
     """What stands where the emotion should."""
     response: str | None = None
@@ -145,8 +145,9 @@ def read_answer(clip: Clip, text: str) -> Reading:
     """What an answer to a row says: of a dialogue its two lines, else the emotion alone."""
     found = _LINES.match(text) if clip.task == "dialogue" else None
     said = (found["emotion"] if found else "" if clip.task == "dialogue" else text).strip()
-    labels = shortlist(clip)
-    emotion = {tidy(_plain(label)): label for label in labels.first + labels.rest}.get(tidy(said))
+    emotions = shortlist(clip)
+    labels = emotions.evidence.labels if emotions.evidence else emotions.rest
+    emotion = {tidy(_plain(label)): label for label in labels}.get(tidy(said))
     response = ((found["response"] or "") if found else "").strip()
     return Reading(emotion, said, response or None)
 

@@ -37,6 +37,7 @@ from affectgpt.plugins.parts.text_encoders import (
 )
 from affectgpt.plugins.parts.tfidf import TfidfModel
 from affectgpt.plugins.plugin import Plugin
+from affectgpt.problems import InputError
 
 HELD_OUT = 0.08
 """Share of conversations that calibration keeps from training."""
@@ -98,12 +99,17 @@ class EmotionModel(Plugin):
             say: called with a line after each epoch.
 
         Raises:
-            InputError: fewer than two emotions, or an encoder that cannot be loaded.
+            InputError: fewer than two emotions, too few conversations, or an encoder that cannot be loaded.
         """
         told, labels, numbers = known_emotions(rows, cls.name)
         texts, targets = [read_text(dialogue.turns) for dialogue in told], np.array(numbers)
         held_out = _held_out([dialogue.group or str(place) for place, dialogue in enumerate(told)], seed)
         train = np.flatnonzero(~held_out)
+        if len(learned := {labels[target] for target in targets[train]}) < 2:
+            raise InputError(
+                f"{cls.name} plugin: expected rows of two emotions or more besides the conversations that calibration "
+                f"keeps, got {len(learned)} in {len(train)} rows. Give it more conversations."
+            )
         torch.manual_seed(seed)
         scratch = encoder == SCRATCH
         trained = [texts[place].text for place in train]
@@ -208,7 +214,7 @@ class EmotionModel(Plugin):
 
     @torch.no_grad()
     def word_weights(self, texts: Sequence[Text]) -> list[np.ndarray]:
-        """Of each text, how much the attention head makes of each of its words: the sum over a word's tokens."""
+        """Of each text, how much the attention head makes of each of its words: the sum over its tokens and marks."""
         self.network.eval()
         weights = []
         for text, read in zip(texts, self.encoder.read([text.text for text in texts]), strict=True):
@@ -216,7 +222,8 @@ class EmotionModel(Plugin):
             starts = np.array([start for start, *_ in text.words()])
             sums = np.zeros(len(starts))
             for value, (first, last) in zip(attention, read[1], strict=True):
-                place = int(np.searchsorted(starts, first, side="right")) - 1
+                # By its last letter: many tokens begin with the space before their word.
+                place = int(np.searchsorted(starts, last - 1, side="right")) - 1
                 if last > first and place >= 0:
                     sums[place] += value
             weights.append(sums)

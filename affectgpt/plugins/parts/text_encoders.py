@@ -121,6 +121,8 @@ class HubEncoder(nn.Module):
 
     def read(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokens of texts; of long ones the first and the last."""
+        if not texts:
+            return []
         whole = self.tokenizer(list(texts), return_offsets_mapping=True, verbose=False)
         found = []
         for ids, offsets in zip(whole["input_ids"], whole["offset_mapping"], strict=True):

@@ -14,6 +14,8 @@ from scipy.sparse import csr_matrix, hstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
+from affectgpt.problems import InputError, Problem, shorten
+
 
 @lru_cache(maxsize=100_000)
 def _pieces(word: str) -> tuple[str, ...]:
@@ -31,6 +33,7 @@ _VIEWS: tuple[dict[str, Any], ...] = (
     {"analyzer": _letters, "min_df": 3, "max_features": 60_000, "sublinear_tf": True},
 )
 _PENALTY = 10.0
+_FIX = "Give it more rows, or leave TF-IDF features out with --set tfidf=false."
 
 
 class TfidfModel:
@@ -46,9 +49,17 @@ class TfidfModel:
 
     @classmethod
     def fit(cls, texts: Sequence[str], targets: np.ndarray, labels: int) -> Self:
-        """A model of texts and the numbers of their labels; a label without a text is never likely."""
+        """A model of texts and the numbers of their labels; a label without a text is never likely.
+
+        Raises:
+            InputError: so few texts that no word comes again.
+        """
         views = [TfidfVectorizer(**view) for view in _VIEWS]
-        features = hstack([view.fit_transform(texts) for view in views]).tocsr()
+        try:
+            features = hstack([view.fit_transform(texts) for view in views]).tocsr()
+        except ValueError as error:
+            problem = Problem("emotion plugin", "its texts", "words that come again", shorten(str(error), 200), _FIX)
+            raise InputError(problem) from error
         model = LogisticRegression(C=_PENALTY, max_iter=200).fit(features, targets)
         weights = np.zeros((labels, features.shape[1] + 1), np.float32)
         weights[:, -1] = -30.0

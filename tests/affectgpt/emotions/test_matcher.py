@@ -75,6 +75,20 @@ def test_lists(text, found):
         ("She doesn't speak because she is ashamed.", ["ashamed"]),
         ("No, he is angry.", ["angry"]),
         ("Her lack of interest is plain.", ["lack of interest"]),
+        ("He isn’t sad.", []),
+        ("Anger isn't visible in his face.", []),
+        ("Tears aren't shown, sadness isn't there.", []),
+        ("His anger isn't aimed at her.", ["anger"]),
+        ("Not just happy: she is proud.", ["happy", "proud"]),
+        ("Nothing but joy is in her face.", ["joy"]),
+        ("Nothing short of fury drives him.", ["fury"]),
+        ("He is not without hope.", ["hope"]),
+        ("Without doubt she is proud.", ["proud"]),
+        ("He did not turn to the man whom she had seen in the street that day, sad.", ["sad"]),
+        ("He is not walking with the man over there in the angry crowd.", ["angry"]),
+        ("He is not angry at the man in the shop who is happy.", ["happy"]),
+        ("He is not afraid while she is sad.", ["sad"]),
+        ("His joy has not gone, his fear is gone.", ["joy"]),
     ],
 )
 def test_negation(text, found):
@@ -90,6 +104,13 @@ def test_negation(text, found):
         ("She smiles happily and he answers angrily.", ["happily", "angrily"]),
         ("He likes the content of this kind of book in case of support.", []),
         ("He feels content and is warm.", ["content", "warm"]),
+        ("He feels really quite content.", ["content"]),
+        ("A really quite warm room.", []),
+        ("She looks sad and lost.", ["sad", "lost"]),
+        ("She walks and lost her way.", []),
+        ("She has self esteem issues.", ["self esteem issues"]),
+        ("She is ill at ease.", ["ill at ease"]),
+        ("She is at ease.", ["at ease"]),
         ("The woman, although smiling and well lit, is likely tense.", ["tense"]),
         ("<p>He is <b>sad</b></p>", ["sad"]),
         ("I don't know.", []),
@@ -144,26 +165,26 @@ PIECES = {
 @pytest.mark.parametrize("piece", PIECES.values(), ids=PIECES.keys())
 def test_ten_megabytes_take_no_longer_than_two_seconds(piece):
     text = piece * (10_000_000 // len(piece.encode()))
-    start = time.perf_counter()
+    start = time.process_time()
     found = labels(text)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert len(found) < 10
 
 
 def test_ten_megabytes_of_different_words():
     draw = random.Random(0)
     text = " ".join("hap" + "".join(draw.choices("abcdefghij", k=6)) for _ in range(1_000_000))
-    start = time.perf_counter()
+    start = time.process_time()
     labels(text)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_a_thousand_answers_of_150_words_take_a_second_at_most():
     draw = random.Random(0)
     answers = [" ".join(draw.choices(PIECES["prose"].split(), k=150)) for _ in range(1000)]
-    start = time.perf_counter()
+    start = time.process_time()
     VocabularyMatcher().extract(answers)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 @given(st.text(alphabet=st.sampled_from("ab [](){}<>,.;:!?\n\t'\"-_1m<é开not happysad"), max_size=300))

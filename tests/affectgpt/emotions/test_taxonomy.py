@@ -63,6 +63,35 @@ def test_parrotts_words_stand_in_their_secondary_group(group, words):
         assert "parrott" in entry.sources, word
 
 
+PRIMARY = {
+    "love": "affection lust longing",
+    "joy": "cheerfulness zest contentment pride optimism enthrallment relief",
+    "surprise": "surprise",
+    "anger": "irritation exasperation rage envy torment",
+    "disgust": "disgust",
+    "sadness": "suffering sadness disappointment shame neglect sympathy",
+    "fear": "horror nervousness",
+}
+"""Parrott's secondary emotions by the primary ones; but disgust stands on its own."""
+
+
+def test_parrotts_secondary_groups_stand_in_their_primary_one():
+    assert {group for groups in PRIMARY.values() for group in groups.split()} == set(PARROTT)
+    for basic, groups in PRIMARY.items():
+        assert {wheel().groups[group][0] for group in groups.split()} == {basic}
+
+
+def test_basic_groups_are_pleasant_or_not():
+    signs = {"joy": {1}, "love": {1}, "trust": {1}, "positive": {1}, "anticipation": {0, 1}, "neutral": {0}}
+    signs |= {basic: {-1} for basic in ("anger", "disgust", "sadness", "fear", "negative")}
+    signs["surprise"] = {-1, 0, 1}
+    found: dict[str, set[int]] = {}
+    for basic, valence in wheel().groups.values():
+        found.setdefault(basic, set()).add(valence)
+    assert found == signs
+    assert wheel().groups["surprise"] == ("surprise", 0)
+
+
 @pytest.mark.parametrize(("basic", "words"), PLUTCHIK.items())
 def test_plutchiks_intensities_stand_in_their_emotion(basic, words):
     for word in words.split():
@@ -103,10 +132,13 @@ def test_opposites_are_not_forms_of_each_other():
     assert valence_of("dissatisfied") == -1
     assert valence_of("interested") == 1
     assert valence_of("uninterested") == -1
+    for word in ("happily", "pleasantly"):
+        assert (valence_of(word), valence_of(f"un{word}")) == (1, -1), word
+    assert (valence_of("kindly"), valence_of("unkindly")) == (1, None)
 
 
 @pytest.mark.parametrize(
-    "word", ["", " ", "table", "likely", "well", "very", "xqzt", "高兴", "😀", "a" * 10_000, "[[["]
+    "word", ["", " ", "table", "happy table", "table mood", "likely", "very", "xqzt", "高兴", "😀", "a" * 10_000, "[[["]
 )
 def test_what_is_unknown_is_not_guessed(word):
     assert group_of(word) is None
@@ -147,6 +179,37 @@ def test_neutral_is_a_group_of_its_own():
 )
 def test_labels_of_data_sets(word, basic):
     assert group_of(word) == basic
+
+
+DIALOGUES = {
+    ("joy", 1): "excited proud hopeful joyful content",
+    ("trust", 1): "grateful impressed confident prepared trusting faithful",
+    ("love", 1): "nostalgic caring",
+    ("love", 0): "sentimental",
+    ("anticipation", 1): "anticipating",
+    ("surprise", 0): "surprised",
+    ("anger", -1): "annoyed angry furious jealous",
+    ("disgust", -1): "disgusted",
+    ("sadness", -1): "sad lonely disappointed guilty embarrassed devastated ashamed",
+    ("fear", -1): "afraid terrified anxious apprehensive",
+}
+"""The 32 emotions of EmpatheticDialogues."""
+
+
+@pytest.mark.parametrize(("place", "words"), DIALOGUES.items(), ids=str)
+def test_emotions_of_dialogues(place, words):
+    assert {word: (group_of(word), valence_of(word)) for word in words.split()} == dict.fromkeys(words.split(), place)
+
+
+def test_words_that_are_neither_pleasant_nor_unpleasant_whatever_their_group():
+    for word in ("calm", "smug", "sympathy", "longing", "bittersweet", "touched", "shock"):
+        assert valence_of(word) == 0, word
+        assert wheel().groups[group_of(word, "fine")][1] != 0, word
+
+
+def test_the_two_levels():
+    assert [group_of("happily", level) for level in ("basic", "fine")] == ["joy", "cheerfulness"]
+    assert [group_of("furious", level) for level in ("basic", "fine")] == ["anger", "rage"]
 
 
 def test_no_word_flips_valence():

@@ -11,7 +11,7 @@ import pytest
 from openpyxl import Workbook, load_workbook
 
 from affectgpt.emotions import wheels as module
-from affectgpt.emotions.wheels import WHEELS, WheelTableError, read_wheels
+from affectgpt.emotions.wheels import WHEELS, EmotionWheels, WheelTableError, read_wheels
 
 SHARED = Path(os.environ.get("SHARED_DATA", ""), "unibench")
 needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="SHARED_DATA does not hold unibench/")
@@ -50,6 +50,21 @@ def test_first_word_in_alphabetical_order_that_lies_on_the_wheel_decides(tables)
     wheels = read_wheels(tables, published_only=False)
     assert wheels.groups("lividly") == ("joyful",) * 4 + (None,)  # bold before furious; neither is on the fifth
     assert wheels.groups("lividly", level=2) == ("proud",) * 4 + (None,)
+
+
+def test_of_many_words_the_first_decides_whatever_the_order_they_are_kept_in():
+    words = [f"word {place:02}" for place in range(40)]
+    wheels = EmotionWheels(
+        {"form": frozenset({"base"})}, {"base": frozenset(words)}, ({word: (word, word) for word in words[1:]},)
+    )
+    assert wheels.groups("form") == ("word 01",)
+
+
+def test_each_level_has_its_own_groups_in_whatever_order_they_are_asked_for(tables):
+    wheels = read_wheels(tables, published_only=False)
+    for _ in range(2):
+        assert wheels.groups("livid", level=2) == ("proud",) * 4 + (None,)
+        assert wheels.groups("livid", level=1) == ("joyful",) * 4 + (None,)
 
 
 def test_several_bases_reach_words_together(tables):

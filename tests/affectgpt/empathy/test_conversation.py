@@ -8,6 +8,9 @@ import json
 import pytest
 
 from affectgpt.chat.command import main
+from affectgpt.empathy import conversation as talk
+from affectgpt.empathy.two_stage import Selection
+from affectgpt.evidence.prompting import Cues
 from affectgpt.plugins.command import train_main
 from affectgpt.problems import InputError
 from tests.affectgpt.plugins.emotion.test_plugin import WORDS, write_data
@@ -57,6 +60,28 @@ def test_a_conversation_is_remembered(folders, capsys, monkeypatch):
     assert capsys.readouterr().out == "Answer 1.\nAnswer 2.\n"
     assert [turn["content"] for turn in rows[1].prompt] == ["My friend left.", "Answer 1.", "It was bad."]
     assert rows[1].evidence is not None
+
+
+def test_settings_reach_the_prompt_the_decision_and_the_line_that_is_shown(folders, capsys, monkeypatch):
+    asked = []
+
+    def decide(model, reader, clips, *rest):
+        asked.append((reader.cues, *rest))
+        return [talk.Decision("joyful", "joyful", 1, "Good.")]
+
+    monkeypatch.setattr(talk, "decide", decide)
+    plugins = ["--empathy", str(folders / "emotion"), str(folders / "cause")]
+    common = ["--model", str(folders / "model"), "--device", "cpu", "--max-new-tokens", "5", *plugins]
+    settings = ["--set", "top=2", "causes=1", "situation=true", "margin=0.5", "fusion=2"]
+    assert main([*common, "--question", "party gift storm won", *settings]) == 0
+    assert asked == [(Cues(2, 1, True), Selection("score", 0.5, 2.0), 1, 5)]
+    captured = capsys.readouterr()
+    (shown,) = [line for line in captured.err.splitlines() if "decided: " in line]
+    likely, causes, decided = shown.strip().split(" | ")
+    assert len(likely.split(", ")) == 2
+    assert len(causes.removeprefix("causes: ").split(", ")) == 1
+    assert decided == "decided: joyful"
+    assert captured.out == "Good.\n"
 
 
 def test_what_does_not_go_together(folders):

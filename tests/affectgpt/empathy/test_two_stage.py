@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from affectgpt.clip import Clip
+from affectgpt.empathy import two_stage
 from affectgpt.empathy.two_stage import Decision, Selection, decide, score_clips, select
 from affectgpt.evidence.kinds import EmotionEvidence, to_json
 from affectgpt.evidence.prompting import Cues, Shortlist
@@ -37,6 +39,20 @@ def test_select_by_hand():
     assert select(scores, found, Selection(fusion=1.0, margin=2.94)) == ("joy", 1)
     assert select(scores, found, Selection(fusion=1.0, margin=2.95)) == ("anger", 2)
     assert select(scores, Shortlist((), LABELS), Selection(margin=9, fusion=9)) == ("anger", None)
+
+
+def test_the_second_stage_listens_to_the_plugins_too():
+    scores = {"joy": -3.0, "fear": -1.0, "anger": -1.5, NONE: 0.0}
+    found = emotions(0.5, 0.1, 0.4)
+    assert select(scores, found, Selection()) == ("fear", 2)
+    # -1 + log 0.1 = -3.303 loses to -1.5 + log 0.4 = -2.416
+    assert select(scores, found, Selection(fusion=1.0)) == ("anger", 2)
+    assert select(scores, found, Selection(fusion=0.2)) == ("fear", 2)
+
+
+def test_where_nothing_is_left_the_first_stage_decides():
+    scores = {"joy": -3.0, "fear": -1.0, "anger": -1.5, NONE: 0.0}
+    assert select(scores, emotions(0.5, 0.1, 0.4, top=3), Selection(margin=9)) == ("fear", 1)
 
 
 def test_certain_plugins_break_nothing():
@@ -91,6 +107,14 @@ def test_scores_are_those_of_a_plain_forward(tiny, reader, clips):
             assert found[label] - found[NONE] == pytest.approx(likelihood[label] - likelihood[NONE], abs=1e-5)
 
 
+def test_without_options_the_labels_of_the_evidence_are_the_closed_set(tiny, reader):
+    row = dialogue("a", "joy?", EmotionEvidence(LABELS, (0.2, 0.5, 0.3)), options=None)
+    (scores,) = score_clips(tiny.model(), reader, [row])
+    assert set(scores) == {*LABELS, NONE}
+    (said,) = decide(tiny.model(), reader, [row], Selection(margin=1e9), respond=False)
+    assert said == Decision("joy", "joy", 2)
+
+
 def test_decisions(tiny, reader, clips):
     model = tiny.model().eval()
     scores = score_clips(model, reader, clips)
@@ -104,12 +128,77 @@ def test_decisions(tiny, reader, clips):
     assert far == Decision("joy", "joy", 2)
 
 
+class Recorder:
+    """Answers in the place of a model, and keeps what it was given to go on from."""
+
+    def __init__(self, reader: ClipReader, texts: dict[str, str] | None = None) -> None:
+        self.tokenizer, self.texts = reader.tokenizer, texts
+        self.begun: dict[str, str] = {}
+        self.ids: list[int] = []
+        self.limits: list[int] = []
+
+    def __call__(self, model, reader, rows, limit):
+        self.limits.append(limit)
+        for row in rows:
+            self.begun[row.id] = self.tokenizer.decode(row.prompt_ids)
+            self.ids += row.prompt_ids
+        texts = self.texts or {row.id: f"said to {row.id}" for row in rows}
+        return [SimpleNamespace(text=texts[row.id]) for row in rows]
+
+
+def test_each_dialogue_is_answered_from_its_own_emotion(tiny, reader, clips, monkeypatch):
+    rows = [*clips, dialogue("d", "joy?", None), dialogue("e", "joy?", None, options=["fear", "anger"])]
+    recorder = Recorder(reader)
+    monkeypatch.setattr(two_stage, "answer", recorder)
+    said = decide(tiny.model(), reader, rows, Selection(), batch_size=2, max_new_tokens=7)
+    assert [item.response for item in said] == ["said to a", "said to b", None, "said to d", "said to e"]
+    assert recorder.limits == [7, 7]
+    for row, item in zip(rows, said, strict=True):
+        if row.task == "dialogue":
+            assert recorder.begun[row.id].endswith(f"Emotion: {item.emotion}\nResponse:"), row.id
+
+
+def test_a_label_that_spells_a_token_stays_words_before_the_response(tiny, reader, monkeypatch):
+    labels = ["<|im_end|>joy", "<|im_start|>fear"]
+    row = dialogue("a", "joy?", None, options=labels, answer=labels[0])
+    recorder = Recorder(reader)
+    monkeypatch.setattr(two_stage, "answer", recorder)
+    (said,) = decide(tiny.model(), reader, [row], Selection())
+    assert said.emotion in labels
+    special = set(reader.tokenizer.all_special_ids) | {
+        number for number, token in reader.tokenizer.added_tokens_decoder.items() if token.special
+    }
+    plain = reader.read([row])[0].prompt_ids
+    assert [token for token in recorder.ids if token in special] == [token for token in plain if token in special]
+
+
+def test_rows_of_two_tasks_with_one_label_set_are_scored_by_their_own_opening(tiny, reader):
+    pair = [dialogue("a", "joy?", None), dialogue("b", "joy?", None, task="emotion_label")]
+    model = tiny.model()
+    together = score_clips(model, reader, pair)
+    for row, found in zip(pair, together, strict=True):
+        assert found == pytest.approx(score_clips(model, reader, [row])[0], abs=1e-5)
+
+
+def test_prompts_are_answered_in_batches_and_in_order(tiny, reader, clips, monkeypatch):
+    texts = {"a": "Emotion: anger", "b": "Emotion: fear\nResponse: Oh.", "c": "joy"}
+    monkeypatch.setattr(two_stage, "answer", Recorder(reader, texts))
+    said = decide(tiny.model(), reader, clips, Selection("prompt"), batch_size=2)
+    assert [item.emotion for item in said] == ["anger", "fear", "joy"]
+    assert [item.stage for item in said] == [1, None, None]
+
+
+def test_in_an_open_task_what_was_not_listed_first_is_stage_2(tiny, reader, monkeypatch):
+    evidence = EmotionEvidence(LABELS, (0.2, 0.5, 0.3))
+    rows = [dialogue(label, "joy?", evidence, task="emotion_open", options=None) for label in (*LABELS, "bored")]
+    monkeypatch.setattr(two_stage, "answer", Recorder(reader, {row.id: row.id for row in rows}))
+    said = decide(tiny.model(), reader, rows, Selection("prompt"))
+    assert [(item.emotion, item.stage) for item in said] == [("joy", 2), ("fear", 1), ("anger", 1), (None, None)]
+
+
 def test_a_prompt_that_is_answered_outside_the_format_decides_nothing(tiny, reader, clips, monkeypatch):
     texts = {"a": "Emotion: joy\nResponse: Fine.", "b": "who knows", "c": "fear"}
-    monkeypatch.setattr(
-        "affectgpt.empathy.two_stage.answer",
-        lambda model, reader, rows, limit: [type("Said", (), {"text": texts[row.id]}) for row in rows],
-    )
+    monkeypatch.setattr(two_stage, "answer", Recorder(reader, texts))
     said = decide(tiny.model(), reader, clips, Selection("prompt"))
     assert said[0] == Decision("joy", "joy", 2, "Fine.")
     assert said[1] == Decision(None, "", None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from affectgpt.clip import Clip
@@ -14,8 +16,11 @@ WORDS = [
     {"turn": 0, "start": 3, "end": 7, "text": "tire", "weight": 0.7},
     {"turn": 0, "start": 8, "end": 13, "text": "burst", "weight": 0.2},
 ]
-SPANS = [{"stream": "audio", "start_s": 0.5, "end_s": 1.0, "weight": 1.0}]
-CAUSE = {"kind": "cause", "words": WORDS, "spans": [*SPANS, {**SPANS[0], "start_s": 2.0, "end_s": 4.0}]}
+SPANS = [
+    {"stream": "audio", "start_s": 0.5, "end_s": 1.0, "weight": 0.9},
+    {"stream": "video", "start_s": 2.0, "end_s": 4.0, "weight": 0.4},
+]
+CAUSE = {"kind": "cause", "words": WORDS, "spans": SPANS}
 
 
 def row(answer: str = "d") -> Clip:
@@ -42,6 +47,27 @@ def test_oracle():
     rng = np.random.default_rng(0)
     assert pieces(oracle_emotions(row("b"), 2, rng)) == pieces(row())
     assert pieces(oracle_emotions(row("other"), 2, rng)) == pieces(row())
+    said_otherwise = pieces(oracle_emotions(row(" D. "), 2, rng))[0]
+    assert "d" in [label for label, _ in said_otherwise.top(2)]
+
+
+def test_no_control_changes_how_sure_the_evidence_sounds():
+    controls = {
+        "oracle": lambda clip, rng: oracle_emotions(clip, 2, rng),
+        "emotions": random_emotions,
+        "causes": random_causes,
+        "corrupted": corrupted,
+    }
+    for name, control in controls.items():
+        for calibrated in (True, False):
+            told = row()
+            told.evidence["emotion"] = {**EMOTION, "calibrated": calibrated}  # type: ignore[index]
+            emotion, cause = pieces(control(told, np.random.default_rng(0)))
+            assert emotion.probabilities == EMOTION["probabilities"], name
+            assert emotion.calibrated is calibrated, name
+            assert [word.weight for word in cause.words] == [0.7, 0.2], name
+            assert [span.weight for span in cause.spans] == [0.9, 0.4], name
+            assert [span.stream for span in cause.spans] == ["audio", "video"], name
 
 
 def test_random_emotions_are_as_sure():
@@ -54,19 +80,42 @@ def test_random_emotions_are_as_sure():
 
 def test_random_causes_are_words_of_the_row():
     text = row().prompt[0]["content"]
-    drawn = set()
+    drawn, moments = set(), set()
     for seed in range(100):
         _, cause = pieces(random_causes(row(), np.random.default_rng(seed)))
         assert [word.weight for word in cause.words] == [0.7, 0.2]
         assert all(text[word.start : word.end] == word.text for word in cause.words)
         assert [round(span.end_s - span.start_s, 9) for span in cause.spans] == [0.5, 2.0]
         assert all(span.start_s >= 0 and span.end_s <= 4 for span in cause.spans)
+        assert len({(word.turn, word.start) for word in cause.words}) == 2
         drawn |= {word.text for word in cause.words}
+        moments |= {span.start_s for span in cause.spans}
     assert drawn == {"tire", "burst", "busy", "road", "near", "home"}
+    assert len(moments) == 200  # no two alike
+
+
+def test_random_causes_stand_in_the_turns_that_they_name():
+    said = ("Storm tonight.", "Really?", "Dark clouds everywhere!")
+    turns = [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(said)]
+    told = replace(row(), messages=[*turns, {"role": "assistant", "content": "d"}])
+    found = set()
+    for seed in range(50):
+        for word in pieces(random_causes(told, np.random.default_rng(seed)))[1].words:
+            assert said[word.turn][word.start : word.end] == word.text
+            found.add(word.turn)
+    assert found == {0, 1, 2}
+
+
+def test_a_row_with_fewer_words_than_its_evidence_keeps_the_heaviest_weights():
+    turns = [{"role": "user", "content": "It was a storm."}, {"role": "assistant", "content": "d"}]
+    _, cause = pieces(random_causes(replace(row(), messages=turns), np.random.default_rng(0)))
+    assert [(word.text, word.weight) for word in cause.words] == [("storm", 0.7)]
 
 
 def test_without_and_corrupted():
     assert without_evidence(row()).evidence is None
-    emotion, cause = pieces(corrupted(row(), np.random.default_rng(0)))
-    assert (emotion, cause) != pieces(row())
+    draws = [pieces(corrupted(row(), np.random.default_rng(seed))) for seed in range(20)]
+    assert len({emotion.labels for emotion, _ in draws}) > 5
+    assert len({tuple(word.text for word in cause.words) for _, cause in draws}) > 5
+    assert len({tuple(span.start_s for span in cause.spans) for _, cause in draws}) == 20
     assert without_evidence(corrupted(without_evidence(row()), np.random.default_rng(0))).evidence is None

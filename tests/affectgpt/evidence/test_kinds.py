@@ -36,6 +36,13 @@ def test_the_likeliest_first():
     assert CAUSE.top_words(1) == ["burst"]
 
 
+def test_a_word_ranks_by_where_it_weighs_most():
+    weights = (("Tire", 0.1), ("burst", 0.5), ("tire", 0.9), ("road", 0.3), ("tire", 0.2))
+    again = CauseEvidence(tuple(CauseWord(0, 0, 4, text, weight) for text, weight in weights))
+    assert again.top_words(1) == ["tire"]
+    assert again.top_words(5) == ["tire", "burst", "road"]
+
+
 def test_another_label_set():
     wide = EMOTION.over(["joy", "sadness", "fear", "anger"], {"joyful": "joy", "sad": "sadness", "afraid": "fear"})
     assert dict(zip(wide.labels, wide.probabilities, strict=True)) == {
@@ -58,11 +65,17 @@ def test_another_label_set():
         (["emotion"], "kind: expected one of emotion, cause"),
         ({"kind": "emotion", "labels": ["a"]}, "probabilities"),
         ({"kind": "emotion", "labels": ["a", "b"], "probabilities": [0.9, 0.9]}, "add up to 1"),
+        ({"kind": "emotion", "labels": ["a", "b"], "probabilities": [1.5, -0.5]}, "from 0 to 1"),
         ({"kind": "emotion", "labels": ["a", "a"], "probabilities": [0.5, 0.5]}, "distinct labels"),
         ({"kind": "emotion", "labels": ["a", "b"], "probabilities": [1.0]}, "a probability each"),
         ({"kind": "emotion", "labels": ["a"], "probabilities": [1], "label": "a"}, "Did you mean 'labels'"),
         ({"kind": "cause", "words": [{"turn": 0}]}, "expected what its kind holds"),
         ({"kind": "cause", "words": [{"turn": 0, "start": 3, "end": 3, "text": "", "weight": 1}]}, "start < end"),
+        ({"kind": "cause", "words": [{**to_json(CAUSE)["words"][0], "turn": -1}]}, "a turn from 0"),
+        ({"kind": "cause", "words": [{**to_json(CAUSE)["words"][0], "weight": float("inf")}]}, "weights of 0"),
+        ({"kind": "cause", "words": [{**to_json(CAUSE)["words"][0], "weight": float("nan")}]}, "weights of 0"),
+        ({"kind": "cause", "spans": [{"stream": "audio", "start_s": 1, "end_s": 1, "weight": 1}]}, "start_s < end_s"),
+        ({"kind": "cause", "spans": [{"stream": "audio", "start_s": -1, "end_s": 1, "weight": 1}]}, "start_s < end_s"),
         ({"kind": "cause", "spans": [{"stream": "audio", "start_s": 0, "end_s": 1, "weight": -1}]}, "weights of 0"),
     ],
 )

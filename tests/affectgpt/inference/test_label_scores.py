@@ -54,6 +54,15 @@ def test_every_label_alone(tiny, rows, lead):
             torch.testing.assert_close(score, expected, rtol=0, atol=1e-5)
 
 
+def test_a_label_that_others_begin_with_keeps_a_token_to_score(tiny):
+    tokenizer = tiny.processor.tokenizer
+    for labels in (["joy", "joy joy joy"], ["joy", "joy"], ["joy"]):
+        lead, rests = split_lead(tokenizer, labels)
+        assert all(rests)
+        for label, rest in zip(labels, rests, strict=True):
+            assert [*lead, *rest] == tokenizer(label, add_special_tokens=False)["input_ids"]
+
+
 def test_a_prompt_is_read_once_whatever_the_number_of_labels(tiny, rows):
     reader, read = rows
     model = tiny.model()

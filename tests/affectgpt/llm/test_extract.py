@@ -7,13 +7,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
 from affectgpt.emotions.extract import load_extractor
+from affectgpt.llm import endpoint as llm_endpoint
 from affectgpt.llm.answer_cache import CachedExtractor
 from affectgpt.llm.endpoint import TOKEN_VARIABLE, ChatEndpoint
-from affectgpt.llm.extract import LONGEST, PROMPT_VERSION, LlmExtractor, read_labels
+from affectgpt.llm.extract import LONGEST, PROMPT_VERSION, PROMPTS, LlmExtractor, as_turn, read_labels
 from affectgpt.problems import InputError
 from tests.conftest import TEXTS
+from train.tiny_model import CHATML, train_tokenizer
 
 TOKEN = "sk-never-to-be-seen"
 
@@ -80,7 +84,7 @@ def test_the_protocol(server, monkeypatch):
     [(path, headers, body)] = server.requests
     assert path == "/v1/chat/completions"
     assert headers["Authorization"] == f"Bearer {TOKEN}"
-    assert (body["model"], body["temperature"]) == ("m", 0)
+    assert (body["model"], body["temperature"], body["max_tokens"]) == ("m", 0, 128)
     assert "She is happy, if a bit tense." in body["messages"][0]["content"]
     assert TOKEN not in json.dumps([extractor.settings, extractor.version])
 
@@ -89,6 +93,43 @@ def test_no_token_no_header(server, monkeypatch):
     monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
     LlmExtractor("m", url=server.url).extract(["x"])
     assert "Authorization" not in server.requests[0][1]
+
+
+def test_settings_reach_the_server(server):
+    ChatEndpoint(f"{server.url}/chat/completions", "other", max_tokens=7).complete(["x"])
+    [(path, _, body)] = server.requests
+    assert path == "/v1/chat/completions"
+    assert (body["model"], body["max_tokens"]) == ("other", 7)
+
+
+def test_questions_are_asked_side_by_side(server):
+    both = threading.Barrier(2)
+
+    def answer(prompt):
+        both.wait(timeout=10)
+        return f"[{prompt}]"
+
+    server.answer = answer
+    assert endpoint(server, workers=2, timeout=20).complete(["a", "b"]) == ["[a]", "[b]"]
+
+
+def test_each_pause_is_twice_the_one_before_up_to_half_a_minute(server, monkeypatch):
+    pauses = []
+    monkeypatch.setattr(llm_endpoint.time, "sleep", pauses.append)
+    server.failures = [503] * 8
+    endpoint(server, attempts=9, pause=1.0).complete(["x"])
+    assert pauses == [1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_models_questions_and_servers_are_different_keys():
+    settings = [
+        LlmExtractor("m", url="http://a/v1").settings,
+        LlmExtractor("m", url="http://b/v1").settings,
+        LlmExtractor("n", url="http://a/v1").settings,
+        LlmExtractor("m", url="http://a/v1", question="sentiment").settings,
+        LlmExtractor("m", complete=list).settings,
+    ]
+    assert len({json.dumps(found) for found in settings}) == 5
 
 
 def test_answers_keep_the_order_of_the_texts(server):
@@ -100,9 +141,7 @@ def test_answers_keep_the_order_of_the_texts(server):
 @pytest.mark.parametrize(
     "failure",
     [
-        500,
-        503,
-        429,
+        *(408, 409, 425, 429, 500, 502, 503, 504, 529),
         "slow",
         "cut",
         b"",
@@ -142,7 +181,8 @@ def test_what_does_not_pass_is_an_explained_error(server, monkeypatch, failure, 
 
 
 @pytest.mark.parametrize(
-    ("status", "remedy"), [(401, TOKEN_VARIABLE), (404, "GET /models"), (400, "GET /models"), (307, "redirects")]
+    ("status", "remedy"),
+    [(401, TOKEN_VARIABLE), (404, "GET /models"), (400, "GET /models"), (301, "redirects"), (307, "redirects")],
 )
 def test_a_refusal_is_not_tried_again(server, monkeypatch, caplog, status, remedy):
     monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
@@ -240,13 +280,16 @@ def test_a_huge_text_is_cut_and_braces_are_only_text():
 
 @pytest.fixture(scope="module", params=["base", "chat"])
 def tiny(request, tmp_path_factory):
-    from transformers import Qwen3Config, Qwen3ForCausalLM
+    from transformers import Qwen3ForCausalLM
 
-    from train.tiny_model import CHATML, train_tokenizer
+    from train.tiny_model import CHATML
 
     folder = tmp_path_factory.mktemp(request.param)
     tokenizer = train_tokenizer(TEXTS, 300)
     tokenizer.chat_template = CHATML if request.param == "chat" else None
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[MASK]"]})
+    begin = (tokenizer.pad_token, tokenizer.pad_token_id)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"{begin[0]} $A", special_tokens=[begin])
     config = Qwen3Config(
         vocab_size=len(tokenizer),
         hidden_size=16,
@@ -274,6 +317,42 @@ def test_a_local_model_answers_the_same_alone_and_in_a_batch(tiny):
     answers = together._complete(texts[:2])
     assert all(isinstance(answer, str) and answer for answer in answers)
     assert answers == alone._complete(texts[:2])
+
+
+def test_what_a_local_model_is_asked(tiny, monkeypatch):
+    """One turn of the template, or the plain prompt after what its tokenizer begins with; greedily, long enough."""
+    asked = []
+
+    def generate(self, input_ids, attention_mask, **settings):
+        asked.append(([row[mask > 0] for row, mask in zip(input_ids, attention_mask, strict=True)], settings))
+        return torch.cat([input_ids, torch.full((len(input_ids), 1), 40)], 1)
+
+    monkeypatch.setattr(Qwen3ForCausalLM, "generate", generate)
+    extractor = LlmExtractor(str(tiny), engine="transformers", batch_size=2)
+    texts = ["She is sad.", "She is sad.[MASK]<|im_end|>\n[MASK]", "He is happy, or so it seems to everybody."]
+    extractor.extract(texts)
+    (first, second), settings = asked[0][0], asked[0][1]
+    assert [len(rows) for rows, _ in asked] == [2, 1]
+    assert (settings["do_sample"], settings["max_new_tokens"]) == (False, 128)
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    chat = tokenizer.chat_template is not None
+    for row, text in ((first, texts[0]), (asked[1][0][0], texts[2])):
+        prompt = PROMPTS["labels"].replace("{text}", text)
+        turn = f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
+        assert tokenizer.decode(row) == (turn if chat else tokenizer.pad_token + prompt)
+    special = set(tokenizer.all_special_ids) | {tokenizer.convert_tokens_to_ids("[MASK]")}
+    marks = [[token for token in row.tolist() if token in special] for row in (first, second)]
+    assert marks[0] == marks[1]
+
+
+def test_a_model_is_told_not_to_think(tiny):
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    if tokenizer.chat_template is None:
+        assert as_turn(tokenizer, "Hi") == "Hi"
+    else:
+        tokenizer.chat_template = CHATML + "{% if enable_thinking is false %}<think></think>{% endif %}"
+        expected = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<think></think>"
+        assert as_turn(tokenizer, "Hi") == expected
 
 
 def test_another_model_in_the_same_folder_is_another_key(tiny):

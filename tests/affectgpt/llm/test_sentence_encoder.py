@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from affectgpt.llm.sentence_encoder import SentenceEncoder
+from affectgpt.llm import sentence_encoder
+from affectgpt.llm.sentence_encoder import SentenceEncoder, load_sentence_encoder
 from affectgpt.problems import InputError
 
 TEXTS = ["joy", "What does this person feel?", "fear"]
@@ -65,6 +66,41 @@ def test_a_text_is_encoded_once(folder):
     assert len(calls) == 2
     assert encoder.similarities(["joy", "fear"], ["joy", "joy"])[0] == pytest.approx(1)
     assert encoder.encode(["joy " * 500]).shape == (1, 16)  # longer than it has places for
+
+
+def test_cosines_are_of_the_texts_in_one_place(folder):
+    encoder = SentenceEncoder(str(folder), "cpu")
+    others = ["fear", "joy", "JOY"]
+    found = encoder.similarities(TEXTS, others)
+    for text, other, cosine in zip(TEXTS, others, found, strict=True):
+        one, two = encoder.encode([text, other])
+        assert cosine == pytest.approx(float(one @ two), abs=1e-6)
+    assert len(set(found)) == 3
+
+
+def test_texts_that_differ_in_a_letter_are_two(folder):
+    texts = ["joy", "Joy", "joy ", "joy."]
+    encoder = SentenceEncoder(str(folder), "cpu", batch_size=1)
+    calls: list[int] = []
+    encoder.model.register_forward_hook(lambda *_: calls.append(1))
+    assert len(encoder.encode(texts)) == len(calls) == 4
+
+
+def test_only_so_many_texts_are_kept(folder, monkeypatch):
+    monkeypatch.setattr(sentence_encoder, "_MOST_KEPT", 3)
+    encoder = SentenceEncoder(str(folder), "cpu")
+    first = encoder.encode(TEXTS)
+    again = encoder.encode(["joy", "anger"])
+    assert torch.allclose(again[0], first[0], atol=1e-6)
+    assert set(encoder.known) == {"joy", "anger"}
+
+
+def test_an_encoder_is_loaded_once(folder):
+    load_sentence_encoder.cache_clear()
+    found = load_sentence_encoder(str(folder))
+    assert load_sentence_encoder(str(folder)) is found
+    assert torch.allclose(found.encode(TEXTS).cpu(), SentenceEncoder(str(folder), "cpu").encode(TEXTS), atol=1e-5)
+    load_sentence_encoder.cache_clear()
 
 
 @pytest.mark.parametrize("modes", [(), ("mean_tokens", "cls_token"), ("weightedmean_tokens",)])

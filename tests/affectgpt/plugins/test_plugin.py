@@ -8,8 +8,18 @@ import json
 import pytest
 
 from affectgpt.clip import Clip, read_clips, write_clips
+from affectgpt.evidence.kinds import EmotionEvidence, to_json
+from affectgpt.plugins import command
 from affectgpt.plugins.command import run_main
-from affectgpt.plugins.plugin import evidence_of, find_plugins, load_plugin, plugin_class, save_plugin
+from affectgpt.plugins.plugin import (
+    evidence_of,
+    find_plugins,
+    fit_settings,
+    load_plugin,
+    plugin_class,
+    save_plugin,
+    with_evidence,
+)
 from affectgpt.problems import InputError
 
 MODULE = '''
@@ -100,6 +110,44 @@ def test_a_plugin_of_another_package_is_found_and_used(other, tmp_path, capsys):
     assert told[1].evidence["shouting"]["probabilities"] == [0.1, 0.9]
     assert told[2].evidence == {"mine": {"kind": "cause", "words": []}}
     assert [clip.id for clip in told] == ["a", "b", "c"]
+
+
+def test_evidence_stands_beside_what_others_said_and_in_the_place_of_its_own():
+    joyful, sad = (EmotionEvidence(("joyful", "sad"), values) for values in ((0.9, 0.1), (0.2, 0.8)))
+    before = {"mine": to_json(joyful), "voice": to_json(joyful)}
+    rows = [row("a", "x", evidence=before), row("b", "x", evidence=before), row("c", "x"), row("d", "x")]
+    alone = row("e", "x", evidence={"mine": to_json(joyful)})
+    told = with_evidence([*rows, alone], "mine", [sad, None, sad, None, None])
+    assert [clip.evidence for clip in told] == [
+        {"voice": to_json(joyful), "mine": to_json(sad)},
+        {"voice": to_json(joyful)},
+        {"mine": to_json(sad)},
+        None,
+        None,
+    ]
+    assert rows[0].evidence == before
+
+
+def test_settings_have_the_types_of_fit_and_all_that_are_wrong_are_named(other):
+    assert fit_settings("emotion", {"epochs": "3", "tfidf": "false", "learning_rate": "0.1"}) == {
+        "epochs": 3,
+        "tfidf": False,
+        "learning_rate": 0.1,
+    }
+    assert fit_settings("shouting", {"share": 0.2}) == {"share": 0.2}
+    with pytest.raises(InputError, match=r"(?s)2 problems.*epoch: unknown setting.*Did you mean 'epochs'.*seed of"):
+        fit_settings("emotion", {"epoch": 3, "seed": "x"})
+    with pytest.raises(InputError, match="say: unknown setting"):
+        fit_settings("emotion", {"say": "print"})
+
+
+def test_many_rows_are_told_a_few_at_a_time_and_in_order(other, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "_ROWS_AT_ONCE", 2)
+    save_plugin(plugin_class("shouting").fit([]), tmp_path / "saved")
+    write_clips(tmp_path / "rows.jsonl", [row(str(place), ("GO", "go")[place % 3 == 0]) for place in range(5)])
+    assert run_main([str(tmp_path / "saved"), str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "told.jsonl")]) == 0
+    told = [clip.evidence["shouting"]["probabilities"][0] for clip in read_clips(tmp_path / "told.jsonl")]
+    assert [value > 0.5 for value in told] == [False, True, True, False, True]
 
 
 def test_what_a_plugin_does_wrong_is_said(other):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch
 from affectgpt.clip import Clip
 from affectgpt.evidence.kinds import CauseEvidence
 from affectgpt.plugins.cause.moments import ClipCauseModel, seconds_of, spans_of, train_head
+from affectgpt.plugins.emotion.plugin import AttentionHead
 from affectgpt.plugins.plugin import load_plugin, save_plugin
 from affectgpt.problems import InputError
 
@@ -29,6 +32,16 @@ def test_a_head_looks_where_the_emotion_is():
         logits, weights = head(torch.stack(features), torch.ones(160, 8))
     assert (logits.argmax(-1) == targets).float().mean() > 0.95
     assert (weights.argmax(-1) == 2).float().mean() > 0.95
+
+
+def test_what_pads_a_short_clip_teaches_nothing():
+    """Clips that differ in nothing but their length cannot be told apart."""
+    torch.manual_seed(0)
+    features = [torch.ones(length, 4) for length in (2, 9) * 20]
+    head = train_head(features, torch.tensor([0, 1] * 20), 2, epochs=40)
+    with torch.no_grad():
+        chances = head(features[0][None], torch.ones(1, 2))[0].softmax(-1)[0]
+    assert 0.46 < chances[0] < 0.54
 
 
 def test_spans_by_hand():
@@ -74,18 +87,93 @@ def test_clips_through_the_towers(model, write_mp4, tmp_path):
     rows = clips(write_mp4, tmp_path, 4)
     plugin = ClipCauseModel.fit(rows, model=str(model), epochs=40)
     bare = Clip(id="bare", messages=rows[0].messages, task="text")
-    found = plugin.predict([*rows, bare])
-    assert found[-1] is None
-    spans = [span for piece in found[:-1] if piece is not None for span in piece.spans]
+    told = [rows[1], bare, *rows]
+    found = plugin.predict(told)
+    assert found[1] is None
+    assert found[0] == found[3] != found[2]  # rows of one clip
+    spans = [span for piece in found if piece is not None for span in piece.spans]
     assert {span.stream for span in spans} <= {"video", "audio"}
     assert spans
     assert all(0 <= span.start_s < span.end_s < 0.75 for span in spans)
     save_plugin(plugin, tmp_path / "plugin")
-    again = load_plugin(tmp_path / "plugin").predict([*rows, bare])
-    for one, other in zip(found[:-1], again[:-1], strict=True):
+    again = load_plugin(tmp_path / "plugin").predict(told)
+    for one, other in zip(found, again, strict=True):
         assert (one is None) == (other is None)
         if isinstance(one, CauseEvidence) and isinstance(other, CauseEvidence):
             assert one == other
+
+
+class Seen(ClipCauseModel):
+    """Its towers are asked nothing: the features of a row follow from its id."""
+
+    def _look(self, rows):
+        found = []
+        for row in rows:
+            rng = torch.Generator().manual_seed(int(row.id))
+            found.append(({"audio": torch.randn(5, 4, generator=rng), "face": torch.randn(3, 6, generator=rng)}, 1.5))
+        return found
+
+
+def test_seed_and_epochs_settle_the_heads(model):
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "joy"}]
+    rows = [
+        Clip(
+            id=str(place), messages=turns, task="emotion_label", answer=("joy", "Fear ")[place % 2], video=Path("x.mp4")
+        )
+        for place in range(6)
+    ]
+
+    def heads(**settings: int) -> list[float]:
+        plugin = Seen.fit(rows, model=str(model), **settings)
+        assert plugin.card()["labels"] == ["fear", "joy"]
+        assert set(plugin.heads) == {"audio", "face"}
+        return [float(value.sum()) for value in plugin.heads.state_dict().values()]
+
+    torch.manual_seed(7)
+    first = heads(seed=1, epochs=2)
+    assert heads(seed=1, epochs=2) == first
+    assert heads(seed=2, epochs=2) != first
+    assert heads(seed=1, epochs=3) != first
+
+
+class Faces(ClipCauseModel):
+    """Sees a face in every other row alone; what it feels is what the row says, of even ids in a clip of no length."""
+
+    def _look(self, rows):
+        found = []
+        for row in rows:
+            value = torch.zeros(4, 6)
+            value[:, ("fear", "joy").index(row.answer)] = 3.0
+            value[1] *= 2
+            found.append(({"face": value} if int(row.id) % 2 else {}, float(int(row.id) % 4 == 3)))
+        return found
+
+
+def test_heads_learn_the_emotions_of_the_clips_that_have_their_stream(model):
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "joy"}]
+    answers = ["joy", "fear", "fear", "fear", "joy", "joy", "fear", "joy"] * 4
+    rows = [
+        Clip(id=str(place), messages=turns, task="emotion_label", answer=answer, video=Path("x.mp4"))
+        for place, answer in enumerate(answers)
+    ]
+    plugin = Faces.fit(rows, model=str(model), epochs=60)
+    assert set(plugin.heads) == {"face"}
+    for row, (streams, _) in zip(rows, plugin._look(rows), strict=True):
+        if "face" in streams:
+            with torch.no_grad():
+                logits, _ = plugin.heads["face"](streams["face"][None], torch.ones(1, 4))
+            assert plugin.card()["labels"][int(logits.argmax())] == row.answer
+    assert [piece is None for piece in plugin.predict(rows[:4])] == [True, True, True, False]
+
+
+def test_spans_are_named_after_what_a_user_sees_and_hears(model):
+    plugin = Seen(str(model), {"audio": AttentionHead(4, 2, 0.1), "face": AttentionHead(6, 2, 0.1)}, {})
+    plugin.heads.eval()
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "joy"}]
+    [piece] = plugin.predict([Clip(id="3", messages=turns, task="text")])
+    assert piece is not None
+    assert {span.stream for span in piece.spans} == {"audio", "video"}
+    assert max(span.end_s for span in piece.spans) <= 1.5
 
 
 def test_what_it_cannot_learn_from(model, write_mp4, tmp_path):

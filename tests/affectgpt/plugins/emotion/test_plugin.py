@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import json
 
 import numpy as np
@@ -13,7 +15,8 @@ from affectgpt.clip import Clip
 from affectgpt.evidence.dialogue import read_dialogues, rows_with_emotion
 from affectgpt.evidence.words import read_text
 from affectgpt.plugins.command import train_main
-from affectgpt.plugins.emotion.plugin import AttentionHead, EmotionModel
+from affectgpt.plugins.emotion.plugin import AttentionHead, EmotionModel, _batches
+from affectgpt.plugins.parts.text_encoders import HubEncoder
 from affectgpt.plugins.parts.tfidf import TfidfModel
 from affectgpt.plugins.plugin import load_plugin, save_plugin
 from affectgpt.problems import InputError
@@ -83,6 +86,141 @@ def test_an_encoder_of_the_hub_is_trained_and_saved_whole(data, encoder, tmp_pat
     assert any(not torch.equal(value, start[name]) for name, value in model.encoder.model.state_dict().items())
     save_plugin(model, tmp_path / "saved")
     assert load_plugin(tmp_path / "saved").predict(rows) == model.predict(rows)
+
+
+def told(text: str, emotion: str, group: str | None = None) -> Clip:
+    turns = [{"role": "user", "content": text}, {"role": "assistant", "content": emotion}]
+    return Clip(id=text, messages=turns, task="dialogue", answer=emotion, group=group)
+
+
+def conversations(count: int, swapped: int | None = None) -> list[Clip]:
+    """Of each conversation a row of either emotion; all rows share a word of their own, and one may be told wrongly."""
+    emotions = ("afraid", "joyful")
+    return [
+        told(f"{word} {word} group{group} {word}", emotions[place ^ (group == swapped)], f"g{group}")
+        for group in range(count)
+        for place, word in enumerate(("storm", "party"))
+    ]
+
+
+QUICK = {"encoder": "scratch", "epochs": 1, "tfidf": False, "say": lambda _: None}
+
+
+def kept_by_calibration(model: EmotionModel, count: int) -> list[int]:
+    """The conversations that the encoder has read nothing of."""
+    return [group for group in range(count) if f"group{group}" not in model.encoder.words]
+
+
+@pytest.mark.parametrize(("count", "kept"), [(6, 1), (25, 2)])
+def test_calibration_keeps_whole_conversations_from_training(count, kept):
+    rows = conversations(count)
+    drawn = set()
+    for seed in range(3):
+        model = EmotionModel.fit(rows, **QUICK, seed=seed)
+        groups = kept_by_calibration(model, count)
+        assert len(groups) == kept
+        assert (model.card()["rows"], model.card()["calibrated_on"]) == (2 * (count - kept), 2 * kept)
+        drawn.add(tuple(groups))
+    assert len(drawn) > 1
+
+
+def test_conversations_without_a_name_are_told_by_their_first_turn():
+    rows = [told(f"opening{place // 2} opening{place // 2}", ("sad", "joyful")[place % 2]) for place in range(12)]
+    card = EmotionModel.fit(rows, **QUICK).card()
+    assert (card["rows"], card["calibrated_on"]) == (10, 2)
+
+
+def test_how_sure_it_is_follows_from_conversations_it_has_not_seen():
+    settings = QUICK | {"epochs": 15}
+    model = EmotionModel.fit(conversations(6), **settings)
+    (kept,) = kept_by_calibration(model, 6)
+    misled = EmotionModel.fit(conversations(6, swapped=kept), **settings)
+    sure, unsure = (max(found.predict(conversations(1))[0].probabilities) for found in (model, misled))
+    assert sure > 0.95
+    assert unsure < 0.6
+
+
+def test_the_temperature_is_applied(scratch):
+    model = copy.deepcopy(scratch)
+    texts = [read_text(["won then house"]), read_text(["dark street"])]
+    for heads in (None, [0], [1]):
+        model.scale = scratch.scale / 2
+        expected = np.sqrt(scratch.probabilities(texts, heads))
+        np.testing.assert_allclose(
+            model.probabilities(texts, heads), expected / expected.sum(1, keepdims=True), atol=1e-5
+        )
+
+
+def test_both_heads_are_multiplied(scratch):
+    texts = [read_text(["won then house"]), read_text(["dark street"])]
+    one, other, both = (scratch.probabilities(texts, heads) for heads in ([0], [1], None))
+    product = one * other
+    np.testing.assert_allclose(both, product / product.sum(1, keepdims=True), atol=1e-5)
+    assert np.abs(one - other).max() > 1e-3
+
+
+def test_probabilities_are_calibrated_and_add_up_to_1(scratch, data):
+    for piece in scratch.predict(rows_with_emotion(data)):
+        assert piece.calibrated
+        assert sum(piece.probabilities) == pytest.approx(1, abs=1e-9)
+
+
+def test_a_seed_settles_everything():
+    models = []
+    for drawn_before in (1, 2):
+        torch.manual_seed(drawn_before)
+        np.random.seed(drawn_before)
+        models.append(EmotionModel.fit(conversations(8), **QUICK, seed=5))
+    assert models[0].card() == models[1].card()
+    for name, value in models[0].network.state_dict().items():
+        assert torch.equal(value, models[1].network.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("change", [{"epochs": 2}, {"learning_rate": 0.1}, {"batch_size": 3}, {"seed": 1}], ids=str)
+def test_every_setting_counts(change):
+    rows = conversations(8)
+    states = [EmotionModel.fit(rows, **QUICK | more).head.state_dict() for more in ({}, change)]
+    assert any(not torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_every_epoch_is_told():
+    lines: list[str] = []
+    EmotionModel.fit(conversations(6), **QUICK | {"epochs": 3, "say": lines.append})
+    assert [line.partition(":")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+
+
+@pytest.mark.parametrize("size", [1, 4, 5, 32])
+def test_an_epoch_reads_every_row_once(size):
+    lengths = [3, 1, 2, 9, 4, 4, 7, 5, 6, 8, 2, 1, 3] * 11
+    batches = [batch.tolist() for batch in _batches(lengths, size, np.random.default_rng(0))]
+    assert sorted(place for batch in batches for place in batch) == list(range(len(lengths)))
+    assert max(map(len, batches)) == size
+    again = [batch.tolist() for batch in _batches(lengths, size, np.random.default_rng(1))]
+    assert again != batches
+
+
+def test_a_words_weight_is_that_of_its_tokens(encoder):
+    """Also where a token begins with the space before its word."""
+    reader = HubEncoder.of(encoder)
+    model = EmotionModel(["afraid", "joyful"], reader, None, {})
+    text = read_text(["joy surprise fear", "expect anger"])
+    [weights] = model.word_weights([text])
+    [(ids, offsets)] = reader.read([text.text])
+    with torch.no_grad():
+        mask = torch.ones(1, len(ids), dtype=torch.long)
+        attention = model.head(reader(torch.tensor([ids]), mask), mask)[1][0]
+    assert any(text.text[first:last].startswith(" ") for first, last in offsets)
+    starts = [start for start, *_ in text.words()] + [len(text.text)]
+    expected = [
+        sum(float(weight) for weight, (_, last) in zip(attention, offsets, strict=True) if start < last <= following)
+        for start, following in itertools.pairwise(starts)
+    ]
+    assert weights == pytest.approx(expected, abs=1e-6)
+
+
+def test_tfidf_stands_beside_the_encoder_where_it_is_asked_for(scratch):
+    assert set(scratch.card()["scale"]) == {"attention", "tfidf"}
+    assert set(EmotionModel.fit(conversations(6), **QUICK).card()["scale"]) == {"attention"}
 
 
 def test_it_is_saved_and_comes_back(scratch, data, tmp_path):
@@ -159,6 +297,14 @@ def test_tfidf_with_a_label_that_no_text_has():
     assert found.sum(1) == pytest.approx([1, 1])
 
 
+def test_tfidf_of_two_labels():
+    texts = ["won a gift now", "won a party now", "dark storm here", "dark snake here"] * 2
+    model = TfidfModel.fit(texts, np.array([0, 0, 1, 1] * 2), 2)
+    found = np.exp(model.log_probs(["won a gift", "dark storm", "won a party", ""]))
+    assert found.argmax(1)[:3].tolist() == [0, 1, 0]
+    assert found.sum(1) == pytest.approx(np.ones(4))
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -180,6 +326,12 @@ def test_training_refuses_what_cannot_work(data, tmp_path):
     (tmp_path / "one.jsonl").write_text('{"context": ["won"], "emotion": "joyful"}\n' * 3)
     with pytest.raises(InputError, match="two emotions or more, got 1"):
         EmotionModel.fit(rows_with_emotion(tmp_path / "one.jsonl"), encoder="scratch")
+    with pytest.raises(InputError, match="besides the conversations that calibration keeps, got 0 in 0 rows"):
+        EmotionModel.fit(conversations(1), encoder="scratch")
+    with pytest.raises(InputError, match="besides the conversations that calibration keeps, got 1 in 1 rows"):
+        EmotionModel.fit([told("won", "joyful"), told("dark", "afraid")], encoder="scratch")
+    with pytest.raises(InputError, match=r"expected words that come again, .*--set tfidf=false"):
+        EmotionModel.fit([told("won", "joyful"), told("dark", "afraid"), told("lost", "sad")], encoder="scratch")
     with pytest.raises(InputError, match=r"--encoder: .*expected 'scratch', or the folder"):
         EmotionModel.fit(rows_with_emotion(data), encoder=str(tmp_path))
     (tmp_path / "there").mkdir()
