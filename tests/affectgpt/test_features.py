@@ -152,6 +152,9 @@ def test_bad_media_are_listed_with_their_rows(tiny, store, write_mp4, tmp_path):
 def test_what_is_wanted_follows_the_model(tiny):
     assert wanted_by(tiny.encoder.config, tiny.processor) == Wanted(("face", "audio"), 3, 16_000)
     assert wanted_by(tiny.config(visual="both"), tiny.processor).streams == ("face", "frame", "audio")
+    slow = copy.deepcopy(tiny.processor)
+    slow.feature_extractor.sampling_rate = 24_000
+    assert wanted_by(tiny.config(num_frames=5), slow, "pyav") == Wanted(("face", "audio"), 5, 24_000, reader="pyav")
 
 
 def test_shares_are_disjoint_and_complete_however_far_each_is(tiny, store, write_mp4, tmp_path):

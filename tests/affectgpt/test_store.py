@@ -409,6 +409,22 @@ def test_a_flipped_bit_costs_one_entry(folder, where, known, victim):
     assert store.verify() == []
 
 
+def test_a_record_inside_a_payload_is_none_of_the_shard(folder):
+    """Behind a damaged header records are searched for, and somebody's payload may hold the bytes of one."""
+    payload = b"not what was put"
+    digest = bytes.fromhex(key("inner"))
+    inner = disk.encode(disk.Record(digest, bytes(32), disk.VERSION, disk.checksum(digest, payload), 0, 16), payload)
+    with FeatureStore(folder) as store:
+        store.put(key("outer"), {"bytes": torch.frombuffer(bytearray(b"\0" + inner), dtype=torch.uint8)})
+        store.put(key("next"), features("next"))
+    (shard,) = folder.glob("*.shard")
+    assert shard.read_bytes().find(inner) % 64
+    flip(shard, 0)
+    store = FeatureStore(folder)
+    assert store.keys() == [key("next")]
+    assert holds(store, "next") == [True]
+
+
 def test_damage_after_the_index_was_made_is_noticed(folder):
     shard = fill(folder, 0, 1)
     store = FeatureStore(folder)
@@ -528,6 +544,48 @@ def test_entries_are_forced_to_the_disk_now_and_then(folder, monkeypatch):
         store.put(key(1), features(1))
     monkeypatch.undo()
     assert holds(store, 0, 1) == [True, True]
+
+
+@pytest.fixture
+def forced(monkeypatch) -> list[tuple[str, int]]:
+    """What is forced to the disk, and what gets its name, in their order: ('sync' or 'name', inode)."""
+    steps: list[tuple[str, int]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def sync(descriptor: int) -> None:
+        steps.append(("sync", os.fstat(descriptor).st_ino))
+        fsync(descriptor)
+
+    def name(draft: Path, path: Path) -> None:
+        steps.append(("name", os.stat(draft).st_ino))
+        replace(draft, path)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "replace", name)
+    return steps
+
+
+def test_the_name_of_a_new_shard_is_forced_to_the_disk(folder, forced):
+    store = FeatureStore(folder, sync_every=1)
+    store.put(key(0), features(0))
+    (shard,) = folder.glob("*.shard")
+    assert forced == [("name", shard.stat().st_ino), ("sync", folder.stat().st_ino), ("sync", shard.stat().st_ino)]
+
+
+def test_settings_are_on_the_disk_before_they_get_their_name(folder, forced):
+    FeatureStore(folder).describe(key("settings"), {"tower": "one"})
+    (path,) = (folder / "settings").iterdir()
+    assert forced == [("sync", path.stat().st_ino), ("name", path.stat().st_ino)]
+
+
+def test_a_joined_shard_is_on_the_disk_before_the_old_ones_go(folder, forced):
+    old = [fill(folder, name) for name in range(2)]
+    forced.clear()
+    prune(FeatureStore(folder))
+    (shard,) = folder.glob("*.shard")
+    inode = shard.stat().st_ino
+    assert forced == [("sync", inode), ("name", inode), ("sync", folder.stat().st_ino)]
+    assert not any(path.exists() for path in old)
 
 
 # Settings, and throwing away

@@ -225,6 +225,16 @@ def test_rows_of_many_noisy_clips_obey_the_row_format(tmp_path: Path) -> None:
     assert asked == {*ASPECTS, *LOOK_ASPECTS}
 
 
+def test_rows_are_grouped_by_actor_and_no_group_is_in_two_splits() -> None:
+    groups: dict[str, set[str | None]] = {"train": set(), "dev": set(), "test": set()}
+    for shot in plan_shots(replace(TINY, clips=6, dev_clips=4, test_clips=4, test_actors=2)):
+        rows = list(rows_of_clip(shot.name, shot.scene, shot.written, Path("a.mp4"), Path("a.npy")))
+        assert {row.group for row in rows} == {shot.scene.actor.name}
+        groups["train" if shot.part == "rl" else shot.part].update(row.group for row in rows)
+    assert {part: len(names) for part, names in groups.items()} == {"train": 2, "dev": 1, "test": 2}
+    assert len(set().union(*groups.values())) == 5
+
+
 def test_text_rows_are_of_training_lines_and_depend_on_the_seed() -> None:
     first = list(text_rows(0, 50))
     assert first == list(text_rows(0, 50))

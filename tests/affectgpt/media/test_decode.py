@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -129,6 +130,12 @@ def test_other_containers(tmp_path: Path, name: str, codec: str, audio: str | No
     assert levels(read_frames(path, 4, 1.95, 2.35)) == [20, 21, 22, 23]
 
 
+def test_a_part_ends_before_the_frame_at_its_end_where_frames_are_swept(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.avi", codec="mpeg4", audio=None)
+    assert levels(read_frames(path, 10, 2.0, 3.0)) == list(range(20, 30))
+    assert levels(read_frames(path, 4, 3.9)) == [39] * 4
+
+
 def test_variable_frame_rate(tmp_path: Path) -> None:
     stamps = [*range(10), *range(10, 50, 4)]
     path = write_video(tmp_path / "vfr.mp4", 20, stamps=stamps, audio=None)
@@ -227,6 +234,20 @@ def test_sound_of_other_formats(tmp_path: Path, name: str, codec: str, rate: int
     assert abs(float(np.sqrt((samples[2000:-2000] ** 2).mean())) - 0.5 / np.sqrt(2)) < 0.02
     with pytest.raises(MediaError, match="no video stream"):
         read_frames(path, 4)
+
+
+def test_the_cover_of_a_song_is_no_video(tmp_path: Path) -> None:
+    sound = write_sound(tmp_path / "a.mp3", sine(1.0, 44100)[None], 44100, "libmp3lame").read_bytes()
+    _, picture = cv2.imencode(".png", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    cover = b"\0image/png\0\x03\0" + picture.tobytes()
+    frame = b"APIC" + struct.pack(">IH", len(cover), 0) + cover
+    size = bytes((len(frame) >> shift) & 0x7F for shift in (21, 14, 7, 0))
+    (tmp_path / "cover.mp3").write_bytes(b"ID3\x03\0\0" + size + frame + sound[sound.find(b"\xff\xfb") :])
+    with av.open(str(tmp_path / "cover.mp3")) as container:
+        assert [stream.type for stream in container.streams] == ["audio", "video"]
+    with pytest.raises(MediaError, match=r"cover\.mp3: no video stream"):
+        read_frames(tmp_path / "cover.mp3", 4)
+    assert abs(len(read_audio(tmp_path / "cover.mp3", 16000)) - 16000) < 1700
 
 
 def test_a_wav_written_to_a_pipe_is_whole(tmp_path: Path) -> None:

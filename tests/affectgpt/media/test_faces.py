@@ -172,6 +172,13 @@ def test_who_appears_elsewhere_is_another_person() -> None:
     assert centres(track.squares) == [(160, 50)] * 5
 
 
+@pytest.mark.parametrize(("move", "same"), [(35, True), (37, False)])
+def test_a_move_of_two_thirds_of_a_crop_makes_another_person(move: int, same: bool) -> None:
+    """Two squares of a side of 54 pixels share a fifth of their union where they are 36 pixels apart."""
+    track = crop_faces(blank(2), 16, given([(20, 30, 40, 40)], [(20 + move, 30, 40, 40)]))
+    assert track.found.all() == same
+
+
 def test_boxes_without_area_are_passed_over() -> None:
     track = crop_faces(blank(2), 16, given([(10, 10, 0, 0)], [(10, 10, -5, 20)]))
     assert not track.found.any()

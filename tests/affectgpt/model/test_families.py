@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers as hf
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+from transformers.utils import hub
 
 from affectgpt.batch import supervised_batch
 from affectgpt.model.assemble import assemble
@@ -316,6 +317,27 @@ def test_trained_saved_and_loaded(make, tmp_path, llm, vision, audio, pooling, f
         again = load_model(tmp_path / "trained")
         torch.testing.assert_close(again(**inputs).logits, expected, rtol=0, atol=1e-5)
     assert losses[2] < losses[0]
+
+
+def test_every_part_is_read_at_its_revision(make, tmp_path, monkeypatch):
+    """Local folders have no revisions; which one is asked for is seen where transformers looks for files."""
+    folders = {"llm": make("qwen2"), "vision": make("clip"), "audio": make("hubert")}
+    asked: dict[str, set[str | None]] = {}
+    look = hub.cached_files
+
+    def cached_files(path_or_repo_id, *args, revision=None, **kwargs):
+        asked.setdefault(str(path_or_repo_id), set()).add(revision)
+        return look(path_or_repo_id, *args, revision=revision, **kwargs)
+
+    monkeypatch.setattr(hub, "cached_files", cached_files)
+    revisions = {part: f"{part}-7" for part in folders}
+    parts = tmp_path / "parts"
+    assemble(parts, *folders.values(), revisions=revisions)
+    for load in (lambda: None, lambda: load_model(parts), lambda: ClipEncoder.from_pretrained(parts)):
+        load()
+        for part, folder in folders.items():
+            assert asked.pop(folder, {revisions[part]}) == {revisions[part]}
+    assert asked
 
 
 def test_weights_that_are_missing_are_named(make, tmp_path):

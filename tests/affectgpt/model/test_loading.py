@@ -52,6 +52,15 @@ def test_a_whole_folder_is_loaded(folder):
     assert load_model(folder).config.model_type == "affectgpt"
 
 
+def test_soft_tokens_keep_their_precision_beside_any_language_model(tiny):
+    model = load_model(tiny.folder, "bfloat16")
+    kept = tiny.template.model.soft_tokens.state_dict()
+    assert {value.dtype for value in model.model.language_model.parameters()} == {torch.bfloat16}
+    for name, value in model.model.soft_tokens.state_dict().items():
+        assert value.dtype == torch.float32, name
+        assert torch.equal(value, kept[name]), name
+
+
 def test_a_folder_without_weights_says_what_is_there(folder):
     (folder / "model.safetensors").unlink()
     with pytest.raises(InputError, match=r"expected its weights \(model\.safetensors, .* found .*config\.json"):
