@@ -11,6 +11,7 @@ from torch import Tensor
 
 from affectgpt.clip import Clip
 from affectgpt.empathy.prompting import Cues
+from affectgpt.model import AffectGPTProcessor
 from affectgpt.problems import InputError
 from affectgpt.reader import ClipReader
 
@@ -107,6 +108,12 @@ def test_the_cues_decide_what_of_the_evidence_is_shown(tiny):
         assert reader.lengths([dialogue]) == [len(row)]
         texts.append(tiny.processor.tokenizer.decode(row.prompt_ids))
     assert ["A parcel was lost." in text for text in texts] == [False, True]
+
+
+def test_a_reader_ends_answers_as_its_processor_does(tiny):
+    plain = AffectGPTProcessor(tokenizer=tiny.processor.tokenizer, num_tokens={}, prompt_style="paper")
+    assert ClipReader(plain, Features(tiny)).stop_strings == plain.stop_strings != []
+    assert ClipReader(tiny.processor, Features(tiny)).stop_strings == []
 
 
 def test_features_that_are_not_there_are_named(tiny):

@@ -622,6 +622,47 @@ def test_entries_are_counted_and_pruned_by_settings(folder):
     assert store.keys() == [key(1)]
 
 
+def test_settings_of_entries_that_stay_are_kept(folder):
+    """A shard that somebody writes to is left alone, with entries of settings that nobody named."""
+    writer = FeatureStore(folder)
+    writer.put(key(0), features(0), fingerprint=key("a"))
+    for settings in "ab":
+        writer.describe(key(settings), {"name": settings})
+    done = prune(FeatureStore(folder), fingerprints={key("c")})
+    assert (done["removed"], done["shards_left_alone"]) == (0, 1)
+    assert writer.descriptions().keys() == {key("a")}
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(folder):
+    fill(folder, 0, 1, fingerprint=key("a"))
+    fill(folder, 2)
+    store = FeatureStore(folder)
+    store.describe(key("a"), {"name": "a"})
+    draft, descriptor = disk.create(folder)
+    os.close(descriptor)  # left behind by a kill
+    os.utime(draft, (0, 0))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    keep = {key(1), key(2)}
+    said = prune(store, keep, fingerprints={""}, dry_run=True)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert (said["kept"], said["removed"]) == (1, 2)
+    assert prune(store, keep, fingerprints={""}) == said
+    assert not draft.exists()
+    assert store.descriptions() == {}
+
+
+def test_drafts_that_somebody_may_be_writing_are_left_alone(folder):
+    fill(folder, 0)
+    drafts = [disk.create(folder) for _ in range(3)]  # locked, left a moment ago, left long ago
+    for _, descriptor in drafts[1:]:
+        os.close(descriptor)
+    for draft, _ in drafts[::2]:
+        os.utime(draft, (0, 0))
+    prune(FeatureStore(folder))
+    assert [draft.exists() for draft, _ in drafts] == [True, True, False]
+    os.close(drafts[0][1])
+
+
 def test_pruning_joins_shards_and_drops_what_is_not_kept(folder, tmp_path):
     fill(folder, *range(10))
     fill(folder, *range(10, 20))

@@ -132,7 +132,7 @@ def test_other_containers(tmp_path: Path, name: str, codec: str, audio: str | No
 
 def test_a_part_ends_before_the_frame_at_its_end_where_frames_are_swept(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.avi", codec="mpeg4", audio=None)
-    assert levels(read_frames(path, 10, 2.0, 3.0)) == list(range(20, 30))
+    assert levels(read_frames(path, 12, 2.0, 3.0)) == [*range(20, 30), 29, 29]
     assert levels(read_frames(path, 4, 3.9)) == [39] * 4
 
 
@@ -213,6 +213,14 @@ def test_sound_of_a_part(tmp_path: Path) -> None:
     assert np.abs(part - np.linspace(0.3, 0.45, 8000)).max() < 1e-3
     assert read_audio(path, 16000, 2.5).shape == (8000,)
     assert read_audio(path, 16000, None, 0.25).shape == (4000,)
+
+
+def test_a_part_sounds_as_it_does_in_the_whole(tmp_path: Path) -> None:
+    """Also at its edges, where a resampler that starts or ends there would fade."""
+    path = write_sound(tmp_path / "a.wav", sine(3.0, 8000)[None], 8000)
+    start, end = 8 * 1024 / 8000, 12 * 1024 / 8000  # where blocks of the file begin
+    part, whole = read_audio(path, 16000, start, end), read_audio(path, 16000)
+    assert np.abs(part - whole[round(start * 16000) : round(end * 16000)]).max() < 1e-4
 
 
 @pytest.mark.parametrize(
