@@ -257,6 +257,7 @@ def test_a_forked_process_writes_to_its_own_shard(folder):
         store.close()
 
     assert in_child(work) == 0
+    assert in_child(store.close) == 0  # nothing of its parent's is left to do for a child that put nothing
     store.put(key("after"), features("after"))
     assert holds(store, "parent", "child", "after") == [True] * 3
     assert store.stats()["shards"] == 2

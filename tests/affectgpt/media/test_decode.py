@@ -176,6 +176,38 @@ def test_frames_before_an_edit_are_skipped(tmp_path: Path) -> None:
     assert levels(read_frames(tmp_path / "cut.mp4", 4)) == [shown[k * len(shown) // 4] for k in range(4)]
 
 
+def test_frames_that_change_their_size_get_that_of_the_first(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "both.webm"), "w") as write:
+        stream = None
+        for part, (width, height) in enumerate([(WIDTH, HEIGHT), (2 * WIDTH, 2 * HEIGHT)]):
+            frames = np.full((5, height, width, 3), 40 * (part + 1), np.uint8)
+            with av.open(str(tmp_path / f"{part}.webm"), "w") as one:
+                picture = one.add_stream("libvpx", rate=10)
+                picture.width, picture.height, picture.pix_fmt = width, height, "yuv420p"
+                for pixels in frames:
+                    one.mux(picture.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+                one.mux(picture.encode(None))
+            with av.open(str(tmp_path / f"{part}.webm")) as read:
+                stream = stream or write.add_stream_from_template(read.streams.video[0])
+                for packet in read.demux(video=0):
+                    if packet.dts is not None:
+                        shift = int(part * Fraction(5, 10) / packet.time_base)
+                        packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
+                        write.mux(packet)
+    found = read_frames(tmp_path / "both.webm", 10)
+    assert found.shape == (10, HEIGHT, WIDTH, 3)
+    assert [round(float(frame.mean()) / 40) for frame in found] == [1] * 5 + [2] * 5
+
+
+def test_of_several_tracks_the_first_is_read(tmp_path: Path) -> None:
+    waves = [sine(1.0, 8000), np.zeros(8000, np.float32)]
+    with av.open(str(tmp_path / "two.mka"), "w") as container:
+        tracks = [container.add_stream("pcm_f32le", rate=8000, layout="mono") for _ in waves]
+        for track, wave in zip(tracks, waves, strict=True):
+            add_sound(container, track, wave[None], 8000, "mono")
+    assert np.allclose(read_audio(tmp_path / "two.mka", 8000), waves[0], atol=1e-6)
+
+
 def test_a_wrong_extension_does_not_matter(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "really_mp4.avi").write_bytes(clip.read_bytes())
     assert levels(read_frames(tmp_path / "really_mp4.avi", 2)) == [0, 20]
@@ -345,6 +377,8 @@ def test_packets_that_are_damaged(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "zeros.mp4").write_bytes(data)
     with pytest.raises(MediaError, match="truncated or damaged"):
         read_frames(tmp_path / "zeros.mp4", 4)
+    with pytest.raises(MediaError, match="truncated or damaged"):  # where nothing damaged would be decoded, too
+        read_frames(tmp_path / "zeros.mp4", 2, 0.0, 0.5)
 
 
 def test_a_header_that_promises_more_than_there_is(tmp_path: Path) -> None:
@@ -358,6 +392,21 @@ def test_a_header_that_promises_more_than_there_is(tmp_path: Path) -> None:
     struct.pack_into(">d", data, duration, 4400.0)  # too little to tell from rounding
     (tmp_path / "long.mkv").write_bytes(data)
     assert levels(read_frames(tmp_path / "long.mkv", 4)) == [0, 10, 20, 30]
+
+
+@pytest.mark.parametrize(("rate", "promised_ms"), [(10, 4450.0), (4, 10900.0)])
+def test_what_a_header_may_overstate(tmp_path: Path, rate: int, promised_ms: float) -> None:
+    """Up to half a second in a short file, a tenth in a long one."""
+    data = bytearray(write_video(tmp_path / "a.mkv", rate=rate, audio=None).read_bytes())
+    struct.pack_into(">d", data, data.find(b"\x44\x89\x88") + 3, promised_ms)
+    (tmp_path / "long.mkv").write_bytes(data)
+    assert levels(read_frames(tmp_path / "long.mkv", 4)) == [0, 10, 20, 30]
+
+
+def test_a_name_with_a_colon_is_no_protocol(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "take:2.mp4").write_bytes(clip.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert levels(read_frames("take:2.mp4", 2)) == [0, 20]
 
 
 def test_a_decoder_that_stops_early(tmp_path: Path) -> None:
