@@ -120,16 +120,18 @@ def test_what_a_model_is_asked_for(checkpoint: Path, monkeypatch: pytest.MonkeyP
     asked: list[dict[str, Any]] = []
 
     def generate(self: Any, **settings: Any) -> torch.Tensor:
-        asked.append({**settings, "seed": torch.initial_seed()})
+        asked.append({**settings, "seed": torch.initial_seed(), "dtype": self.dtype})
         return torch.zeros(1, 1, dtype=torch.long)
 
     monkeypatch.setattr(WhisperForConditionalGeneration, "generate", generate)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     hear = load_transcriber(str(checkpoint), "transformers", "de")
     for seconds in (0.5, 2.7):
         torch.manual_seed(5)  # what was drawn before does not matter
         hear(noise(seconds))
     for settings in asked:
         assert (settings["seed"], settings["language"], settings["task"]) == (0, "de", "transcribe")
+        assert settings["dtype"] == torch.float32
         assert settings["temperature"] == (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
     # Steps of 10 ms: half a second of the second that a window has, and all of the long sound.
     assert [(item["input_features"].shape[-1], int(item["attention_mask"].sum())) for item in asked] == [
