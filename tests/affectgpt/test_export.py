@@ -98,6 +98,17 @@ def test_the_options_are_followed(tmp_path, monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out).items() >= report.items()
 
 
+@torch.no_grad()
+def test_models_are_compared_by_what_comes_after_each_prompt(tiny):
+    model = tiny.model()
+    found = export.trial(model, tiny.processor, None)
+    assert len(found.ids) == len(export.QUESTIONS)
+    for ids, logits in zip(found.ids, found.logits, strict=True):
+        torch.testing.assert_close(logits, model(input_ids=torch.tensor([ids])).logits[0, -1])
+    with_features = export.trial(model, tiny.processor, tiny.encoder)
+    assert sum(tiny.ids["face"] in ids for ids in with_features.ids) == len(export.QUESTIONS)
+
+
 def test_a_merge_that_goes_wrong_leaves_nothing(adapter, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "merged", lambda model: model.unload())
     with pytest.raises(InputError, match=r"logits on prompt \d of 4 differ by .*at most 0.0001 in float32"):

@@ -127,6 +127,28 @@ def test_patches_lie_as_the_image_processor_lays_them():
     torch.testing.assert_close(video["pixel_values_videos"], picture["pixel_values"], rtol=0, atol=1e-4)
 
 
+def test_the_last_frame_fills_up_a_patch():
+    frames = np.random.default_rng(0).integers(0, 255, (5, 56, 56, 3), np.uint8)
+    odd, even = (PatchVideoProcessor()([clip]) for clip in (frames, np.concatenate([frames, frames[-1:]])))
+    assert odd["video_grid_thw"].tolist() == even["video_grid_thw"].tolist() != []
+    assert torch.equal(odd["pixel_values_videos"], even["pixel_values_videos"])
+
+
+def test_a_frame_has_as_many_pixels_as_its_processor_allows():
+    frames = np.zeros((2, 280, 280, 3), np.uint8)
+    for edge in (56, 112):
+        size = {"shortest_edge": 28 * 28, "longest_edge": edge * edge}
+        assert PatchVideoProcessor(size=size)([frames])["video_grid_thw"].tolist() == [[1, edge // 14, edge // 14]]
+    size = {"shortest_edge": 560 * 560, "longest_edge": 1120 * 1120}
+    assert PatchVideoProcessor(size=size)([frames])["video_grid_thw"].tolist() == [[1, 40, 40]]
+
+
+def test_a_processor_is_saved_as_the_one_that_it_stands_for():
+    saved = PatchVideoProcessor(patch_size=16, video_processor_type="Qwen3VLVideoProcessor").to_dict()
+    assert (saved["video_processor_type"], saved["patch_size"]) == ("Qwen3VLVideoProcessor", 16)
+    assert "stands_for" not in saved
+
+
 def test_most_pixels_of_a_frame(folder):
     small = HubReader(load_processor(folder), Decoded(), ("video",), max_pixels=256)  # type: ignore[arg-type]
     large = HubReader(load_processor(folder), Decoded(), ("video",))  # type: ignore[arg-type]
