@@ -323,7 +323,7 @@ def test_trained_saved_and_loaded(make, tmp_path, llm, vision, audio, pooling, f
 
 
 def test_every_part_is_read_at_its_revision(make, tmp_path, monkeypatch):
-    """Local folders have no revisions; which one is asked for is seen where transformers looks for files."""
+    """Local folders have no revisions; which one is asked for is seen where transformers looks for files and loads."""
     folders = {"llm": make("qwen2"), "vision": make("clip"), "audio": make("hubert")}
     asked: dict[str, set[str | None]] = {}
     look = hub.cached_files
@@ -332,7 +332,16 @@ def test_every_part_is_read_at_its_revision(make, tmp_path, monkeypatch):
         asked.setdefault(str(path_or_repo_id), set()).add(revision)
         return look(path_or_repo_id, *args, revision=revision, **kwargs)
 
+    def spied(method):
+        def from_pretrained(cls, source, *args, **kwargs):
+            asked.setdefault(str(source), set()).add(kwargs.get("revision"))
+            return method.__func__(cls, source, *args, **kwargs)
+
+        return classmethod(from_pretrained)
+
     monkeypatch.setattr(hub, "cached_files", cached_files)
+    for kind in (hf.PreTrainedModel, hf.GenerationConfig):
+        monkeypatch.setattr(kind, "from_pretrained", spied(vars(kind)["from_pretrained"]))
     revisions = {part: f"{part}-7" for part in folders}
     parts = tmp_path / "parts"
     assemble(parts, *folders.values(), revisions=revisions)
