@@ -15,6 +15,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 from transformers.utils import hub
 
 from affectgpt.batch import supervised_batch
+from affectgpt.model import AffectGPTForConditionalGeneration
 from affectgpt.model.assemble import add_placeholders, assemble
 from affectgpt.model.clip_encoder import ClipEncoder
 from affectgpt.model.encoders import load_tower
@@ -361,6 +362,8 @@ def test_parts_are_loaded_as_they_are_asked_for(make, tmp_path):
     assert {value.dtype for value in model.model.language_model.parameters()} == {torch.bfloat16}
     assert {value.dtype for value in model.model.soft_tokens.parameters()} == {torch.float32}
     assert model.model.language_model.config._attn_implementation == "eager"
+    plain = AffectGPTForConditionalGeneration.from_pretrained(tmp_path / "parts", attn_implementation="eager")
+    assert plain.model.language_model.config._attn_implementation == "eager"
     processor = load_processor(tmp_path / "parts")
     assert (processor.prompt_style, processor.tokenizer.padding_side) == ("paper", "left")
     # Every end of the language model and of its tokenizer ends an answer; how to draw is left to the caller.

@@ -13,7 +13,7 @@ from affectgpt.model import (
     AffectGPTModel,
     AffectGPTProcessor,
 )
-from affectgpt.model.modeling import build_soft_tokens
+from affectgpt.model.modeling import build_soft_tokens, cap
 
 QUESTION = "What does this person feel?"
 
@@ -132,6 +132,14 @@ def test_only_the_logits_that_are_asked_for_are_computed(tiny, mixed):
     assert torch.equal(model(**batch, logits_to_keep=2).logits, whole[:, -2:])
     places = torch.tensor([0, 3])
     assert torch.equal(model(**batch, logits_to_keep=places).logits, whole[:, places])
+
+
+def test_logits_are_capped_where_the_language_model_caps_them(tiny):
+    logits = torch.tensor([-100.0, 0.0, 1.0, 100.0])
+    config = tiny.config().text_config
+    assert cap(logits, config) is logits
+    config.final_logit_softcapping = 5.0
+    close(cap(logits, config), torch.tensor([-5.0, 0.0, 0.98688, 5.0]), 1e-4)
 
 
 def test_soft_tokens_are_as_large_as_the_configuration_says(tiny):
