@@ -244,7 +244,9 @@ class AffectGPTForConditionalGeneration(AffectGPTPreTrainedModel, GenerationMixi
     @classmethod
     def _from_parts(cls, config: AffectGPTConfig, parts: Path, **kwargs: Any) -> AffectGPTForConditionalGeneration:
         source = config.sources["llm"]
-        wanted = {name: value for name, value in kwargs.items() if name in LLM_ARGUMENTS}
+        # The Auto classes hand the attention on in the configuration.
+        wanted = {"attn_implementation": config._attn_implementation}
+        wanted |= {name: value for name, value in kwargs.items() if name in LLM_ARGUMENTS}
         llm = AutoModelForCausalLM.from_pretrained(
             source["id"], revision=source["revision"], **wanted, trust_remote_code=False
         )

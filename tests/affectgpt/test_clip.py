@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from affectgpt.clip import FIELDS, Clip, read_clips, scan_clips, write_clips
+from affectgpt.clip import FIELDS, Clip, media_outside, read_clips, scan_clips, write_clips
 from affectgpt.problems import InputError
 from affectgpt.tasks import TASKS
 
@@ -111,6 +113,36 @@ def test_media_root(folder: Path, tmp_path: Path) -> None:
     assert read_clips(path, folder / "clips")[0].video == folder / "clips" / "a.mp4"
     with pytest.raises(InputError, match="which is not there"):
         read_clips(path)
+
+
+def test_paths_are_relative_to_the_root_that_is_named(folder: Path, tmp_path: Path) -> None:
+    clip = Clip(id="1", messages=TWO_TURNS, task="text", video=folder / "clips" / "a.mp4", line=1)
+    path = tmp_path / "elsewhere" / "rows.jsonl"
+    write_clips(path, [clip], folder)
+    assert json.loads(path.read_text())["video"] == "clips/a.mp4"
+    assert read_clips(path, folder) == [clip]
+    assert media_outside([clip], path, folder) is None
+    problem = media_outside([clip, replace(clip, face=tmp_path / "b.npy")], path, folder)
+    assert str(problem).startswith(f"{path}: its media: expected files below {folder}, got 1 elsewhere")
+
+
+def test_a_path_must_be_relative_even_where_it_leads_inside(folder: Path) -> None:
+    (problem,) = problems_of(folder, row(video=str(folder / "clips" / "a.mp4")))
+    assert f"expected a path inside {folder}" in problem
+
+
+def test_a_file_is_written_whole_or_not_at_all(folder: Path) -> None:
+    path = folder / "rows.jsonl"
+    path.write_text("what was there")
+
+    def some() -> Iterator[Clip]:
+        yield Clip(id="1", messages=TWO_TURNS, task="text")
+        raise OSError("cut off")
+
+    with pytest.raises(OSError, match="cut off"):
+        write_clips(path, some())
+    assert path.read_text() == "what was there"
+    assert sorted(item.name for item in folder.iterdir()) == ["clips", "rows.jsonl"]
 
 
 def test_empty_lines_count_but_do_not_matter(folder: Path) -> None:

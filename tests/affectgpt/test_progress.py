@@ -34,3 +34,10 @@ def test_what_was_done_before_says_nothing_about_the_rate(capsys, monkeypatch):
     progress(91, 100)
     progress(92, 100)
     assert capsys.readouterr().err == "92/100 rows, 0.10 a second, 0:01:20 left\n"
+
+
+def test_a_line_of_its_own_leaves_nothing_of_the_live_line(capsys, monkeypatch):
+    Progress("rows").say("row 3 is bad")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    Progress("rows").say("row 4 is bad")
+    assert capsys.readouterr().err == "row 3 is bad\n\r\033[Krow 4 is bad\n"

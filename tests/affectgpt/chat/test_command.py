@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from affectgpt.chat import command as chat
+from affectgpt.inference import assistant
 from affectgpt.problems import InputError
 
 QUESTION = "What does this person feel?"
@@ -51,6 +52,59 @@ def test_lines_of_standard_input_are_one_conversation(tiny, run, tmp_path, write
     assert "gone.mp4" in err
     streams = {"face_features", "audio_features"}
     assert heard == [("one", set(), []), ("two", set(), ["one", "answer 1"]), ("three", streams, [])]
+
+
+@pytest.fixture
+def heard(monkeypatch):
+    """What reaches an assistant: how it is made, the media of each clip, and each question with its settings."""
+    calls = SimpleNamespace(made=[], media=[], asked=[])
+
+    class Heard:
+        @classmethod
+        def from_pretrained(cls, *settings):
+            calls.made.append(settings)
+            return cls()
+
+        def encode(self, **media):
+            calls.media.append(media)
+            return {"media": len(calls.media)}
+
+        def ask(self, question, **settings):
+            calls.asked.append((question, settings))
+            return "joy"
+
+    monkeypatch.setattr(assistant, "Assistant", Heard)
+    return calls
+
+
+@pytest.mark.parametrize("json_too", [[], ["--json"]])
+def test_options_reach_the_assistant(tiny, run, heard, json_too):
+    media = ["--video", "a.mp4", "--audio", "a.wav", "--face", "a.npy"]
+    drawing = ["--temperature", "0.5", "--top-p", "0.9", "--device", "cpu", "--dtype", "bfloat16"]
+    assert run(*media, *drawing, "--subtitle", "Oh.", "--question", QUESTION, *json_too) == 0
+    assert heard.made == [(str(tiny.folder), "cpu", "bfloat16")]
+    assert heard.media == [{"video": "a.mp4", "audio": "a.wav", "face": "a.npy"}]
+    ((question, settings),) = heard.asked
+    expected = {"features": {"media": 1}, "subtitle": "Oh.", "max_new_tokens": 6, "temperature": 0.5, "top_p": 0.9}
+    assert question == QUESTION
+    assert settings.items() >= expected.items()
+
+
+def test_another_clip_has_other_words_and_no_history(run, heard):
+    assert run("--video", "a.mp4", "--subtitle", "Oh.", stdin="one\ntwo\n/video b.mp4\nthree\n") == 0
+    assert heard.media == [{"video": "a.mp4"}, {"video": "b.mp4"}]
+    told = [(settings["features"]["media"], settings["subtitle"]) for _, settings in heard.asked]
+    assert told == [(1, "Oh."), (1, "Oh."), (2, None)]
+    assert heard.asked[2][1]["history"] == [
+        {"role": "user", "content": "three"},
+        {"role": "assistant", "content": "joy"},
+    ]
+
+
+def test_answers_that_are_not_drawn_have_no_temperature(run):
+    for option in (["--temperature", "0.5"], ["--top-p", "0.9"]):
+        with pytest.raises(InputError, match="--empathy: answers are not drawn"):
+            run("--empathy", "plugin", *option)
 
 
 def test_a_terminal_gets_words_as_they_come_without_the_stop_string(tiny, capsys):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from affectgpt.features.file_hashes import ContentIndex
 from affectgpt.features.prune import prune
 from affectgpt.features.sources import (
     BadSample,
+    DecodedMedia,
     OnlineFeatures,
     StoredFeatures,
     build_features,
@@ -28,6 +31,7 @@ from affectgpt.features.sources import (
 )
 from affectgpt.features.store import FeatureStore
 from affectgpt.media.bundle import Media, Wanted
+from affectgpt.media.decode import MediaError
 from affectgpt.model.clip_encoder import encoding_settings, fingerprint, weights_hash
 from affectgpt.problems import InputError
 
@@ -81,6 +85,8 @@ def test_stored_equals_online_and_clips_are_decoded_once(tiny, store, decoded, w
     shapes = {name: tuple(value.shape) for name, value in found[0].items()}
     assert shapes == {"face_features": (3, 24), "audio_features": (4, 16)}
     assert all(value.dtype == torch.float32 for value in found[0].values())
+    kept = [value for key in stored.keys.values() for value in (store.get(key) or {}).values()]
+    assert {value.dtype for value in kept} == {torch.float16}
     assert same(found[:1] * 3, found[:3])
     assert found[6] == {}
     assert not torch.equal(found[0]["audio_features"], found[3]["audio_features"])
@@ -152,6 +158,36 @@ def test_bad_media_are_listed_with_their_rows(tiny, store, write_mp4, tmp_path):
 def test_what_is_wanted_follows_the_model(tiny):
     assert wanted_by(tiny.encoder.config, tiny.processor) == Wanted(("face", "audio"), 3, 16_000)
     assert wanted_by(tiny.config(visual="both"), tiny.processor).streams == ("face", "frame", "audio")
+    slow = copy.deepcopy(tiny.processor)
+    slow.feature_extractor.sampling_rate = 24_000
+    assert wanted_by(tiny.config(num_frames=5), slow, "pyav") == Wanted(("face", "audio"), 5, 24_000, reader="pyav")
+
+
+def test_how_media_are_decoded_reaches_the_workers(tiny, store, tmp_path, monkeypatch):
+    asked: list[tuple[Wanted, int, float]] = []
+
+    def decoding(function, items, workers, timeout_s):  # type: ignore[no-untyped-def]
+        asked.append((function.keywords["wanted"], workers, timeout_s))
+        return iter(())
+
+    monkeypatch.setattr(module, "map_sandboxed", decoding)
+    (tmp_path / "a.mp4").write_bytes(b"any")
+    clips, config = [make_clip("a", video=tmp_path / "a.mp4")], tiny.encoder.config
+    wanted = wanted_by(config, tiny.processor, "decord")
+    build_features(clips, config, tiny.processor, store, lambda: tiny.encoder, 7.0, 3, reader="decord")
+    undecodable(clips, wanted, 3, 7.0)
+    online = OnlineFeatures(tiny.encoder, workers=3, timeout_s=7.0, reader="decord").media
+    asked.append((online.decoder.keywords["wanted"], online.sandbox.workers, online.sandbox.timeout_s))
+    online.close()
+    assert asked == [(wanted, 3, 7.0)] * 3
+
+
+def test_a_clip_that_does_not_decode_is_an_error_where_it_is_wanted_at_once():
+    source = DecodedMedia(Wanted(("audio",)), workers=1, timeout_s=20)
+    source.sandbox = SimpleNamespace(map=lambda _, items: [(item, MediaError("cut.mp4: truncated")) for item in items])  # type: ignore[assignment]
+    assert source.of([make_clip("words")]) == [{}]
+    with pytest.raises(InputError, match=r"row bad: cut\.mp4: truncated\. Check with: affectgpt data check ROWS"):
+        source.of([make_clip("words"), make_clip("bad", video=Path("cut.mp4"))])
 
 
 def test_shares_are_disjoint_and_complete_however_far_each_is(tiny, store, write_mp4, tmp_path):

@@ -257,6 +257,7 @@ def test_a_forked_process_writes_to_its_own_shard(folder):
         store.close()
 
     assert in_child(work) == 0
+    assert in_child(store.close) == 0  # nothing of its parent's is left to do for a child that put nothing
     store.put(key("after"), features("after"))
     assert holds(store, "parent", "child", "after") == [True] * 3
     assert store.stats()["shards"] == 2
@@ -409,6 +410,22 @@ def test_a_flipped_bit_costs_one_entry(folder, where, known, victim):
     assert store.verify() == []
 
 
+def test_a_record_inside_a_payload_is_none_of_the_shard(folder):
+    """Behind a damaged header records are searched for, and somebody's payload may hold the bytes of one."""
+    payload = b"not what was put"
+    digest = bytes.fromhex(key("inner"))
+    inner = disk.encode(disk.Record(digest, bytes(32), disk.VERSION, disk.checksum(digest, payload), 0, 16), payload)
+    with FeatureStore(folder) as store:
+        store.put(key("outer"), {"bytes": torch.frombuffer(bytearray(b"\0" + inner), dtype=torch.uint8)})
+        store.put(key("next"), features("next"))
+    (shard,) = folder.glob("*.shard")
+    assert shard.read_bytes().find(inner) % 64
+    flip(shard, 0)
+    store = FeatureStore(folder)
+    assert store.keys() == [key("next")]
+    assert holds(store, "next") == [True]
+
+
 def test_damage_after_the_index_was_made_is_noticed(folder):
     shard = fill(folder, 0, 1)
     store = FeatureStore(folder)
@@ -530,6 +547,48 @@ def test_entries_are_forced_to_the_disk_now_and_then(folder, monkeypatch):
     assert holds(store, 0, 1) == [True, True]
 
 
+@pytest.fixture
+def forced(monkeypatch) -> list[tuple[str, int]]:
+    """What is forced to the disk, and what gets its name, in their order: ('sync' or 'name', inode)."""
+    steps: list[tuple[str, int]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def sync(descriptor: int) -> None:
+        steps.append(("sync", os.fstat(descriptor).st_ino))
+        fsync(descriptor)
+
+    def name(draft: Path, path: Path) -> None:
+        steps.append(("name", os.stat(draft).st_ino))
+        replace(draft, path)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "replace", name)
+    return steps
+
+
+def test_the_name_of_a_new_shard_is_forced_to_the_disk(folder, forced):
+    store = FeatureStore(folder, sync_every=1)
+    store.put(key(0), features(0))
+    (shard,) = folder.glob("*.shard")
+    assert forced == [("name", shard.stat().st_ino), ("sync", folder.stat().st_ino), ("sync", shard.stat().st_ino)]
+
+
+def test_settings_are_on_the_disk_before_they_get_their_name(folder, forced):
+    FeatureStore(folder).describe(key("settings"), {"tower": "one"})
+    (path,) = (folder / "settings").iterdir()
+    assert forced == [("sync", path.stat().st_ino), ("name", path.stat().st_ino)]
+
+
+def test_a_joined_shard_is_on_the_disk_before_the_old_ones_go(folder, forced):
+    old = [fill(folder, name) for name in range(2)]
+    forced.clear()
+    prune(FeatureStore(folder))
+    (shard,) = folder.glob("*.shard")
+    inode = shard.stat().st_ino
+    assert forced == [("sync", inode), ("name", inode), ("sync", folder.stat().st_ino)]
+    assert not any(path.exists() for path in old)
+
+
 # Settings, and throwing away
 
 
@@ -562,6 +621,47 @@ def test_entries_are_counted_and_pruned_by_settings(folder):
     assert store.descriptions().keys() == {key("a"), key("c"), key("d")}
     assert prune(store, {key(1), key(2)}, {key("a")})["kept"] == 1
     assert store.keys() == [key(1)]
+
+
+def test_settings_of_entries_that_stay_are_kept(folder):
+    """A shard that somebody writes to is left alone, with entries of settings that nobody named."""
+    writer = FeatureStore(folder)
+    writer.put(key(0), features(0), fingerprint=key("a"))
+    for settings in "ab":
+        writer.describe(key(settings), {"name": settings})
+    done = prune(FeatureStore(folder), fingerprints={key("c")})
+    assert (done["removed"], done["shards_left_alone"]) == (0, 1)
+    assert writer.descriptions().keys() == {key("a")}
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(folder):
+    fill(folder, 0, 1, fingerprint=key("a"))
+    fill(folder, 2)
+    store = FeatureStore(folder)
+    store.describe(key("a"), {"name": "a"})
+    draft, descriptor = disk.create(folder)
+    os.close(descriptor)  # left behind by a kill
+    os.utime(draft, (0, 0))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    keep = {key(1), key(2)}
+    said = prune(store, keep, fingerprints={""}, dry_run=True)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert (said["kept"], said["removed"]) == (1, 2)
+    assert prune(store, keep, fingerprints={""}) == said
+    assert not draft.exists()
+    assert store.descriptions() == {}
+
+
+def test_drafts_that_somebody_may_be_writing_are_left_alone(folder):
+    fill(folder, 0)
+    drafts = [disk.create(folder) for _ in range(3)]  # locked, left a moment ago, left long ago
+    for _, descriptor in drafts[1:]:
+        os.close(descriptor)
+    for draft, _ in drafts[::2]:
+        os.utime(draft, (0, 0))
+    prune(FeatureStore(folder))
+    assert [draft.exists() for draft, _ in drafts] == [True, True, False]
+    os.close(drafts[0][1])
 
 
 def test_pruning_joins_shards_and_drops_what_is_not_kept(folder, tmp_path):

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,10 +9,13 @@ import torch
 
 from affectgpt.clip import Clip
 from affectgpt.features.sources import DecodedMedia, OnlineFeatures
+from affectgpt.inference import assistant as module
 from affectgpt.inference.assistant import Assistant
+from affectgpt.inference.generate import Answer
 from affectgpt.inference.media_inputs import resample
 from affectgpt.inputs.reader import ClipReader
 from affectgpt.inputs.vlm_reader import HubReader, wanted_by_hub_model
+from affectgpt.media.bundle import Wanted
 from affectgpt.media.decode import read_audio, read_frames
 from affectgpt.model.loading import load_model
 from affectgpt.problems import InputError
@@ -153,6 +157,41 @@ def test_drawing_follows_temperature(tiny, assistant):
     answers = {assistant.ask(QUESTION, features=features, temperature=2.0, max_new_tokens=8) for _ in range(4)}
     assert len(answers) > 1
     assert len({assistant.ask(QUESTION, features=features, max_new_tokens=8) for _ in range(2)}) == 1
+
+
+def test_a_model_is_loaded_as_it_is_asked_for(tiny):
+    assistant = Assistant.from_pretrained(tiny.folder, "cpu", "bfloat16", "eager")
+    assert assistant.model.dtype == torch.bfloat16
+    assert assistant.model.config.text_config._attn_implementation == "eager"
+    assert not assistant.model.training
+
+
+def test_how_to_answer_and_to_decode_reaches_those_who_do(tiny, assistant, monkeypatch):
+    given, drawn = [], []
+    monkeypatch.setattr(module, "read_given", lambda *args: given.append(args) or {})
+    monkeypatch.setattr(module, "answer", lambda *args: drawn.append(args[3:]) or [Answer("joy", True)])
+    asked = Assistant(assistant.model, tiny.processor, tiny.folder, timeout_s=7.0)
+    wave, streamer = np.zeros(80, np.float32), object()
+    assert asked.ask(QUESTION, audio=wave, sample_rate=8_000) == "joy"
+    settings = {"max_new_tokens": 5, "temperature": 0.5, "top_p": 0.9, "streamer": streamer}
+    assert asked.ask(QUESTION, **settings) == "joy"
+    assert given == [(asked.wanted, {"audio": wave}, 8_000, 7.0)]
+    assert drawn == [(512, 0.0, 1.0, None), (5, 0.5, 0.9, streamer)]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "wanted"),
+    [
+        ({"num_frames": 6, "fps": None}, Wanted(("frame", "audio"), 6, 24_000)),
+        ({"num_frames": None, "fps": 2.0}, Wanted(("frame", "audio"), 8, 24_000, 2.0)),
+        ({}, Wanted(("frame", "audio"), 8, 24_000)),
+    ],
+)
+def test_a_processor_of_the_hub_says_which_frames_it_takes(sampling, wanted):
+    processor = SimpleNamespace(
+        video_processor=SimpleNamespace(**sampling), feature_extractor=SimpleNamespace(sampling_rate=24_000)
+    )
+    assert Assistant(None, processor, "").wanted == wanted
 
 
 def test_what_the_model_cannot_be_given_is_explained(tiny, assistant, video, tmp_path):

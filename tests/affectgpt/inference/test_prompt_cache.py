@@ -81,5 +81,14 @@ def test_given_answers_are_as_likely_as_in_a_plain_forward(tiny, hub, kind):
             torch.testing.assert_close(again[index], expected, rtol=0, atol=1e-5)
 
 
+@torch.no_grad()
+def test_likelihoods_of_a_model_in_half_precision_are_summed_in_full(tiny, hub):
+    model, rows = subject("affectgpt", tiny, hub)
+    model.model.language_model.bfloat16()
+    model.lm_head.bfloat16()
+    found = PromptCache(model.eval(), prompt_batch(rows, 0)).log_probs(GROUP[:2], [[5, 6], [7]])
+    assert [value.dtype for value in found] == [torch.float32] * 2
+
+
 def test_groups():
     assert group_of([7, 7, 3, 7, 9]) == ([7, 3, 9], [0, 0, 1, 0, 2])

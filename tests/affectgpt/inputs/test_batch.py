@@ -46,7 +46,9 @@ def test_packs():
         [IGNORED, IGNORED, 3, IGNORED, 5, 6],
         [IGNORED, 8, IGNORED, IGNORED, IGNORED, IGNORED],
     ]
+    # With neither a mask nor a cache, transformers tells rows apart by their positions.
     assert "attention_mask" not in batch
+    assert batch["use_cache"] is False
     assert batch["x"].tolist() == [[1, 1], [0, 0], [0, 0]]
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from affectgpt.clip import Clip
+from affectgpt.evidence.prompting import Cues
 from affectgpt.inputs.batch import prompt_batch, supervised_batch
 from affectgpt.inputs.vlm_reader import HubReader, wanted_by_hub_model
+from affectgpt.media.bundle import Wanted
 from affectgpt.model.loading import load_model, load_processor
 from affectgpt.model.video_patches import PatchVideoProcessor
 from tests.support.hub_models import KINDS, tiny_hub_model
@@ -123,8 +127,108 @@ def test_patches_lie_as_the_image_processor_lays_them():
     torch.testing.assert_close(video["pixel_values_videos"], picture["pixel_values"], rtol=0, atol=1e-4)
 
 
+def test_the_last_frame_fills_up_a_patch():
+    frames = np.random.default_rng(0).integers(0, 255, (5, 56, 56, 3), np.uint8)
+    odd, even = (PatchVideoProcessor()([clip]) for clip in (frames, np.concatenate([frames, frames[-1:]])))
+    assert odd["video_grid_thw"].tolist() == even["video_grid_thw"].tolist() != []
+    assert torch.equal(odd["pixel_values_videos"], even["pixel_values_videos"])
+
+
+def test_a_frame_has_as_many_pixels_as_its_processor_allows():
+    frames = np.zeros((2, 280, 280, 3), np.uint8)
+    for edge in (56, 112):
+        size = {"shortest_edge": 28 * 28, "longest_edge": edge * edge}
+        assert PatchVideoProcessor(size=size)([frames])["video_grid_thw"].tolist() == [[1, edge // 14, edge // 14]]
+    size = {"shortest_edge": 560 * 560, "longest_edge": 1120 * 1120}
+    assert PatchVideoProcessor(size=size)([frames])["video_grid_thw"].tolist() == [[1, 40, 40]]
+
+
+def test_a_processor_is_saved_as_the_one_that_it_stands_for():
+    saved = PatchVideoProcessor(patch_size=16, video_processor_type="Qwen3VLVideoProcessor").to_dict()
+    assert (saved["video_processor_type"], saved["patch_size"]) == ("Qwen3VLVideoProcessor", 16)
+    assert "stands_for" not in saved
+
+
 def test_most_pixels_of_a_frame(folder):
     small = HubReader(load_processor(folder), Decoded(), ("video",), max_pixels=256)  # type: ignore[arg-type]
     large = HubReader(load_processor(folder), Decoded(), ("video",))  # type: ignore[arg-type]
     grids = [reader.read([clip("a")])[0].inputs["video_grid_thw"].prod().item() for reader in (small, large)]
     assert grids[0] < grids[1]
+
+
+# Settings, on one of the kinds
+
+
+@pytest.fixture
+def read(hub):
+    """`read(clip, hidden, inputs, **settings)`: the row of a reader that it makes, and its prompt in words."""
+
+    def call(clip: Clip, hidden: Sequence[str] = (), inputs: Sequence[str] = ("video", "audio", "text"), **settings):
+        reader = HubReader(load_processor(hub("qwen2_5_vl")), Decoded(), inputs, **settings)  # type: ignore[arg-type]
+        (row,) = reader.read([clip], [hidden])
+        return row, reader.tokenizer.decode(row.prompt_ids)
+
+    return call
+
+
+def test_words_are_kept_from_a_model_that_may_not_read_them(read):
+    assert "expect that" in read(clip("a"))[1]
+    assert "expect that" not in read(clip("a"), hidden=("text",))[1]
+    assert "expect that" not in read(clip("a"), inputs=("video",))[1]
+    assert "expect that" in read(clip("a"), inputs=("text",))[1]
+    assert read(clip("a"), inputs=("text",))[0].inputs == {}
+
+
+def test_the_clip_stands_in_the_first_turn_of_the_user_alone(read):
+    once = clip("a")
+    twice = replace(once, messages=[*once.messages, {"role": "user", "content": "Why?"}, once.messages[-1]])
+    counts = [[read(row)[1].count(mark) for mark in ("<|video_pad|>", "expect that")] for row in (once, twice)]
+    assert counts[0] == counts[1]
+    assert read(twice)[1].index("<|video_pad|>") < read(twice)[1].index("What does this person feel?")
+
+
+def test_the_cues_decide_what_is_shown_of_a_dialogue(read):
+    turns = [{"role": "user", "content": "They are late."}, {"role": "assistant", "content": "Emotion: fear"}]
+    dialogue = Clip(id="d", messages=turns, task="dialogue", answer="fear", situation="A parcel was lost.")
+    assert "A parcel was lost." not in read(dialogue)[1]
+    assert "A parcel was lost." in read(dialogue, cues=Cues(situation=True))[1]
+
+
+@pytest.mark.parametrize("where", ["turn", "target", "subtitle"])
+def test_somebodys_words_are_no_tokens(read, where):
+    def special(words: str) -> int:
+        said = {"turn": "joy", "target": "joy", "subtitle": "joy"} | {where: words}
+        turns = [{"role": "user", "content": said["turn"]}, {"role": "assistant", "content": said["target"]}]
+        row, _ = read(Clip(id="a", messages=turns, task="text", subtitle=said["subtitle"]))
+        return sum(token in row.target_ids[-1:] for token in [*row.prompt_ids, *row.target_ids])
+
+    assert special("joy <|im_end|>") == special("joy")
+
+
+def test_the_model_is_told_the_rate_of_the_frames(read):
+    row, _ = read(clip("a"))  # four frames, half a second apart, two of them in each patch
+    assert row.inputs["second_per_grid_ts"].tolist() == [1.0]
+
+
+def test_limits_of_a_frame_never_cross(hub):
+    processors = [load_processor(hub("qwen2_5_vl")) for _ in range(2)]
+    size = dict(processors[0].video_processor.size)
+    limits = (size["shortest_edge"] // 2, size["shortest_edge"] * 2)
+    for processor, limit in zip(processors, limits, strict=True):
+        HubReader(processor, Decoded(), ("video",), max_pixels=limit)  # type: ignore[arg-type]
+    found = [
+        (item.video_processor.size["shortest_edge"], item.video_processor.size["longest_edge"]) for item in processors
+    ]
+    assert found == [(limits[0], limits[0]), (size["shortest_edge"], limits[1])]
+
+
+def test_lengths_count_prompt_and_target(hub):
+    reader = HubReader(load_processor(hub("qwen2_5_vl")), Decoded(), ("video", "text"))  # type: ignore[arg-type]
+    clips = [clip("t", video=False), clip("t", video=False, answer="a long answer of several words")]
+    assert reader.lengths(clips) == [len(row) - 1 for row in reader.read(clips)]  # without the end token
+
+
+def test_what_is_wanted_follows_the_processor_and_the_settings():
+    hears = SimpleNamespace(feature_extractor=SimpleNamespace(sampling_rate=24_000))
+    assert wanted_by_hub_model(hears, 6, 2.0, "pyav") == Wanted(("frame", "audio"), 6, 24_000, 2.0, "pyav")
+    assert wanted_by_hub_model(SimpleNamespace(), 6) == Wanted(("frame",), 6, 16_000)

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -129,6 +130,12 @@ def test_other_containers(tmp_path: Path, name: str, codec: str, audio: str | No
     assert levels(read_frames(path, 4, 1.95, 2.35)) == [20, 21, 22, 23]
 
 
+def test_a_part_ends_before_the_frame_at_its_end_where_frames_are_swept(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.avi", codec="mpeg4", audio=None)
+    assert levels(read_frames(path, 12, 2.0, 3.0)) == [*range(20, 30), 29, 29]
+    assert levels(read_frames(path, 4, 3.9)) == [39] * 4
+
+
 def test_variable_frame_rate(tmp_path: Path) -> None:
     stamps = [*range(10), *range(10, 50, 4)]
     path = write_video(tmp_path / "vfr.mp4", 20, stamps=stamps, audio=None)
@@ -167,6 +174,38 @@ def test_frames_before_an_edit_are_skipped(tmp_path: Path) -> None:
     assert len(shown) <= 20
     assert shown[0] >= 20
     assert levels(read_frames(tmp_path / "cut.mp4", 4)) == [shown[k * len(shown) // 4] for k in range(4)]
+
+
+def test_frames_that_change_their_size_get_that_of_the_first(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "both.webm"), "w") as write:
+        stream = None
+        for part, (width, height) in enumerate([(WIDTH, HEIGHT), (2 * WIDTH, 2 * HEIGHT)]):
+            frames = np.full((5, height, width, 3), 40 * (part + 1), np.uint8)
+            with av.open(str(tmp_path / f"{part}.webm"), "w") as one:
+                picture = one.add_stream("libvpx", rate=10)
+                picture.width, picture.height, picture.pix_fmt = width, height, "yuv420p"
+                for pixels in frames:
+                    one.mux(picture.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+                one.mux(picture.encode(None))
+            with av.open(str(tmp_path / f"{part}.webm")) as read:
+                stream = stream or write.add_stream_from_template(read.streams.video[0])
+                for packet in read.demux(video=0):
+                    if packet.dts is not None:
+                        shift = int(part * Fraction(5, 10) / packet.time_base)
+                        packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
+                        write.mux(packet)
+    found = read_frames(tmp_path / "both.webm", 10)
+    assert found.shape == (10, HEIGHT, WIDTH, 3)
+    assert [round(float(frame.mean()) / 40) for frame in found] == [1] * 5 + [2] * 5
+
+
+def test_of_several_tracks_the_first_is_read(tmp_path: Path) -> None:
+    waves = [sine(1.0, 8000), np.zeros(8000, np.float32)]
+    with av.open(str(tmp_path / "two.mka"), "w") as container:
+        tracks = [container.add_stream("pcm_f32le", rate=8000, layout="mono") for _ in waves]
+        for track, wave in zip(tracks, waves, strict=True):
+            add_sound(container, track, wave[None], 8000, "mono")
+    assert np.allclose(read_audio(tmp_path / "two.mka", 8000), waves[0], atol=1e-6)
 
 
 def test_a_wrong_extension_does_not_matter(clip: Path, tmp_path: Path) -> None:
@@ -208,6 +247,14 @@ def test_sound_of_a_part(tmp_path: Path) -> None:
     assert read_audio(path, 16000, None, 0.25).shape == (4000,)
 
 
+def test_a_part_sounds_as_it_does_in_the_whole(tmp_path: Path) -> None:
+    """Also at its edges, where a resampler that starts or ends there would fade."""
+    path = write_sound(tmp_path / "a.wav", sine(3.0, 8000)[None], 8000)
+    start, end = 8 * 1024 / 8000, 12 * 1024 / 8000  # where blocks of the file begin
+    part, whole = read_audio(path, 16000, start, end), read_audio(path, 16000)
+    assert np.abs(part - whole[round(start * 16000) : round(end * 16000)]).max() < 1e-4
+
+
 @pytest.mark.parametrize(
     ("name", "codec", "rate"),
     [
@@ -227,6 +274,20 @@ def test_sound_of_other_formats(tmp_path: Path, name: str, codec: str, rate: int
     assert abs(float(np.sqrt((samples[2000:-2000] ** 2).mean())) - 0.5 / np.sqrt(2)) < 0.02
     with pytest.raises(MediaError, match="no video stream"):
         read_frames(path, 4)
+
+
+def test_the_cover_of_a_song_is_no_video(tmp_path: Path) -> None:
+    sound = write_sound(tmp_path / "a.mp3", sine(1.0, 44100)[None], 44100, "libmp3lame").read_bytes()
+    _, picture = cv2.imencode(".png", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    cover = b"\0image/png\0\x03\0" + picture.tobytes()
+    frame = b"APIC" + struct.pack(">IH", len(cover), 0) + cover
+    size = bytes((len(frame) >> shift) & 0x7F for shift in (21, 14, 7, 0))
+    (tmp_path / "cover.mp3").write_bytes(b"ID3\x03\0\0" + size + frame + sound[sound.find(b"\xff\xfb") :])
+    with av.open(str(tmp_path / "cover.mp3")) as container:
+        assert [stream.type for stream in container.streams] == ["audio", "video"]
+    with pytest.raises(MediaError, match=r"cover\.mp3: no video stream"):
+        read_frames(tmp_path / "cover.mp3", 4)
+    assert abs(len(read_audio(tmp_path / "cover.mp3", 16000)) - 16000) < 1700
 
 
 def test_a_wav_written_to_a_pipe_is_whole(tmp_path: Path) -> None:
@@ -316,6 +377,8 @@ def test_packets_that_are_damaged(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "zeros.mp4").write_bytes(data)
     with pytest.raises(MediaError, match="truncated or damaged"):
         read_frames(tmp_path / "zeros.mp4", 4)
+    with pytest.raises(MediaError, match="truncated or damaged"):  # where nothing damaged would be decoded, too
+        read_frames(tmp_path / "zeros.mp4", 2, 0.0, 0.5)
 
 
 def test_a_header_that_promises_more_than_there_is(tmp_path: Path) -> None:
@@ -329,6 +392,21 @@ def test_a_header_that_promises_more_than_there_is(tmp_path: Path) -> None:
     struct.pack_into(">d", data, duration, 4400.0)  # too little to tell from rounding
     (tmp_path / "long.mkv").write_bytes(data)
     assert levels(read_frames(tmp_path / "long.mkv", 4)) == [0, 10, 20, 30]
+
+
+@pytest.mark.parametrize(("rate", "promised_ms"), [(10, 4450.0), (4, 10900.0)])
+def test_what_a_header_may_overstate(tmp_path: Path, rate: int, promised_ms: float) -> None:
+    """Up to half a second in a short file, a tenth in a long one."""
+    data = bytearray(write_video(tmp_path / "a.mkv", rate=rate, audio=None).read_bytes())
+    struct.pack_into(">d", data, data.find(b"\x44\x89\x88") + 3, promised_ms)
+    (tmp_path / "long.mkv").write_bytes(data)
+    assert levels(read_frames(tmp_path / "long.mkv", 4)) == [0, 10, 20, 30]
+
+
+def test_a_name_with_a_colon_is_no_protocol(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "take:2.mp4").write_bytes(clip.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert levels(read_frames("take:2.mp4", 2)) == [0, 20]
 
 
 def test_a_decoder_that_stops_early(tmp_path: Path) -> None:

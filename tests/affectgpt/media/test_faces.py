@@ -47,6 +47,15 @@ def test_drawn_people_are_found_where_they_are() -> None:
     assert ((side > 85) & (side < 125)).all()
 
 
+def test_large_frames_are_searched_small_and_cropped_large() -> None:
+    scene = np.full((1, 200, 300, 3), 128, np.uint8)
+    scene[0, 20:180, 100:260] = shrink(draw_frame(draw_actor(0, 1), Pose()))
+    large = scene.repeat(4, axis=1).repeat(4, axis=2)
+    (square,), (found,) = (crop_faces(frames, 64).squares for frames in (scene, large))
+    np.testing.assert_allclose(found / 4, square, atol=6)
+    assert crop_faces(large, 64).found.all()
+
+
 def test_crops_do_not_depend_on_the_run() -> None:
     frames = np.stack([shrink(draw_frame(draw_actor(0, 5), Pose(tilt=k), (0.05 * k, 0))) for k in range(8)])
     first, second = crop_faces(frames, 48), crop_faces(frames, 48)
@@ -170,6 +179,27 @@ def test_who_appears_elsewhere_is_another_person() -> None:
     track = crop_faces(blank(5), 16, given(*[[(20, 30, 40, 40)]] * 2, *[[(140, 30, 40, 40)]] * 3))
     assert track.found.tolist() == [False, False, True, True, True]
     assert centres(track.squares) == [(160, 50)] * 5
+
+
+@pytest.mark.parametrize(("move", "same"), [(35, True), (37, False)])
+def test_a_move_of_two_thirds_of_a_crop_makes_another_person(move: int, same: bool) -> None:
+    """Two squares of a side of 54 pixels share a fifth of their union where they are 36 pixels apart."""
+    track = crop_faces(blank(2), 16, given([(20, 30, 40, 40)], [(20 + move, 30, 40, 40)]))
+    assert track.found.all() == same
+
+
+@pytest.mark.parametrize(("side", "same"), [(20, True), (16, False)])
+def test_a_box_within_the_last_one_is_compared_by_its_size(side: int, same: bool) -> None:
+    """The overlap of a square with one inside it is the share of the area: a quarter, or a sixth."""
+    inner = (40 - side / 2, 50 - side / 2, side, side)
+    track = crop_faces(blank(2), 16, given([(20, 30, 40, 40)], [inner]))
+    assert track.found.all() == same
+
+
+def test_the_order_of_the_boxes_does_not_matter() -> None:
+    left, right = (20.0, 30.0, 40.0, 40.0), (130.0, 30.0, 40.0, 40.0)
+    for boxes in ([left, right], [right, left]):
+        assert centres(crop_faces(blank(3), 16, given(*[boxes] * 3)).squares) == [(40, 50)] * 3
 
 
 def test_boxes_without_area_are_passed_over() -> None:

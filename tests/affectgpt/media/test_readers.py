@@ -160,6 +160,8 @@ def test_by_rate_and_by_time(film: Callable[[str], Path]) -> None:
     frames, seconds = read_video(film("uneven.mp4"), Fps(2, 100), 0.0, 2.2)
     assert np.allclose(seconds, [0, 0.5, 1.0, 1.4, 1.8])
     assert np.array_equal(frames, every[np.searchsorted(times, seconds - 1e-6)])
+    _, seconds = read_video(film("uneven.mp4"), Fps(2, 100), 1.0, 2.2)
+    assert np.allclose(seconds, [1.0, 1.4, 1.8])
     _, seconds = read_video(film("uneven.mp4"), Times((1.39, 1.41, 0.0)))
     assert np.allclose(seconds, [1.0, 1.4, 0.0])
     with pytest.raises(MediaError, match=r"uneven\.mp4: no frame at 99 s, the part that is read is from 0 s to 5 s"):

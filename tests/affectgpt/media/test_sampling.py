@@ -42,6 +42,10 @@ def test_fps_of_a_part_starts_at_its_beginning() -> None:
     assert Fps(2, 100).choose(STEADY[13:], 1.25, 2) == [0, 4]  # 1.25 s: frame 13; 1.75 s: as near to 17 as to 18
 
 
+def test_a_part_that_is_longer_by_a_rounding_error_has_no_frame_more() -> None:
+    assert Fps(10, 100).choose(STEADY, 0, 0.1 + 0.2) == [0, 1, 2]
+
+
 def test_fps_of_an_endless_claim_holds_no_more_than_asked() -> None:
     assert len(Fps(1000, 8).choose(STEADY, 0, 1e15)) == 8
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import transformers as hf
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+from transformers.utils import hub
 
 from affectgpt.inputs.batch import supervised_batch
 from affectgpt.inputs.reader import Row
-from affectgpt.model.assemble import assemble
+from affectgpt.model import AffectGPTForConditionalGeneration
+from affectgpt.model.assemble import add_placeholders, assemble
 from affectgpt.model.clip_encoder import ClipEncoder
+from affectgpt.model.encoders import load_tower
 from affectgpt.model.loading import load_model, load_processor
 from affectgpt.problems import InputError
 from tests.conftest import TEXTS
@@ -316,6 +321,110 @@ def test_trained_saved_and_loaded(make, tmp_path, llm, vision, audio, pooling, f
         again = load_model(tmp_path / "trained")
         torch.testing.assert_close(again(**inputs).logits, expected, rtol=0, atol=1e-5)
     assert losses[2] < losses[0]
+
+
+def test_every_part_is_read_at_its_revision(make, tmp_path, monkeypatch):
+    """Local folders have no revisions; which one is asked for is seen where transformers looks for files and loads."""
+    folders = {"llm": make("qwen2"), "vision": make("clip"), "audio": make("hubert")}
+    asked: dict[str, set[str | None]] = {}
+    look = hub.cached_files
+
+    def cached_files(path_or_repo_id, *args, revision=None, **kwargs):
+        asked.setdefault(str(path_or_repo_id), set()).add(revision)
+        return look(path_or_repo_id, *args, revision=revision, **kwargs)
+
+    def spied(method):
+        def from_pretrained(cls, source, *args, **kwargs):
+            asked.setdefault(str(source), set()).add(kwargs.get("revision"))
+            return method.__func__(cls, source, *args, **kwargs)
+
+        return classmethod(from_pretrained)
+
+    monkeypatch.setattr(hub, "cached_files", cached_files)
+    for kind in (hf.PreTrainedModel, hf.GenerationConfig):
+        monkeypatch.setattr(kind, "from_pretrained", spied(vars(kind)["from_pretrained"]))
+    revisions = {part: f"{part}-7" for part in folders}
+    parts = tmp_path / "parts"
+    assemble(parts, *folders.values(), revisions=revisions)
+    for load in (lambda: None, lambda: load_model(parts), lambda: ClipEncoder.from_pretrained(parts)):
+        load()
+        for part, folder in folders.items():
+            assert asked.pop(folder, {revisions[part]}) == {revisions[part]}
+    assert asked
+
+
+def test_parts_are_loaded_as_they_are_asked_for(make, tmp_path):
+    base = Path(shutil.copytree(make("qwen2"), tmp_path / "llm"))
+    hf.GenerationConfig(eos_token_id=[5, 7], bos_token_id=3, temperature=0.5, do_sample=True).save_pretrained(base)
+    assemble(tmp_path / "parts", str(base), make("clip"), prompt_style="paper")
+    model = load_model(tmp_path / "parts", "bfloat16", "eager")
+    assert not model.training
+    assert {value.dtype for value in model.model.language_model.parameters()} == {torch.bfloat16}
+    assert {value.dtype for value in model.model.soft_tokens.parameters()} == {torch.float32}
+    assert model.model.language_model.config._attn_implementation == "eager"
+    plain = AffectGPTForConditionalGeneration.from_pretrained(tmp_path / "parts", attn_implementation="eager")
+    assert plain.model.language_model.config._attn_implementation == "eager"
+    processor = load_processor(tmp_path / "parts")
+    assert (processor.prompt_style, processor.tokenizer.padding_side) == ("paper", "left")
+    # Every end of the language model and of its tokenizer ends an answer; how to draw is left to the caller.
+    settings = model.generation_config
+    assert settings.eos_token_id == [5, 7, processor.tokenizer.eos_token_id]
+    assert (settings.bos_token_id, settings.pad_token_id) == (3, processor.tokenizer.pad_token_id)
+    assert not settings.do_sample
+
+
+def test_new_soft_tokens_depend_on_the_seed_alone(make, tmp_path):
+    from safetensors.torch import load_file
+
+    def made(name: str, seed: int) -> dict[str, torch.Tensor]:
+        torch.manual_seed(len(name))  # what was drawn before does not matter
+        assemble(tmp_path / name, make("qwen2"), make("clip"), seed=seed)
+        return load_file(tmp_path / name / "soft_tokens.safetensors")
+
+    one, again, other = made("one", 4), made("again", 4), made("other", 5)
+    assert all(torch.equal(again[name], value) for name, value in one.items())
+    assert not all(torch.equal(other[name], value) for name, value in one.items())
+
+
+def test_a_tokenizer_without_padding_pads_with_its_end_token():
+    tokenizer = train_tokenizer(TEXTS, 300)
+    tokenizer.pad_token = None
+    add_placeholders(tokenizer, SimpleNamespace(num_tokens={"face": 1}))
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id
+
+
+def test_a_language_model_with_logits_of_its_own_is_refused(make, tmp_path):
+    tokenizer = train_tokenizer(TEXTS, 300)
+    config = hf.GraniteConfig(**LM, vocab_size=len(tokenizer), logits_scaling=3.0)
+    hf.GraniteForCausalLM(config).save_pretrained(tmp_path / "llm")
+    tokenizer.save_pretrained(tmp_path / "llm")
+    assemble(tmp_path / "parts", str(tmp_path / "llm"), make("clip"))
+    with pytest.raises(InputError, match=r"a granite computes its logits from its hidden states in a way of its own"):
+        load_model(tmp_path / "parts")
+
+
+@pytest.mark.parametrize("kind", ["hubert", "dinov2"])
+def test_towers_are_loaded_in_full_precision_and_frozen(make, tmp_path, kind):
+    half = Path(shutil.copytree(make(kind), tmp_path / kind))
+    hf.AutoModel.from_pretrained(half, dtype=torch.float16).save_pretrained(half)
+    tower = load_tower(str(half))
+    assert {value.dtype for value in tower.parameters()} == {torch.float32}
+    assert not any(value.requires_grad for value in tower.parameters())
+    assert {value.dtype for value in load_tower(str(half), dtype=torch.bfloat16).parameters()} == {torch.bfloat16}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_pictures_are_the_mean_of_the_layers_that_are_named(make, tmp_path, pooling):
+    settings = {"vision_layers": [-3, -1], "vision_pooling": pooling, "num_frames": FRAMES}
+    assemble(tmp_path, make("qwen2"), make("dinov2"), **settings)
+    encoder = ClipEncoder.from_pretrained(tmp_path)
+    found = encoder.encode(media(0))["face_features"]
+    pixels = encoder.processor.pictures(media(0)["face"])
+    states = hf.Dinov2Model.from_pretrained(make("dinov2")).eval()(**pixels, output_hidden_states=True).hidden_states
+    layers = (states[-3] + states[-1]) / 2
+    expected = layers[:, 0] if pooling == "cls" else layers.mean(1)
+    torch.testing.assert_close(found, expected.half().float(), rtol=0, atol=2e-3)
 
 
 def test_weights_that_are_missing_are_named(make, tmp_path):

@@ -256,6 +256,11 @@ def test_clips_are_fused_in_pairs():
         torch.testing.assert_close(fused[index], alone[0])
 
 
+def test_faces_are_fused_where_there_are_any():
+    assert SoftTokens.fused_streams(("frame", "face", "audio")) == ("face", "audio")
+    assert SoftTokens.fused_streams(("frame", "audio")) == ("frame", "audio")
+
+
 def test_a_q_former_holds_a_position_for_every_feature():
     lengths = {"face": 40, "audio": 12}
     module = SoftTokens("qformer", "qformer", {"face": 7, "audio": 4}, dict.fromkeys(("face", "audio", "multi"), 1), 11,
@@ -263,3 +268,7 @@ def test_a_q_former_holds_a_position_for_every_feature():
     assert module.pool["visual"].position.num_embeddings == 40
     assert module.pool["audio"].position.num_embeddings == 12
     assert module.fuse.pool.position.num_embeddings == 264
+    assert {part.queries.shape[-1] for part in (*module.pool.values(), module.fuse.pool)} == {16}
+    more = SoftTokens("mean", "qformer", {"face": 7, "audio": 4}, dict.fromkeys(("face", "audio", "multi"), 1), 11,
+                      lengths={"face": 300, "audio": 12}, qformer_width=16)  # fmt: skip
+    assert more.fuse.pool.position.num_embeddings == 312

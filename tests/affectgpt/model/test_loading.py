@@ -8,10 +8,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import BitsAndBytesConfig
 
 from affectgpt.model import loading
-from affectgpt.model.loading import load_model, quantization, require_model, resolve_attention, resolve_dtype
+from affectgpt.model.loading import (
+    load_model,
+    model_folder,
+    quantization,
+    require_model,
+    resolve_attention,
+    resolve_dtype,
+)
 from affectgpt.problems import InputError
+from train.config.sections import LoraSettings
+from train.stages.run import add_adapter
 
 
 def test_auto_is_what_the_machine_can_do(monkeypatch):
@@ -42,6 +52,16 @@ def test_quantised_loading_says_what_it_needs(monkeypatch):
         quantization(4, torch.bfloat16)
 
 
+def test_quantised_loading_is_nf4_or_8_bits(monkeypatch):
+    monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(BitsAndBytesConfig, "post_init", lambda self: None)  # asks for the package
+    eight, four = (quantization(bits, torch.bfloat16)["quantization_config"] for bits in (8, 4))
+    assert (eight.load_in_8bit, eight.load_in_4bit) == (True, False)
+    assert (four.load_in_8bit, four.load_in_4bit) == (False, True)
+    assert (four.bnb_4bit_quant_type, four.bnb_4bit_use_double_quant) == ("nf4", True)
+    assert four.bnb_4bit_compute_dtype == torch.bfloat16
+
+
 @pytest.fixture
 def folder(tiny, tmp_path) -> Path:
     return Path(shutil.copytree(tiny.folder, tmp_path / "model"))
@@ -50,6 +70,67 @@ def folder(tiny, tmp_path) -> Path:
 def test_a_whole_folder_is_loaded(folder):
     require_model(folder)
     assert load_model(folder).config.model_type == "affectgpt"
+
+
+def test_soft_tokens_keep_their_precision_beside_any_language_model(tiny):
+    model = load_model(tiny.folder, "bfloat16", "eager")
+    assert model.config.text_config._attn_implementation == "eager"
+    kept = tiny.template.model.soft_tokens.state_dict()
+    assert {value.dtype for value in model.model.language_model.parameters()} == {torch.bfloat16}
+    for name, value in model.model.soft_tokens.state_dict().items():
+        assert value.dtype == torch.float32, name
+        assert torch.equal(value, kept[name]), name
+    with torch.no_grad():
+        logits = model(**tiny.batch([("What does this person feel?", "joy", tiny.features(0))]).inputs).logits
+    assert logits.dtype == torch.bfloat16
+
+
+@pytest.fixture
+def adapter(tiny, tmp_path) -> Path:
+    add_adapter(load_model(tiny.folder), LoraSettings(r=2)).save_pretrained(tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_an_adapter_is_loaded_on_its_model_as_it_is_asked_for(tiny, adapter, trainable):
+    model = load_model(adapter, "bfloat16", "eager", trainable=trainable)
+    assert model_folder(adapter) == tiny.folder
+    base = model.get_base_model().model
+    assert base.config.text_config._attn_implementation == "eager"
+    assert base.language_model.embed_tokens.weight.dtype == torch.bfloat16
+    learns = {value.requires_grad for name, value in model.named_parameters() if "lora_" in name}
+    assert learns == {trainable}
+
+
+def test_bits_reach_the_model_and_that_below_an_adapter(tiny, adapter, monkeypatch):
+    asked = []
+    monkeypatch.setattr(loading, "quantization", lambda bits, dtype: asked.append((bits, dtype)) or {})
+    load_model(tiny.folder, "bfloat16", bits=4)
+    load_model(adapter, "float32", bits=8)
+    assert asked == [(4, torch.bfloat16), (8, torch.float32)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"peft_type": "IA3"}, r"peft_type: expected 'LORA', got 'IA3'"),
+        ({"megatron_config": {"a": 1}}, r"megatron_config: expected none, got one, which names a module to import"),
+    ],
+)
+def test_adapters_of_another_kind_are_not_loaded(adapter, changes, told):
+    path = adapter / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(InputError, match=told):
+        load_model(adapter)
+
+
+@pytest.mark.parametrize("name", ["../elsewhere.safetensors", "weights.bin"])
+def test_an_index_names_weights_beside_it_alone(folder, name):
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": name}}))
+    (folder / "weights.bin").touch()
+    (folder.parent / "elsewhere.safetensors").touch()
+    with pytest.raises(InputError, match=r"weight_map: expected names of \.safetensors files beside it"):
+        require_model(folder)
 
 
 def test_a_folder_without_weights_says_what_is_there(folder):

@@ -13,6 +13,7 @@ from affectgpt.model import (
     AffectGPTModel,
     AffectGPTProcessor,
 )
+from affectgpt.model.modeling import build_soft_tokens, cap
 
 QUESTION = "What does this person feel?"
 
@@ -113,6 +114,40 @@ def test_wrong_number_of_placeholders(tiny, mixed):
     batch["input_ids"][1, last] = 5
     with pytest.raises(ValueError, match=r"3 placeholders of face, but features of 2 clips, 2 soft tokens each"):
         tiny.model()(**batch)
+
+
+def test_a_fused_placeholder_needs_its_clip_behind_it(tiny, mixed):
+    batch = tiny.batch(mixed[:1]).inputs
+    ids = batch["input_ids"][0].tolist()
+    fused = tiny.ids["multi"]
+    moved = [token for token in ids if token != fused] + [fused] * ids.count(fused)
+    with pytest.raises(ValueError, match="a placeholder of multi has no face of its clip behind it"):
+        tiny.model()(**batch | {"input_ids": torch.tensor([moved])})
+
+
+@torch.no_grad()
+def test_only_the_logits_that_are_asked_for_are_computed(tiny, mixed):
+    model, batch = tiny.model(), tiny.batch(mixed).inputs
+    whole = model(**batch).logits
+    assert torch.equal(model(**batch, logits_to_keep=2).logits, whole[:, -2:])
+    places = torch.tensor([0, 3])
+    assert torch.equal(model(**batch, logits_to_keep=places).logits, whole[:, places])
+
+
+def test_logits_are_capped_where_the_language_model_caps_them(tiny):
+    logits = torch.tensor([-100.0, 0.0, 1.0, 100.0])
+    config = tiny.config().text_config
+    assert cap(logits, config) is logits
+    config.final_logit_softcapping = 5.0
+    close(cap(logits, config), torch.tensor([-5.0, 0.0, 0.98688, 5.0]), 1e-4)
+
+
+def test_soft_tokens_are_as_large_as_the_configuration_says(tiny):
+    sizes = {"num_frames": 40, "num_audio_windows": 12, "qformer_hidden_size": 16}
+    soft = build_soft_tokens(tiny.config(pooling="qformer", fusion="qformer", **sizes))
+    assert soft.pool["visual"].position.num_embeddings == 40
+    assert soft.pool["audio"].position.num_embeddings == 12
+    assert {part.queries.shape[-1] for part in (*soft.pool.values(), soft.fuse.pool)} == {16}
 
 
 def test_placeholders_without_features(tiny, mixed):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from transformers import Wav2Vec2FeatureExtractor
 
-from affectgpt.model.processing import PLACEHOLDERS
+from affectgpt.model import AffectGPTProcessor
+from affectgpt.model.processing import MODALITIES, PLACEHOLDERS
 from affectgpt.model.sound import cut_windows, prepare_sound, spread_windows
 from affectgpt.problems import InputError
 
@@ -74,8 +76,6 @@ def test_pictures(tiny):
 
 
 def test_the_plain_prompt_has_its_fields_in_the_order_of_the_paper(tiny):
-    from affectgpt.model import AffectGPTProcessor
-
     plain = AffectGPTProcessor(
         tokenizer=tiny.processor.tokenizer, num_tokens=tiny.processor.num_tokens, prompt_style="paper"
     )
@@ -94,8 +94,6 @@ def test_the_plain_prompt_has_its_fields_in_the_order_of_the_paper(tiny):
 
 
 def test_wording_of_the_plain_prompt_is_saved(tiny, tmp_path):
-    from affectgpt.model import AffectGPTProcessor
-
     words = {"subtitle": "It is said: {subtitle}. "}
     AffectGPTProcessor(
         tokenizer=tiny.processor.tokenizer, num_tokens={}, prompt_style="paper", wording=words
@@ -107,8 +105,6 @@ def test_wording_of_the_plain_prompt_is_saved(tiny, tmp_path):
 
 def test_a_tokenizer_without_a_template_is_bad_input(tiny):
     import copy
-
-    from affectgpt.model import AffectGPTProcessor
 
     tokenizer = copy.deepcopy(tiny.processor.tokenizer)
     tokenizer.chat_template = None
@@ -135,3 +131,30 @@ def test_windows_are_spread_evenly():
     short = spread_windows(wave[:30], 40, 3)
     assert [part.tolist() for part in short] == [[*range(30), *[0] * 10]] * 3
     assert [len(part) for part in cut_windows(wave, 40)] == [34, 33, 33]
+
+
+def test_samples_are_normalised_over_all_windows_of_a_clip_together():
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=True, sampling_rate=100)
+    wave = np.random.default_rng(0).normal(2, 3, 7001).astype(np.float32)
+    sound = prepare_sound(wave, extractor)  # windows of at most 30 s
+    padded = np.append(wave, np.float32(0))
+    expected = ((padded - padded.mean()) / np.sqrt(padded.var() + 1e-7)).reshape(3, 2334)
+    np.testing.assert_allclose(sound.inputs["input_values"].numpy(), expected, atol=1e-5)
+    assert sound.shares == [1.0, 1.0, 2333 / 2334]
+    short = prepare_sound(wave[:3], extractor)  # a tenth of a second at least
+    assert (short.inputs["input_values"].shape, short.shares) == ((1, 10), [0.3])
+
+
+def test_windows_are_as_long_and_as_many_as_they_are_told_to_be(tiny):
+    extractor = Wav2Vec2FeatureExtractor(sampling_rate=100)
+    wave = np.random.default_rng(0).normal(size=500).astype(np.float32)
+    sound = prepare_sound(wave, extractor, "windows", 4, 0.5)
+    assert (sound.inputs["input_values"].shape, sound.shares) == ((4, 50), [1.0] * 4)
+    sound = prepare_sound(np.tile(wave, 32), tiny.processor.feature_extractor, "windows", 3, 0.5)
+    assert (len(sound.inputs["input_features"]), sound.shares) == (3, [0.5] * 3)
+
+
+def test_what_a_model_was_trained_to_take_is_saved(tiny, tmp_path):
+    assert tiny.processor.inputs == list(MODALITIES)
+    AffectGPTProcessor(tokenizer=tiny.processor.tokenizer, inputs=("audio",)).save_pretrained(tmp_path)
+    assert AffectGPTProcessor.from_pretrained(tmp_path).inputs == ["audio"]

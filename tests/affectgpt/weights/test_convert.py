@@ -3,9 +3,11 @@ import re
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn.functional import gelu, layer_norm, linear
 from transformers import (
+    AutoConfig,
     CLIPImageProcessor,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
@@ -21,7 +23,7 @@ from affectgpt.model import AffectGPTConfig
 from affectgpt.model.loading import load_model, load_processor
 from affectgpt.problems import InputError
 from affectgpt.prompts import PAPER
-from affectgpt.weights.convert import read_checkpoint, read_wording, release_main
+from affectgpt.weights.convert import convert_release, read_checkpoint, read_wording, release_main
 from affectgpt.weights.export import export
 from affectgpt.weights.released import convert, settings_of
 from train.tiny_model import train_tokenizer
@@ -247,6 +249,29 @@ def test_a_released_checkpoint_gives_the_published_soft_tokens(variant, parts, c
     assert got.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(got[name][0].squeeze(0), value.squeeze(0), atol=1e-5, rtol=1e-4)
+
+
+def test_an_adapter_has_the_strength_that_is_told_and_full_precision(convert_file):
+    folder = convert_file({name: value.half() for name, value in released("attention").items()}, "--lora-alpha", "8")
+    assert json.loads((folder / "adapter_config.json").read_text())["lora_alpha"] == 8
+    weights = load_file(folder / "adapter_model.safetensors")
+    assert {value.dtype for name, value in weights.items() if "soft_tokens" in name} == {torch.float32}
+
+
+@pytest.mark.parametrize("variant", ["attention", "qformer"])
+def test_the_settings_are_those_of_the_release(convert_file, variant):
+    config = AutoConfig.from_pretrained(convert_file(released(variant)) / "parts")
+    assert (config.visual, config.share_visual, config.num_frames, config.vision_pooling) == ("face", True, 8, "pooled")
+    assert (config.audio_sampling, config.num_audio_windows, config.audio_window_s) == ("windows", 8, 2.0)
+    assert config.audio_layers == [-4, -3, -2, -1]
+    assert config.vision_layers is None
+
+
+def test_a_folder_that_is_there_is_left_alone(tmp_path):
+    (tmp_path / "mine").touch()
+    with pytest.raises(InputError, match="--out: expected a name that is free"):
+        convert_release(tmp_path / "gone.pth", tmp_path, "llm", "vision", "audio")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 @torch.no_grad()

@@ -76,6 +76,39 @@ def test_half_precision(tiny, tmp_path):
     assert export.stored_precision(tmp_path / "out") == "bfloat16"
 
 
+def test_weights_are_kept_in_the_precision_that_they_have(tiny, tmp_path):
+    tiny.model().bfloat16().save_pretrained(tmp_path / "half")
+    tiny.processor.save_pretrained(tmp_path / "half")
+    tiny.encoder.save_pretrained(tmp_path / "half")
+    assert export.export(tmp_path / "half", tmp_path / "out")["dtype"] == "bfloat16"
+    assert export.stored_precision(tmp_path / "out") == "bfloat16"
+
+
+def test_the_options_are_followed(tmp_path, monkeypatch, capsys):
+    asked = []
+    report = {"dtype": "bfloat16", "prompts": 9, "max_difference": 0.0, "tolerance": 0.05}
+    monkeypatch.setattr(export, "export", lambda *given: asked.append(given) or dict(report))
+    turns = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": "joy"}]
+    write_clips(tmp_path / "rows.jsonl", [Clip(id=str(place), messages=turns, task="text") for place in range(10)])
+    argv = ["run", "--out", tmp_path / "out", "--dtype", "bfloat16", "--check-rows", tmp_path / "rows.jsonl"]
+    assert export.main([*map(str, argv), "--json"]) == 0
+    ((source, out, dtype, rows),) = asked
+    assert (source, out, dtype) == ("run", tmp_path / "out", "bfloat16")
+    assert [row.id for row in rows] == list("01234567")
+    assert json.loads(capsys.readouterr().out).items() >= report.items()
+
+
+@torch.no_grad()
+def test_models_are_compared_by_what_comes_after_each_prompt(tiny):
+    model = tiny.model()
+    found = export.trial(model, tiny.processor, None)
+    assert len(found.ids) == len(export.QUESTIONS)
+    for ids, logits in zip(found.ids, found.logits, strict=True):
+        torch.testing.assert_close(logits, model(input_ids=torch.tensor([ids])).logits[0, -1])
+    with_features = export.trial(model, tiny.processor, tiny.encoder)
+    assert sum(tiny.ids["face"] in ids for ids in with_features.ids) == len(export.QUESTIONS)
+
+
 def test_a_merge_that_goes_wrong_leaves_nothing(adapter, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "merged", lambda model: model.unload())
     with pytest.raises(InputError, match=r"logits on prompt \d of 4 differ by .*at most 0.0001 in float32"):

@@ -22,6 +22,7 @@ def test_rows():
         found = read_answer(row, row.target)
         assert found.emotion == row.answer
         assert found.response
+        assert row.options == list(EMOTIONS)
         first = row.prompt[0]["content"].casefold()
         (source,) = {emotion for event, emotion in told.items() if event in first}
         felt["told" if row.answer == source else "near" if row.answer == NEIGHBOURS[source] else "other"] += 1
@@ -34,3 +35,5 @@ def test_parts_share_no_frame():
     assert not set(OPENINGS["train"]) & set(OPENINGS["test"])
     said = {part: {row.prompt[0]["content"] for row in dialogue_rows(7, part, 400)} for part in ("train", "test")}
     assert not said["train"] & said["test"]
+    felt = [[row.answer for row in dialogue_rows(7, part, 400)] for part in ("train", "test")]
+    assert felt[0] != felt[1]

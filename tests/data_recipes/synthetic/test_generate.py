@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +19,14 @@ import pytest
 from affectgpt.clip import Clip, read_clips, scan_clips
 from affectgpt.problems import InputError
 from affectgpt.tasks import LEVELS
+from data_recipes.synthetic import command, face
 from data_recipes.synthetic import generate as module
 from data_recipes.synthetic.command import main
+from data_recipes.synthetic.dialogues import dialogue_rows
 from data_recipes.synthetic.face import CROP_SIZE, FPS, NUM_CROPS, animate, draw_frame, pose_of
 from data_recipes.synthetic.generate import Settings, generate, plan_shots
-from data_recipes.synthetic.rows import rows_of_clip, text_rows
+from data_recipes.synthetic.lines import lines_for
+from data_recipes.synthetic.rows import caption, rows_of_clip, text_rows
 from data_recipes.synthetic.voice import SAMPLE_RATE, loudness_per_frame, speak
 from data_recipes.synthetic.world import ASPECTS, FACE_ASPECTS, LOOK_ASPECTS, Scene, annotate, draw_actor
 from videmo.tree import parse_tree
@@ -226,6 +230,33 @@ def test_rows_of_many_noisy_clips_obey_the_row_format(tmp_path: Path) -> None:
     assert asked == {*ASPECTS, *LOOK_ASPECTS}
 
 
+def test_rows_are_grouped_by_actor_and_no_group_is_in_two_splits() -> None:
+    groups: dict[str, set[str | None]] = {"train": set(), "dev": set(), "test": set()}
+    for shot in plan_shots(replace(TINY, clips=6, dev_clips=4, test_clips=4, test_actors=2)):
+        rows = list(rows_of_clip(shot.name, shot.scene, shot.written, Path("a.mp4"), Path("a.npy")))
+        assert {row.group for row in rows} == {shot.scene.actor.name}
+        groups["train" if shot.part == "rl" else shot.part].update(row.group for row in rows)
+    assert {part: len(names) for part, names in groups.items()} == {"train": 2, "dev": 1, "test": 2}
+    assert len(set().union(*groups.values())) == 5
+
+
+def test_emotions_and_actors_are_spread_evenly_and_lines_are_of_the_split() -> None:
+    shots = plan_shots(Settings(clips=48, train_actors=6, test_clips=24, test_actors=4))
+    for part, actors in (("train", 6), ("test", 4)):
+        scenes = [shot.scene for shot in shots if shot.part == part]
+        assert set(Counter(scene.emotion for scene in scenes).values()) == {len(scenes) // 12}
+        assert set(Counter(scene.actor.name for scene in scenes).values()) == {len(scenes) // actors}
+        lines = lines_for(part)
+        assert all(scene.line in lines[scene.attributes["words"]] for scene in scenes)
+
+
+def test_a_caption_says_whether_face_and_voice_agree() -> None:
+    for shot in plan_shots(replace(TINY, clips=12, label_noise=0.0)):
+        said = caption(shot.written)
+        assert (", but a " in said) == shot.scene.is_conflict
+        assert (", and a " in said) != shot.scene.is_conflict
+
+
 def test_text_rows_are_of_training_lines_and_depend_on_the_seed() -> None:
     first = list(text_rows(0, 50))
     assert first == list(text_rows(0, 50))
@@ -270,11 +301,16 @@ def test_the_working_folder_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
-    few = replace(TINY, clips=1, rl_clips=0, dev_clips=0, test_clips=0)
+    few = replace(TINY, clips=1, rl_clips=0, dev_clips=0, test_clips=0, dialogues=2, test_dialogues=3)
     seen: list[tuple[int, int]] = []
     generate(few, tmp_path, workers=1, progress=lambda done, count: seen.append((done, count)))
     assert seen == [(1, 1)]
     assert (tmp_path / "manifest.json").is_file()
+    for part, count in (("train", 2), ("test", 3)):
+        rows = [row for row in read_clips(tmp_path / f"{part}.jsonl") if row.task == "dialogue"]
+        assert rows == [
+            replace(row, line=rows[0].line + place) for place, row in enumerate(dialogue_rows(5, part, count))
+        ]
 
 
 @pytest.fixture
@@ -372,6 +408,20 @@ def test_the_command_makes_what_the_function_makes(
     assert told.out == ""
     assert "14/14 clips" in told.err
     assert (out / "train.jsonl").read_bytes() == (folder / "train.jsonl").read_bytes()
+
+
+def test_the_command_follows_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def made(settings: Settings, out: Path, workers: int | None, progress: object) -> None:
+        asked.append((settings, out, workers))
+        out.mkdir()
+        (out / "manifest.json").write_text('{"rows": {}}')
+
+    monkeypatch.setattr(command, "generate", made)
+    assert main([f"--out={tmp_path / 'a'}", "--workers=3", *ARGUMENTS]) == 0
+    assert main([f"--out={tmp_path / 'b'}"]) == 0
+    assert asked == [(TINY, tmp_path / "a", 3), (Settings(), tmp_path / "b", None)]
 
 
 # What is meant must be there to hear and to see.
@@ -517,3 +567,52 @@ def test_loudness_per_frame_follows_the_wave() -> None:
     assert level[:12] == pytest.approx(1)
     assert level[13:] == pytest.approx(0)
     assert loudness_per_frame(np.zeros(100, np.float32), 5).tolist() == [0] * 5
+
+
+def test_a_pose_goes_from_rest_to_the_expression_with_its_intensity() -> None:
+    rest, half, whole = (pose_of({"mouth": "smiling", "head": "tilted"}, ACTORS[0], share) for share in (0.0, 0.5, 1.0))
+    assert rest == pose_of({}, ACTORS[0], 1.0)
+    for name in ("mouth_curve", "mouth_width", "tilt"):
+        low, middle, high = (getattr(pose, name) for pose in (rest, half, whole))
+        assert middle == pytest.approx((low + high) / 2)
+        assert high > low
+    assert pose_of({"head": "tilted"}, ACTORS[0], 1.0, side=-1.0).tilt == -whole.tilt
+
+
+def test_heads_tilt_to_either_side_and_crops_follow_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[float, tuple[float, float]]] = []
+
+    def draw(actor: object, pose: face.Pose, shift: tuple[float, float]) -> np.ndarray:
+        drawn.append((pose.tilt, shift))
+        return np.zeros((320, 320, 3), np.uint8)
+
+    def crop(canvas: np.ndarray, shift: tuple[float, float], jitter: object) -> np.ndarray:
+        assert shift == drawn[-1][1] != (0.0, 0.0)
+        return np.zeros((CROP_SIZE, CROP_SIZE, 3), np.uint8)
+
+    monkeypatch.setattr(face, "draw_frame", draw)
+    monkeypatch.setattr(face, "crop_face", crop)
+    (scene, *_) = scenes(head="tilted")
+    sides = set()
+    for seed in range(8):
+        animate(scene, np.zeros(20), np.random.default_rng(seed))
+        sides.add(np.sign(drawn[-1][0]))
+    assert sides == {-1.0, 1.0}
+
+
+def test_a_stronger_feeling_is_heard_in_the_pitch() -> None:
+    heard = [
+        pitch(speak(replace(scene, intensity=intensity), np.random.default_rng(0)))
+        for scene in list(scenes(pitch="high"))[:2]
+        for intensity in (0.0, 1.0)
+    ]
+    assert heard[0] * 1.05 < heard[1]
+    assert heard[2] * 1.05 < heard[3]
+
+
+def test_the_mouth_moves_with_the_voice_to_the_frame() -> None:
+    size = SAMPLE_RATE // FPS
+    for frame in (0, 30, 74):
+        wave = np.zeros(75 * size, np.float32)
+        wave[frame * size : (frame + 1) * size] = 0.3
+        assert int(np.argmax(loudness_per_frame(wave, 75))) == frame

@@ -37,10 +37,12 @@ class Engine:
 
     heard: list[str] = field(default_factory=list)
     loaded: int = 0
+    language: str | None = None
     fails_at: int | None = None
 
     def load(self, model: str, language: str | None) -> Callable[[np.ndarray], str]:
         self.loaded += 1
+        self.language = language
         return self.hear
 
     def hear(self, sound: np.ndarray) -> str:
@@ -233,8 +235,23 @@ def test_other_settings_and_changed_files_are_transcribed_anew(run: Run, engine:
     with pytest.raises(RuntimeError):
         run()
     engine.fails_at, engine.heard = None, []
-    run("--language", "en")
+    assert engine.language is None
+    run("--language", "English")
     assert engine.heard == ["9", "2", "3", "4", "5"]
+    assert engine.language == "en"
+
+
+def test_parts_of_a_file_have_transcripts_of_their_own(run: Run, engine: Engine, tmp_path: Path) -> None:
+    write_wav(tmp_path / "a.wav", 0.9)
+    spans = [{"end": 0.2}, {"end": 0.3}, {"start": 0.3}]
+    write_rows(tmp_path, *(row(str(place), audio="a.wav", **span) for place, span in enumerate(spans)))
+    engine.fails_at = 1
+    with pytest.raises(RuntimeError):
+        run()
+    engine.fails_at = None
+    run()
+    assert engine.heard == ["2", "3", "6"]
+    assert run.subtitles == {"0": "2 tenths", "1": "3 tenths", "2": "6 tenths"}
 
 
 def test_when_all_is_in_the_journal_no_model_is_loaded(

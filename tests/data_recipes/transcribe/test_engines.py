@@ -7,10 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from transformers import WhisperForConditionalGeneration
 
 from affectgpt.clip import Clip, read_clips, write_clips
 from affectgpt.problems import InputError
@@ -46,7 +48,6 @@ def save_whisper(folder: Path, seconds: int = 1, multilingual: bool = True) -> P
     from transformers import (
         WhisperConfig,
         WhisperFeatureExtractor,
-        WhisperForConditionalGeneration,
         WhisperProcessor,
         WhisperTokenizer,
     )
@@ -113,6 +114,33 @@ def test_long_sound_is_read_window_by_window(checkpoint: Path) -> None:
     hear = load_transcriber(str(checkpoint), "transformers")
     assert hear(noise(1.0)) == "hello there"
     assert hear(noise(2.7)) == "hello there hello there hello there"
+
+
+def test_what_a_model_is_asked_for(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def generate(self: Any, **settings: Any) -> torch.Tensor:
+        asked.append({**settings, "seed": torch.initial_seed(), "dtype": self.dtype})
+        return torch.zeros(1, 1, dtype=torch.long)
+
+    monkeypatch.setattr(WhisperForConditionalGeneration, "generate", generate)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    hear = load_transcriber(str(checkpoint), "transformers", "de")
+    for seconds in (0.5, 2.7):
+        torch.manual_seed(5)  # what was drawn before does not matter
+        hear(noise(seconds))
+    for settings in asked:
+        assert (settings["seed"], settings["language"], settings["task"]) == (0, "de", "transcribe")
+        assert settings["dtype"] == torch.float32
+        assert settings["temperature"] == (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    # Steps of 10 ms: half a second of the second that a window has, and all of the long sound.
+    assert [(item["input_features"].shape[-1], int(item["attention_mask"].sum())) for item in asked] == [
+        (100, 50),
+        (270, 270),
+    ]
+    assert [settings["return_timestamps"] for settings in asked] == [False, True]
+    load_transcriber(str(checkpoint), "transformers")(noise(0.5))
+    assert asked[2]["language"] is None
 
 
 def test_an_english_model(tmp_path: Path) -> None:
