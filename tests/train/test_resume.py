@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
@@ -54,6 +55,17 @@ def go_on(folder: Path, trainer: Trainer, deepspeed: bool) -> Trainer:
 def test_it_goes_on(tmp_path, saved_by, processes, sharded):
     place = save(tmp_path, saved_by, sharded)
     assert go_on(tmp_path, Trainer(processes), deepspeed=sharded).point == str(place)
+
+
+def test_what_was_logged_after_the_checkpoint_is_forgotten(tmp_path):
+    """Of this stage: those steps are about to be taken again."""
+    save(tmp_path, 1, False)
+    lines = [{"stage": stage, "step": step} for stage, step in (("zero", 9), ("one", 2), ("one", 4), ("one", 6))]
+    for name in ("log.jsonl", "rollouts.jsonl"):
+        (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    go_on(tmp_path, Trainer(), deepspeed=False)
+    for name in ("log.jsonl", "rollouts.jsonl"):
+        assert [json.loads(line) for line in (tmp_path / name).read_text().splitlines()] == lines[:3], name
 
 
 def test_it_begins_where_there_is_nothing(tmp_path):
