@@ -74,11 +74,15 @@ def asked(monkeypatch) -> list[tuple[Path, list[str], tuple[int, ...]]]:
 
 @pytest.fixture
 def scored(recipe, prepared, asked) -> Callable[..., dict[str, Any]]:
-    """`scored(result, **parts)`: a stage's entry in the report."""
-    console = Console({}, quiet=True)
-    return lambda found, **parts: score_stage(
-        recipe, replace(prepared, clips=prepared.clips | parts), found, console
-    )
+    """`scored(result, evaluation={}, **parts)`: a stage's entry in the report."""
+
+    def score(found: StageResult, evaluation: dict[str, Any] | None = None, **parts: list[Clip]) -> dict[str, Any]:
+        changed = recipe.evaluation.model_copy(update=evaluation or {})
+        given = recipe.model_copy(update={"evaluation": changed})
+        data = replace(prepared, clips=prepared.clips | parts)
+        return score_stage(given, data, found, Console({}, quiet=True))
+
+    return score
 
 
 def test_each_part_is_scored_by_itself(scored, asked):
@@ -100,11 +104,15 @@ def test_each_part_is_scored_by_itself(scored, asked):
     assert asked == [(Path("one"), ["d", "e"], (3, 50)), (Path("one"), ["f", "g", "h", "i"], (3, 50))]
 
 
-def test_answers_are_kept_as_long_as_checkpoint_and_rows_are_the_same(scored, asked):
+def test_answers_are_kept_as_long_as_what_they_depend_on_is_the_same(scored, asked):
     first = scored(result(stage()))
     asked.clear()
     assert scored(result(stage())) == first
+    scored(result(stage()), {"resamples": 20})
     assert asked == []
+    scored(result(stage()), {"max_new_tokens": 60})
+    assert [limits for _, _, limits in asked] == [(3, 60)] * 2
+    asked.clear()
     scored(result(stage(), fingerprint="other"))
     assert [rows for _, rows, _ in asked] == [["d", "e"], ["f", "g", "h", "i"]]
     asked.clear()
@@ -133,7 +141,13 @@ def test_an_empathy_stage_is_scored_on_test_rows_once(recipe, scored, monkeypatc
     assert len(calls) == 1
     scored(result(planned, fingerprint="other"))
     scored(result(planned, fingerprint="other"), test=[row("z")])
-    assert len(calls) == 3
+    scored(result(planned, fingerprint="other"), {"resamples": 20}, test=[row("z")])
+    assert [(rows, resamples) for rows, _, _, resamples, _ in calls] == [
+        (["f", "g", "h", "i"], 10),
+        (["f", "g", "h", "i"], 10),
+        (["z"], 10),
+        (["z"], 20),
+    ]
 
 
 def test_a_few_questions_of_each_clip_are_asked(recipe):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from affectgpt.clip import Clip
 from tests.tiny_rows import tiny_rows
-from train import stages
+from train import grpo, stages
 from train.config import Recipe
 from train.monitor import Console
 from train.prepare import Prepared
@@ -96,6 +96,17 @@ def test_only_what_is_not_there_or_broken_or_of_other_settings_is_run(recipe, pr
     assert reused(recipe(stage("one"), stage("two", weight_decay=0.1))) == [True, False]
     assert reused(recipe(stage("one", weight_decay=0.1), stage("two", weight_decay=0.1))) == [False, False]
     assert reused(recipe(), fingerprint="other data") == [False, False]
+
+
+def test_a_reward_that_was_rewritten_is_another_setting(recipe, prepared, monkeypatch, tmp_path):
+    monkeypatch.setattr(grpo, "run_grpo", Untrained)
+    file = tmp_path / "mine.py"
+    planned = stage("rl", kind="grpo", batch_size=8, reward_files=[str(file)], rewards={"kind": 1})
+    reused = []
+    for value in (1.0, 1.0, 2.0):
+        file.write_text(f"def kind(completions, **_):\n    return [{value}] * len(completions)\n")
+        reused += [result.reused for result in run(recipe(planned), prepared)]
+    assert reused == [False, True, False]
 
 
 def test_each_stage_goes_on_from_the_one_before(recipe, prepared, tiny):
