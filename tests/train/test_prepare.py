@@ -111,7 +111,7 @@ def test_clips_that_cannot_be_read_are_left_out_up_to_the_budget(recipe, tmp_pat
     assert "b.mp4 (row b): no picture" in out.getvalue()
     listed = tmp_path / "runs" / "one" / "bad_samples.jsonl"
     assert [json.loads(line)["rows"] for line in listed.read_text().splitlines()] == [["b"]]
-    with pytest.raises(InputError, match="1 of 4 clips cannot be used, more than data.bad_sample_budget allows"):
+    with pytest.raises(InputError, match=r"1 of 4 clips cannot be used, more than data\.bad_sample_budget allows"):
         ready(recipe(data=data | {"bad_sample_budget": 0.24}))
 
 

@@ -1,4 +1,4 @@
-"""Stages one after the other: from the checkpoint before, by the recipe's settings, and again only where it is needed."""
+"""Stages one after the other: each from the checkpoint before, by its settings, and again only where it is needed."""
 
 from __future__ import annotations
 

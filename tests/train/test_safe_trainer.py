@@ -1,4 +1,4 @@
-"""Saves that wait for no disk: one at a time, published when every process has written, and failing alike everywhere."""
+"""Saves that wait for no disk: one at a time, published when all processes have written, failing alike everywhere."""
 
 from __future__ import annotations
 
