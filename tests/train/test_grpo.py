@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import shutil
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -309,6 +310,33 @@ def test_the_reward_is_the_sum_by_the_weights_of_the_recipe(train, monkeypatch):
     [total], [own] = logged(trainer, "reward"), logged(trainer, "rewards/label/mean")
     assert own > 0
     assert total == pytest.approx(3.0 + 0.5 * own, abs=1e-5)
+
+
+def test_settings_of_a_reward_reach_it(train, monkeypatch):
+    def scaled(completions: list[str], factor: float = 1.0, **_: Any) -> list[float]:
+        return [factor + len(text) / 100 for text in completions]
+
+    trainer = train(scaled, rewards={"label": {"weight": 1.0, "factor": 30.0}})
+    assert logged(trainer, "reward")[0] > 30
+    came = threading.Event()
+    with pytest.raises(ValueError, match=r"did not come back within 0\.05 s"):
+        train(lambda **_: came.wait(5), output="late", reward_limit_s=0.05)
+    came.set()
+
+
+def test_prompts_are_shared_only_where_every_process_can(train, monkeypatch):
+    trainer = train(letters)
+    output = rollouts(trainer, [0, 1])
+    ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
+    mask = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
+    for other in (True, False):
+        monkeypatch.setattr(
+            trainer.accelerator, "gather", lambda mine, other=other: torch.cat([mine, torch.tensor([other])])
+        )
+        trainer.shares_prompts = None
+        trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, output["completion_ids"].shape[1])
+        assert trainer.shares_prompts is other
+        assert trainer.model.training
 
 
 def test_rollouts_are_drawn_without_dropout(train, monkeypatch):

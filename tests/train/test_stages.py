@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from affectgpt.clip import Clip
 from affectgpt.problems import InputError
 from train.config import LoraSettings, Recipe
 from train.sft import common_arguments
-from train.stages import add_adapter, freeze, load_stage_model, planned_stages, stage_order
+from train.stages import add_adapter, freeze, load_stage_model, planned_stages, stage_order, without_adapter
 
 
 def stage(name: str, kind: str = "sft", **settings: object) -> dict[str, object]:
@@ -68,6 +69,27 @@ def test_an_adapter_touches_the_language_model_alone_and_reloads_equal(tiny, tmp
         with model.disable_adapter():
             torch.testing.assert_close(model(**batch.inputs).logits, before, rtol=0, atol=1e-5)
     assert json.loads((tmp_path / "adapter_config.json").read_text())["modules_to_save"] == ["soft_tokens"]
+
+
+def test_an_adapter_is_as_the_recipe_says(tiny):
+    model: Any = add_adapter(tiny.model(), LoraSettings(r=3, alpha=5, dropout=0.25, dora=True))
+    made = model.peft_config["default"]
+    assert (made.r, made.lora_alpha, made.lora_dropout, made.use_dora) == (3, 5, 0.25, True)
+
+
+def test_a_model_is_loaded_in_the_precision_and_with_the_attention_of_the_recipe(tiny):
+    """What is trained in full is float32 all the same."""
+
+    def kinds(trainable: bool, **model: object) -> tuple[torch.dtype, torch.dtype, str]:
+        given = recipe(model={"path": str(tiny.folder), "dtype": "bfloat16", "attention": "eager", **model})
+        whole = without_adapter(load_stage_model(tiny.folder, given, trainable))
+        layer = whole.model.language_model.layers[0]
+        return layer.input_layernorm.weight.dtype, whole.config.dtype, layer.self_attn.config._attn_implementation
+
+    half, full = torch.bfloat16, torch.float32
+    assert kinds(trainable=False) == (half, half, "eager")
+    assert kinds(trainable=True) == (full, full, "eager")
+    assert kinds(trainable=True, lora={"r": 2}) == (half, half, "eager")
 
 
 @pytest.mark.parametrize(

@@ -105,3 +105,18 @@ def test_rows_are_read_in_the_order_of_the_data_set(tiny, tmp_path):
         run_sft(recipe, planned, tiny.model(), StageDataset(clips, items, reader), tmp_path / "steps", [])
     assert seen == [f"row{row}" for [row] in items]
     assert torch.is_grad_enabled()
+
+
+def test_rows_of_a_pack_are_one_line_without_padding(tiny, tmp_path):
+    clips, reader = tiny_rows(tiny)
+    shares = []
+    for settings in ({"packing": 256, "batch_size": 1}, {"batch_size": 4}):
+        planned = stage(steps=1, **settings)
+        recipe = Recipe.model_validate(
+            {"output": tmp_path, "data": {"train": "x"}, "model": {"path": "x"}, "stages": [planned]}
+        )
+        items = [[0, 1, 2, 3]] if planned.packing else [[0], [1], [2], [3]]
+        folder = tmp_path / str(planned.packing)
+        trainer = run_sft(recipe, planned, tiny.model(), StageDataset(clips, items, reader), folder, [])
+        shares.append(trainer.state.log_history[0]["useful_tokens"])
+    assert shares[0] == 1.0 > shares[1]
