@@ -219,6 +219,16 @@ def test_what_fits_leaves_a_tenth_of_the_gpu_alone():
     assert fits == [False, True]
 
 
+def test_nodes_count_as_their_gpus_and_hold_what_their_own_processes_load():
+    one, two = (make_plan(recipe(), Machine(2, nodes))["stages"][0] for nodes in (1, 2))
+    assert (one["rows_per_process"], two["rows_per_process"]) == (8, 4)
+    for whole, half in zip(one["options"], two["options"], strict=True):
+        shared = 1 if half["deepspeed"] is None else 2
+        assert whole["memory_mb"]["optimiser"] == pytest.approx(shared * half["memory_mb"]["optimiser"], abs=0.2)
+        offloads = "CPU" in whole["strategy"]
+        assert whole["host_mb"] == pytest.approx((2 if offloads else 1) * half["host_mb"], abs=0.2)
+
+
 def test_tokens_of_a_row():
     def tokens(*arguments: object, **settings: object) -> int:
         return make_plan(recipe(stage(**settings)), Machine(), *arguments)["stages"][0]["tokens_per_row"]  # type: ignore[arg-type]

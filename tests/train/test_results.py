@@ -110,14 +110,14 @@ def test_answers_are_kept_as_long_as_what_they_depend_on_is_the_same(scored, ask
     assert scored(result(stage())) == first
     scored(result(stage()), {"resamples": 20})
     assert asked == []
-    scored(result(stage()), {"max_new_tokens": 60})
-    assert [limits for _, _, limits in asked] == [(3, 60)] * 2
-    asked.clear()
     scored(result(stage(), fingerprint="other"))
     assert [rows for _, rows, _ in asked] == [["d", "e"], ["f", "g", "h", "i"]]
     asked.clear()
     scored(result(stage(), fingerprint="other"), test=[row("z")])
     assert [rows for _, rows, _ in asked] == [["z"]]
+    asked.clear()
+    scored(result(stage(), fingerprint="other"), {"max_new_tokens": 60}, test=[row("z")])
+    assert [(rows, limits) for _, rows, limits in asked] == [(["d", "e"], (3, 60)), (["z"], (3, 60))]
 
 
 def test_parts_that_are_not_there_are_not_scored(scored):
