@@ -8,6 +8,7 @@ import math
 import shutil
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -376,6 +377,29 @@ def test_settings_of_the_recipe_reach_trl(train):
     assert (arguments.beta, arguments.loss_type, arguments.importance_sampling_level) == (0.02, "dr_grpo", "sequence")
     assert (arguments.num_iterations, arguments.epsilon, arguments.epsilon_high) == (3, 0.1, 0.3)
     assert arguments.reward_weights == [0.75]
+
+
+def test_processes_exchange_for_prompts_that_none_of_them_has_tried(train, monkeypatch):
+    """Of two, each with a group of equal reward; each draws for both, and takes its own."""
+    trainer = train(letters, order=[0, 1, 2, 3])
+    both = torch.tensor([0] * 4 + [1] * 4)
+    rewards = [torch.zeros(8, 1), torch.arange(8.0)[:, None]]
+    monkeypatch.setattr(GRPOTrainer, "_generate", lambda self, prompts: ([[1]] * 4, [[2]] * 4, None, ["a"] * 4))
+    monkeypatch.setattr(trainer, "exchanges", 1)
+    for step in range(5):
+        trainer.state.global_step = step
+        taken = []
+        for rank in (0, 1):
+            place = {"num_processes": 2, "process_index": rank, "device": "cpu", "gather": lambda mine: both}
+            monkeypatch.setattr(trainer, "accelerator", SimpleNamespace(**place))
+            answers = iter(rewards)
+            monkeypatch.setattr(trainer, "_rewards_of", lambda *_, answers=answers: next(answers).clone())
+            trainer.inputs = [{"prompt": [], "row": rank}] * 4
+            trainer._take_rows([rank] * 4)
+            trainer._exchange_equal_groups([[0]] * 4, [[0]] * 4, [""] * 4)
+            taken.append({item["row"] for item in trainer.inputs})
+            assert trainer.known_rewards[:, 0].tolist() == [*range(8)]
+        assert sorted(taken, key=min) == [{2}, {3}]
 
 
 def test_groups_are_exchanged_whole(train):

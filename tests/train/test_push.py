@@ -320,9 +320,15 @@ def test_a_recipe_as_anybody_may_read_it(tmp_path, monkeypatch):
         "url": "http://node7.cluster:8000/v1?key=1",
         "encoder": str(tmp_path / "encoder"),
         "model": "Qwen/Qwen3",
+        "notes": ["~/notes.txt", "./a/b.txt", "Qwen/Qwen3"],
     }
     recipe = SimpleNamespace(model_dump=lambda exclude: settings)
-    assert public_recipe(recipe) == {"url": "http://HOST/v1", "encoder": "encoder", "model": "Qwen/Qwen3"}
+    assert public_recipe(recipe) == {
+        "url": "http://HOST/v1",
+        "encoder": "encoder",
+        "model": "Qwen/Qwen3",
+        "notes": ["notes.txt", "b.txt", "Qwen/Qwen3"],
+    }
 
 
 def test_no_run_no_login_no_network(hub, make_run, tmp_path, monkeypatch):
