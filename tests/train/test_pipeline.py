@@ -83,14 +83,16 @@ def test_rows_that_plugins_cannot_learn_from_are_refused_before_any_stage(done, 
 
 
 def test_one_run_at_a_time_in_a_folder(done, monkeypatch, tmp_path):
+    nothing = SimpleNamespace(clips={"train": []}, base=None)
+
     def again(*_: Any) -> Any:
+        monkeypatch.setattr(pipeline, "prepare", lambda *_: nothing)
         with pytest.raises(InputError, match="another run is going on there"):
             pipeline.run_recipe(recipe(tmp_path))
-        return SimpleNamespace(clips={"train": []}, base=None)
+        return nothing
 
     monkeypatch.setattr(pipeline, "prepare", again)
     assert pipeline.run_recipe(recipe(tmp_path)) == {"stages": 1}
-    monkeypatch.setattr(pipeline, "prepare", lambda *_: SimpleNamespace(clips={"train": []}, base=None))
     assert pipeline.run_recipe(recipe(tmp_path)) == {"stages": 1}
 
 
