@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +15,13 @@ import torch
 from safetensors.torch import load_file
 
 from affectgpt.clip import Clip
+from affectgpt.model.loading import load_processor
 from tests.tiny_rows import tiny_rows
 from train import grpo, stages
 from train.config import Recipe
 from train.monitor import Console
 from train.prepare import Prepared
-from train.stages import StageResult, rows_for, run_stages, supervised_items
+from train.stages import Interrupted, StageResult, rows_for, run_stages, supervised_items
 
 
 def stage(name: str, **settings: object) -> dict[str, object]:
@@ -96,6 +99,42 @@ def test_only_what_is_not_there_or_broken_or_of_other_settings_is_run(recipe, pr
     assert reused(recipe(stage("one"), stage("two", weight_decay=0.1))) == [True, False]
     assert reused(recipe(stage("one", weight_decay=0.1), stage("two", weight_decay=0.1))) == [False, False]
     assert reused(recipe(), fingerprint="other data") == [False, False]
+
+
+def test_what_a_stage_leaves_is_its_model_ready_to_load_and_no_checkpoint_of_its_steps(recipe, prepared, monkeypatch):
+    monkeypatch.setattr(stages, "run_sft", Untrained)
+    [result] = run(recipe(stage("one")), prepared)
+    assert [path.name for path in result.folder.parent.iterdir()] == ["one"]
+    processor = load_processor(result.folder)
+    assert processor.tokenizer.get_vocab() == prepared.reader.tokenizer.get_vocab()
+    note = json.loads((result.folder / "stage.json").read_text())
+    assert (note["fingerprint"], note["steps"]) == (result.fingerprint, 1)
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_a_signal_stops_a_stage_and_what_is_done_is_kept(recipe, prepared, monkeypatch, done):
+    """In the middle of it, its last checkpoint; after its last step, its result."""
+    finished = []
+
+    class Stopped(Untrained):
+        state = SimpleNamespace(global_step=int(done))
+
+        def __init__(self, recipe: Recipe, planned: Any, model: Any, data: Any, folder: Path, callbacks: Any, *_: Any):
+            super().__init__(recipe, planned, model)
+            callbacks[0].interrupt(signal.SIGTERM, None)
+
+        def finish_saving(self) -> None:
+            finished.append(self)
+
+    monkeypatch.setattr(stages, "run_sft", Stopped)
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    given = recipe(stage("one"), stage("two"))
+    with pytest.raises(Interrupted) as caught:
+        run(given, prepared)
+    assert caught.value.args == (signal.SIGTERM,)
+    assert len(finished) == 1
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert [path.name for path in (given.output / "checkpoints").iterdir()] == (["one"] if done else ["one.steps"])
 
 
 def test_a_reward_that_was_rewritten_is_another_setting(recipe, prepared, monkeypatch, tmp_path):

@@ -92,6 +92,14 @@ def test_a_model_is_loaded_in_the_precision_and_with_the_attention_of_the_recipe
     assert kinds(trainable=True, lora={"r": 2}) == (half, half, "eager")
 
 
+def test_encoders_of_a_video_model_are_never_trained(hub):
+    given = recipe(model={"path": hub("qwen2_5_vl")})
+    model = load_stage_model(Path(hub("qwen2_5_vl")), given, trainable=True)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert any("language_model" in name for name in trained)
+    assert not any("visual" in name for name in trained)
+
+
 @pytest.mark.parametrize(
     ("parts", "left"),
     [
