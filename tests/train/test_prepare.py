@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from affectgpt.clip import Clip, write_clips
-from affectgpt.features import BadSample, media_of
+from affectgpt.features import BadSample, OnlineFeatures, media_of
 from affectgpt.problems import InputError
 from train import prepare as prepare_module
 from train.config import Recipe
@@ -136,3 +136,44 @@ def test_untrained_models_are_made_once_for_each_of_their_kind(recipe, tiny, tmp
     ready(recipe(model=nothing | {"fusion": "none"}))
     ready(recipe(model=nothing, data={"train": tmp_path / "other.jsonl"}))
     assert len(set(made)) == len(made) == 5
+
+
+def test_clips_are_decoded_as_the_recipe_says(recipe, hub, tmp_path, monkeypatch):
+    seen = []
+
+    def build(clips: Any, config: Any, processor: Any, store: Any, encoder: Any, timeout_s: float, *more: Any) -> Any:
+        seen.append((store.folder, timeout_s, more[-1]))
+        return None, []
+
+    decoding = {"decode_timeout_s": 7, "reader": "pyav"}
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare_module, "build_features", build)
+        ready(recipe(data=decoding | {"store": tmp_path / "store"}))
+        ready(recipe())
+    assert seen == [(tmp_path / "store", 7, "pyav"), (cache_of(recipe()) / "features", 20, "auto")]
+    online: Any = ready(recipe(data=decoding | {"features": "online"})).reader
+    assert isinstance(online.source, OnlineFeatures)
+    chosen = {"path": hub("qwen2_5_vl"), "num_frames": 5, "fps": 2.0}
+    video: Any = ready(recipe(data=decoding, model=chosen)).reader
+    for media in (online.source.media, video.source):
+        assert (media.sandbox.timeout_s, media.decoder.keywords["wanted"].reader) == (7, "pyav")
+    wanted = video.source.decoder.keywords["wanted"]
+    assert (wanted.num_frames, wanted.fps) == (5, 2.0)
+
+
+def test_made_up_clips_are_filmed_once_for_all_runs_of_their_settings(recipe, monkeypatch):
+    filmed: dict[Path, Any] = {}
+
+    def film(settings: Any, folder: Path, progress: Any) -> None:
+        filmed[folder] = settings
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in ("train", "rl", "dev", "test", "text"):
+            write_clips(folder / f"{part}.jsonl", [row(part)] if part in ("train", "test") else [])
+
+    monkeypatch.setattr(prepare_module.synthetic, "generate", film)
+    given = [
+        recipe(data={"train": None, "synthetic": {"clips": count}}, seed=seed) for count, seed in ((20, 0), (30, 1))
+    ]
+    found = [ready(one) for one in (*given, given[0])]
+    assert set(found[0].clips) == {"train", "test"}
+    assert [settings.clips for settings in filmed.values()] == [20, 30]

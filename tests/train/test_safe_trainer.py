@@ -129,7 +129,10 @@ def test_processes_other_than_the_first_publish_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.distributed, "broadcast_object_list", lambda made, src: None)
     (tmp_path / ".checkpoint-1.part").mkdir()  # by the first one
     trainer = Trainer(tmp_path, rank=1, processes=2)
+    before = set(threading.enumerate())
     trainer.save(1)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
     trainer.finish_saving()
     assert not steps_of(tmp_path)
     assert (tmp_path / ".checkpoint-1.part" / "checkpoint-1" / "weights").is_file()

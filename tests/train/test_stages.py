@@ -134,6 +134,8 @@ def test_without_a_curriculum_the_same_rows_are_shuffled(clips):
 def test_the_order_depends_on_the_seed_and_the_stage(clips):
     orders = [stage_order(recipe(seed=seed), recipe().stages[0], clips) for seed in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
+    other = recipe().stages[0].model_copy(update={"name": "other"})
+    assert stage_order(recipe(), other, clips) != orders[0]
     assert {clips[row].task for row in orders[0]} == {"text"}
     assert len(stage_order(recipe(), recipe().stages[2], clips)) == 5 * 4 // 2  # prompts
 
