@@ -101,8 +101,9 @@ def prepare(recipe: Recipe, console: Console) -> Prepared:
     contents = {part: hashlib.sha256(path.read_bytes()).hexdigest() for part, path in paths.items()}
     bad_files = sorted(sample.files for sample in bad)
     weights = _weights_hash(base, index)
-    settings = recipe.model.inputs, str(recipe.model.lora), recipe.evidence.model_dump(), recipe.seed
-    fingerprint = digest(contents, weights, bad_files, *settings)
+    # How clips are read and prompts are written leaves no trace in the weights; where those lie does not matter.
+    model = recipe.model.model_dump(mode="json", exclude={"path", "config", "parts", "tiny", "attention"})
+    fingerprint = digest(contents, weights, bad_files, model, recipe.evidence.model_dump(), recipe.seed)
     return Prepared(usable, reader, base, fingerprint, len(bad))
 
 

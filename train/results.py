@@ -90,7 +90,8 @@ def _score_empathy(recipe: Recipe, prepared: Prepared, result: StageResult, cons
     if not rows:
         return entry
     path = recipe.output / "predictions" / f"{result.stage.name}-empathy.json"
-    mark = {"fingerprint": result.fingerprint, "rows": [clip.id for clip in rows]}
+    evaluation = recipe.evaluation.model_dump(include={"max_new_tokens", "resamples", "examples"})
+    mark = {"fingerprint": result.fingerprint, "rows": [clip.id for clip in rows], **evaluation}
     kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if kept.get("mark") != mark:
         report = evaluate_empathy(
@@ -117,9 +118,10 @@ def _score_empathy(recipe: Recipe, prepared: Prepared, result: StageResult, cons
 def _predictions(
     recipe: Recipe, prepared: Prepared, result: StageResult, part: str, rows: list[Clip], console: Console
 ) -> list[Prediction]:
-    """Answers of a checkpoint; kept in the run folder, and read from there while checkpoint and rows are the same."""
+    """Answers of a checkpoint; kept in the run folder, and read from there while what they depend on is the same."""
     path = predictions_file(recipe, result.stage.name, part)
-    mark = {"fingerprint": result.fingerprint, "rows": [clip.id for clip in rows]}
+    longest = recipe.evaluation.max_new_tokens
+    mark = {"fingerprint": result.fingerprint, "rows": [clip.id for clip in rows], "max_new_tokens": longest}
     if path.is_file() and json.loads(path.read_text(encoding="utf-8").split("\n", 1)[0]) == mark:
         return read_predictions(recipe, result.stage.name, part)
     answers = answer_rows(
@@ -127,7 +129,7 @@ def _predictions(
         prepared.reader,
         rows,
         recipe.evaluation.batch_size,
-        recipe.evaluation.max_new_tokens,
+        longest,
         progress=lambda done, count: console.show(f"{part} {done}/{count} answers", done / count),
     )
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from train.monitor import Console, MemoryMeter, StageLog, forget_stage, show_rollouts
 
@@ -104,6 +105,26 @@ def test_ctrl_c_saves_and_stops_after_the_step(console, out, tmp_path):
     with pytest.raises(KeyboardInterrupt) as caught:
         log.interrupt(signal.SIGINT, None)
     assert caught.value.args == (signal.SIGINT,)
+
+
+def test_a_signal_to_one_process_stops_all_after_the_same_step(console, tmp_path, monkeypatch):
+    def largest_is_another(held: torch.Tensor, kind: object) -> None:
+        assert kind == torch.distributed.ReduceOp.MAX
+        held.fill_(max(int(held), signal.SIGTERM))
+
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "all_reduce", largest_is_another)
+    log = StageLog("one", console, tmp_path / "log.jsonl")
+    after = log.on_step_end(SimpleNamespace(device="cpu"), state(2), control())
+    assert (after.should_save, after.should_training_stop) == (True, True)
+    assert log.signal == signal.SIGTERM
+
+
+def test_the_last_step_leaves_no_checkpoint_to_train_on_from(console, tmp_path):
+    after = StageLog("one", console, tmp_path / "log.jsonl").on_step_end(
+        None, state(10), SimpleNamespace(should_save=True, should_training_stop=True)
+    )
+    assert (after.should_save, after.should_training_stop) == (False, True)
 
 
 def test_plain_output_has_a_line_for_each_step_of_the_plan(console, out):

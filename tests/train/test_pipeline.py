@@ -3,28 +3,121 @@
 from __future__ import annotations
 
 import io
+from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
+from affectgpt.problems import InputError, RunError
 from train import pipeline
 from train.config.sections import Recipe, StageConfig
 
+ONE = StageConfig(name="one", kind="sft", steps=1, batch_size=1, learning_rate=1, mixture={"tree": 1})
+EMPATHY = StageConfig(name="e", kind="empathy", steps=1, batch_size=1, learning_rate=1, mixture={"dialogue": 1})
 
-def test_ctrl_c_while_a_stage_is_scored_says_how_to_go_on(monkeypatch, tmp_path):
-    stage = StageConfig(name="one", kind="sft", steps=1, batch_size=1, learning_rate=1, mixture={"tree": 1})
-    recipe = Recipe(output=tmp_path, data={"train": "x"}, model={"tiny": {}}, stages=(stage,))
+
+def recipe(folder: Path, *stages: StageConfig, **settings: Any) -> Recipe:
+    return Recipe(output=folder, data={"train": "x"}, model={"tiny": {}}, stages=stages or (ONE,), **settings)
+
+
+@pytest.fixture
+def done(monkeypatch) -> list[str]:
+    """What was done of a run, whose parts do nothing."""
+    happened: list[str] = []
+
+    def stages(*_: Any) -> Any:
+        happened.append("train one")
+        yield SimpleNamespace(stage=ONE)
+
+    def score(*_: Any) -> dict[str, Any]:
+        happened.append("score one")
+        return {"kind": "sft", "metrics": {}}
+
+    def finish(recipe: Recipe, prepared: Any, results: Any, entries: Any, *_: Any) -> Path:
+        happened.append("report")
+        (recipe.output / "report.json").write_text(f'{{"stages": {len(entries)}}}')
+        return recipe.output / "report.html"
+
+    monkeypatch.setattr(pipeline, "prepare", lambda *_: SimpleNamespace(clips={"train": []}, base=None))
+    monkeypatch.setattr(pipeline, "run_stages", stages)
+    monkeypatch.setattr(pipeline, "score_stage", score)
+    monkeypatch.setattr(pipeline, "finish", finish)
+    return happened
+
+
+def test_ctrl_c_while_a_stage_is_scored_says_how_to_go_on(done, monkeypatch, tmp_path):
     out = io.StringIO()
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pipeline, "Console", partial(pipeline.Console, out=out))
-    monkeypatch.setattr(pipeline, "prepare", lambda *_: SimpleNamespace(clips={"train": []}))
-    monkeypatch.setattr(pipeline, "run_stages", lambda *_: iter([SimpleNamespace(stage=stage)]))
     monkeypatch.setattr(pipeline, "score_stage", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        pipeline.run_recipe(recipe)
+        pipeline.run_recipe(recipe(tmp_path))
     assert f"Go on with: affectgpt train {tmp_path}/recipe.yaml" in out.getvalue()
     assert (tmp_path / "recipe.yaml").is_file()
+
+
+def test_the_first_process_scores_and_reports_and_the_others_train(done, monkeypatch, tmp_path):
+    watched = []
+    monkeypatch.setattr(pipeline, "Watchdog", lambda *given: watched.append(given) or nullcontext())
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        found = pipeline.run_recipe(recipe(tmp_path / rank, hang_s=77))
+        assert found == ({"stages": 1} if rank == "0" else None)
+        assert (tmp_path / rank / "recipe.yaml").is_file() == (rank == "0")
+    assert done == ["train one", "score one", "report", "train one"]
+    assert watched == [(tmp_path / str(rank), rank, 2, 77) for rank in (0, 1)]
+
+
+def test_rows_that_plugins_cannot_learn_from_are_refused_before_any_stage(done, tmp_path):
+    with pytest.raises(InputError, match="stage 'e': expected rows of task"):
+        pipeline.run_recipe(recipe(tmp_path, ONE, EMPATHY))
+    assert done == []
+
+
+def test_one_run_at_a_time_in_a_folder(done, monkeypatch, tmp_path):
+    nothing = SimpleNamespace(clips={"train": []}, base=None)
+
+    def again(*_: Any) -> Any:
+        monkeypatch.setattr(pipeline, "prepare", lambda *_: nothing)
+        with pytest.raises(InputError, match="another run is going on there"):
+            pipeline.run_recipe(recipe(tmp_path))
+        return nothing
+
+    monkeypatch.setattr(pipeline, "prepare", again)
+    assert pipeline.run_recipe(recipe(tmp_path)) == {"stages": 1}
+    assert pipeline.run_recipe(recipe(tmp_path)) == {"stages": 1}
+
+
+def test_a_broken_connection_is_told_as_what_it_is(done, monkeypatch, tmp_path):
+    def fail(text: str, *_: Any) -> None:
+        raise RuntimeError(text)
+
+    for text, kind in (("[gloo] Connection closed by peer", RunError), ("shapes differ", RuntimeError)):
+        monkeypatch.setattr(pipeline, "prepare", partial(fail, text))
+        with pytest.raises(RuntimeError) as caught:
+            pipeline.run_recipe(recipe(tmp_path))
+        assert type(caught.value) is kind
+
+
+def test_threads_and_wandb_are_set_up_as_the_recipe_says(done, monkeypatch, tmp_path):
+    for name in ("WANDB_API_KEY", "WANDB_DIR", "WANDB_PROJECT", "WANDB_MODE"):
+        monkeypatch.setenv(name, "set")  # so that what the run sets is taken back
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))  # where nobody is logged in
+    monkeypatch.setattr(pipeline.importlib.util, "find_spec", lambda name: object())
+    before = torch.get_num_threads()
+    try:
+        pipeline.run_recipe(recipe(tmp_path, threads=before + 1, wandb=True))
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+    assert pipeline.os.environ["WANDB_DIR"] == str(tmp_path)
+    assert pipeline.os.environ["WANDB_MODE"] == "offline"

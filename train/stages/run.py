@@ -180,7 +180,8 @@ def run_stages(recipe: Recipe, prepared: Prepared, console: Console) -> Iterator
     parent, fingerprint = prepared.base, prepared.fingerprint
     for stage in planned_stages(recipe):
         console.begin(f"{stage.kind} {stage.name}")
-        fingerprint = digest(fingerprint, stage.model_dump(mode="json"), recipe.curriculum)
+        rewards = [path.read_text(encoding="utf-8") for path in stage.reward_files]
+        fingerprint = digest(fingerprint, stage.model_dump(mode="json"), rewards, recipe.curriculum)
         folder = recipe.output / "checkpoints" / stage.name
         done = _read_done(folder, fingerprint)
         if done is None:

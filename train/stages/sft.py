@@ -73,7 +73,8 @@ def common_arguments(recipe: Recipe, stage: StageConfig, folder: Path, world_siz
         "gradient_accumulation_steps": stage.accumulation,
         "max_steps": stage.steps,
         "learning_rate": stage.learning_rate,
-        "lr_scheduler_type": stage.schedule,
+        # The "constant" of transformers has no warm-up.
+        "lr_scheduler_type": "constant_with_warmup" if stage.schedule == "constant" else stage.schedule,
         "warmup_steps": round(stage.warmup_ratio * stage.steps),
         "weight_decay": stage.weight_decay,
         "adam_beta1": stage.betas[0],

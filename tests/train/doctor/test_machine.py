@@ -6,9 +6,12 @@ import errno
 import os
 import resource
 import socket
+import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
+import filelock
 import pytest
 
 from train.doctor import machine
@@ -52,6 +55,32 @@ def test_a_file_system_that_cannot_do_what_checkpoints_need_is_a_problem(subject
     assert "Invalid argument" in finding.found
     assert "--path DIR" in finding.fix
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_locked_is_a_problem(subject, monkeypatch):
+    monkeypatch.setattr(machine, "_LOCK_S", 0.05)
+
+    def never(self: filelock.BaseFileLock) -> None:
+        """Leave the lock with whoever holds it."""
+
+    monkeypatch.setattr(filelock.FileLock, "_acquire", never)
+    finding = machine.check_folder(subject)
+    assert finding.status == "problem"
+    assert "cannot be written, flushed, renamed and locked" in finding.found
+
+
+def test_a_folder_that_loses_what_was_written_is_a_problem(subject, monkeypatch):
+    rename = os.rename
+
+    def lossy(old: Path, new: Path) -> None:
+        rename(old, new)
+        if Path(new).name == "checkpoint":
+            (Path(new) / "weights").write_bytes(b"")
+
+    monkeypatch.setattr(os, "rename", lossy)
+    finding = machine.check_folder(subject)
+    assert finding.status == "problem"
+    assert "a folder was renamed, and then weights: expected 4096 bytes, got 0" in finding.found
 
 
 def test_the_nearest_mount_tells_the_file_system(tmp_path, monkeypatch):
@@ -196,6 +225,9 @@ def test_encoding(subject, monkeypatch):
     assert "PYTHONUTF8=1" in finding.fix
     monkeypatch.setattr(locale, "getpreferredencoding", lambda _: "UTF-8")
     assert machine.check_encoding(subject).status == "ok"
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(encoding="ascii"))
+    finding = machine.check_encoding(subject)
+    assert (finding.status, finding.found) == ("problem", "not UTF-8: output ascii")
 
 
 @pytest.fixture

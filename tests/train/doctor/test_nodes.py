@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from affectgpt.problems import InputError
+from train.config.recipe_file import load_recipe
 from train.doctor import nodes
-from train.doctor.findings import Finding, Link
+from train.doctor.findings import Finding, Link, Subject
 from train.doctor.meeting import Meeting
 
 ROOT = Path(__file__).parents[3]
@@ -167,6 +168,20 @@ def test_interfaces_may_differ_and_other_settings_may_not():
 
     assert compare("NCCL_SOCKET_IFNAME").status == "warning"
     assert compare("NCCL_PROTO").status == "problem"
+
+
+def test_another_recipe_is_other_code(tmp_path):
+    recipes = [load_recipe("demo", overrides) for overrides in ((), (), ("seed=1",))]
+    facts = [nodes.facts_of(Subject(tmp_path, recipe)) for recipe in recipes]
+    for other, status in ((facts[1], "ok"), (facts[2], "problem")):
+        assert nodes.compare_facts({"a": facts[0], "b": other})["code"].status == status
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(0.4, "ok"), (7.0, "warning"), (-7.0, "warning")])
+def test_clocks_may_be_off_by_a_second(seconds, status):
+    finding = nodes.check_clocks({"a": 0.0, "b": seconds})
+    assert finding.status == status
+    assert (f"b by {seconds:+.1f} s" in finding.found) == (status == "warning")
 
 
 def test_the_code_is_hashed_as_it_lies_there(tmp_path):

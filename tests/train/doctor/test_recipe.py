@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -66,6 +67,12 @@ def test_room_for_checkpoints(subject, monkeypatch):
         monkeypatch.setattr(recipe.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
         assert recipe.check_room(subject()).status == status
     assert "Make room" in recipe.check_room(subject()).fix
+
+
+def test_every_stage_leaves_a_result(subject):
+    four = subject(name="videmo_7b")
+    one = replace(four, recipe=four.recipe.model_copy(update={"stages": four.recipe.stages[:1]}))
+    assert recipe.room_for(four) - recipe.room_for(one) == 3 * 4 * 8_292_166_656
 
 
 def test_room_of_what_is_not_known_is_no_problem(subject, tmp_path):

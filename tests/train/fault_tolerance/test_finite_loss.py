@@ -40,6 +40,22 @@ def test_others_stop_before_the_step(value):
         Trainer().compute_loss(None, {"loss": torch.tensor(float(value)), ROW_IDS: ["a", "b"]})
 
 
+@pytest.mark.parametrize(("mine", "theirs"), [(1.5, "nan in rows x"), (float("inf"), None)])
+def test_a_loss_of_one_process_stops_all_of_them(monkeypatch, mine, theirs):
+    """The processes meet twice: whether all are finite, and if not, what each has to tell."""
+    trainer = Trainer()
+    trainer.accelerator.num_processes = 2
+    trainer.accelerator.gather = lambda value: torch.cat([value, torch.tensor([int(theirs is None)])])
+
+    def gather_told(told, own):
+        told[:] = [own, theirs]
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather_told)
+    expected = theirs or "inf in rows a"
+    with pytest.raises(RunError, match=rf"step 7: the loss is {expected}\. The step was not taken"):
+        trainer.compute_loss(None, {"loss": torch.tensor(mine), ROW_IDS: ["a"]})
+
+
 def test_batches_carry_the_names_and_lengths_of_their_rows():
     rows = [Row("x", [1], [2]), Row("y", [1, 3], [2]), Row("z", [1], [2, 4, 5])]
     batch = NamedRows(lambda items: {"count": len(items)})([[rows[0], rows[1]], [rows[2]]])

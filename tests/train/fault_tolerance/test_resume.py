@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,11 +18,15 @@ class Trainer:
     """One process of some."""
 
     def __init__(self, processes: int = 1, error: Exception | None = None) -> None:
-        self.accelerator = SimpleNamespace(num_processes=processes, wait_for_everyone=lambda: None)
+        self.happened: list[str] = []
+        self.accelerator = SimpleNamespace(
+            num_processes=processes, wait_for_everyone=lambda: self.happened.append("all are here")
+        )
         self.error = error
         self.point: str | None = None
 
     def on_first(self, work):
+        self.happened.append("the first looks")
         return work()
 
     def train(self, resume_from_checkpoint):
@@ -53,7 +58,22 @@ def go_on(folder: Path, trainer: Trainer, deepspeed: bool) -> Trainer:
 @pytest.mark.parametrize(("saved_by", "processes", "sharded"), [(1, 1, False), (2, 1, False), (2, 2, True)])
 def test_it_goes_on(tmp_path, saved_by, processes, sharded):
     place = save(tmp_path, saved_by, sharded)
-    assert go_on(tmp_path, Trainer(processes), deepspeed=sharded).point == str(place)
+    (tmp_path / ".checkpoint-9.part").mkdir()
+    trainer = go_on(tmp_path, Trainer(processes), deepspeed=sharded)
+    assert trainer.point == str(place)
+    assert not (tmp_path / ".checkpoint-9.part").exists()  # a save that was cut off
+    assert trainer.happened == ["all are here", "the first looks"]
+
+
+def test_what_was_logged_after_the_checkpoint_is_forgotten(tmp_path):
+    """Of this stage: those steps are about to be taken again."""
+    save(tmp_path, 1, False)
+    lines = [{"stage": stage, "step": step} for stage, step in (("zero", 9), ("one", 2), ("one", 4), ("one", 6))]
+    for name in ("log.jsonl", "rollouts.jsonl"):
+        (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    go_on(tmp_path, Trainer(), deepspeed=False)
+    for name in ("log.jsonl", "rollouts.jsonl"):
+        assert [json.loads(line) for line in (tmp_path / name).read_text().splitlines()] == lines[:3], name
 
 
 def test_it_begins_where_there_is_nothing(tmp_path):

@@ -19,7 +19,7 @@ from train.config.recipe_file import load_recipe, save_recipe
 from train.config.sections import LoraSettings, Recipe
 from train.fault_tolerance.checkpoint import MANIFEST, draft_of, publish
 from train.hub.command import main
-from train.hub.push import base_of, pack, pick_stage, portable, public_recipe, push
+from train.hub.push import base_of, pack, pick_stage, portable, public_recipe, push, require_clean
 from train.stages.run import add_adapter
 
 REPO = "user/model"
@@ -264,6 +264,31 @@ def test_what_still_names_a_place_or_holds_a_token_is_refused(hub, make_run):
     assert hub.requests == []
 
 
+def test_files_of_the_model_are_looked_at_too(tmp_path):
+    """Its configurations and chat templates; what else it is made of is too large to be read, and written by nobody."""
+    texts = {
+        "chat_template.jinja": f"{{# see {Path.home()}/notes #}}",
+        "vision/config.json": f'{{"from": "{tmp_path}"}}',
+        "processor_config.json": f'{{"token": "{TOKEN}"}}',
+        "config.json": '{"model_type": "affectgpt"}',
+        "generation_config.json": '{"told": "/usr/share/words, hf_short"}',
+    }
+    files: dict[str, Path | bytes] = {}
+    for name, text in texts.items():
+        files[name] = tmp_path / name
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    with pytest.raises(InputError) as caught:
+        require_clean(files, tmp_path)
+    said = [str(problem).partition(": its text: expected ")[::2] for problem in caught.value.problems]
+    assert [(name, words.partition(",")[0]) for name, words in said] == [
+        ("chat_template.jinja", "no folder of this machine"),
+        ("vision/config.json", "no folder of this machine"),
+        ("processor_config.json", "no token"),
+    ]
+    assert TOKEN not in str(caught.value)
+
+
 def test_a_recipe_as_anybody_may_read_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "a").mkdir(parents=True)
@@ -295,9 +320,15 @@ def test_a_recipe_as_anybody_may_read_it(tmp_path, monkeypatch):
         "url": "http://node7.cluster:8000/v1?key=1",
         "encoder": str(tmp_path / "encoder"),
         "model": "Qwen/Qwen3",
+        "notes": ["~/notes.txt", "./a/b.txt", "Qwen/Qwen3"],
     }
     recipe = SimpleNamespace(model_dump=lambda exclude: settings)
-    assert public_recipe(recipe) == {"url": "http://HOST/v1", "encoder": "encoder", "model": "Qwen/Qwen3"}
+    assert public_recipe(recipe) == {
+        "url": "http://HOST/v1",
+        "encoder": "encoder",
+        "model": "Qwen/Qwen3",
+        "notes": ["notes.txt", "b.txt", "Qwen/Qwen3"],
+    }
 
 
 def test_no_run_no_login_no_network(hub, make_run, tmp_path, monkeypatch):

@@ -177,6 +177,8 @@ def test_zero_splits_what_it_says():
     # Every process loads all; what is offloaded stays: 18 bytes a trained parameter, spread over the nodes.
     assert host_memory(job(trained, frozen), STRATEGIES[0], 16, 8) == 8 * 4 * (trained + frozen)
     assert host_memory(job(trained), STRATEGIES[4], 1, 1) == 18 * trained
+    assert host_memory(job(trained), STRATEGIES[4], 2, 1) == 9 * trained
+    assert host_memory(job(trained), STRATEGIES[4], 2, 2) == 18 * trained
 
 
 def test_buckets_are_those_of_the_shipped_configurations(request):
@@ -206,6 +208,25 @@ def test_a_rollout_holds_all_its_completions():
     found = plan["stages"][0]
     assert (found["rows_per_process"], found["tokens_per_row"], found["tokens_per_step"]) == (2, 150, 2400)
     assert found["options"][0]["memory_mb"]["rollout"] == pytest.approx(one / 1e6, abs=0.1)
+
+
+def test_what_fits_leaves_a_tenth_of_the_gpu_alone():
+    given = recipe()
+    peak = make_plan(given, Machine())["stages"][0]["options"][0]["memory_mb"]["peak"] * 1e6
+    fits = [
+        make_plan(given, Machine(gpu_bytes=peak / share))["stages"][0]["options"][0]["fits"] for share in (0.95, 0.89)
+    ]
+    assert fits == [False, True]
+
+
+def test_nodes_count_as_their_gpus_and_hold_what_their_own_processes_load():
+    one, two = (make_plan(recipe(), Machine(2, nodes))["stages"][0] for nodes in (1, 2))
+    assert (one["rows_per_process"], two["rows_per_process"]) == (8, 4)
+    for whole, half in zip(one["options"], two["options"], strict=True):
+        shared = 1 if half["deepspeed"] is None else 2
+        assert whole["memory_mb"]["optimiser"] == pytest.approx(shared * half["memory_mb"]["optimiser"], abs=0.2)
+        offloads = "CPU" in whole["strategy"]
+        assert whole["host_mb"] == pytest.approx((2 if offloads else 1) * half["host_mb"], abs=0.2)
 
 
 def test_tokens_of_a_row():

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from affectgpt.clip import Clip
+from affectgpt.evidence.kinds import EmotionEvidence
 from affectgpt.plugins.plugin import load_plugin
 from affectgpt.problems import InputError
 from data_recipes.synthetic.dialogues import dialogue_rows
 from train.config.sections import Recipe, StageConfig
+from train.stages import empathy
 from train.stages.empathy import plugin_folder, require_rows, rows_to_come, rows_with_evidence
 
 PLUGINS = {"emotion": {"encoder": "scratch", "epochs": 1}, "cause": {}}
@@ -77,3 +82,59 @@ def test_evidence_is_made_once_and_follows_its_rows(tmp_path):
     plugin = load_plugin(plugin_folder(whole, stage()) / "emotion")
     assert len(come) == 5
     assert [row.evidence["emotion"]["labels"] for row in come if row.evidence] == [tuple(plugin.labels or ())] * 5
+
+
+class Memory:
+    """A plugin that says whether it was fitted on a row."""
+
+    name, kind = "emotion", "emotion"
+    fitted: list[Memory] = []  # noqa: RUF012
+
+    def __init__(self, rows: Sequence[Clip]) -> None:
+        self.known = {row.id for row in rows}
+
+    @classmethod
+    def fit(cls, rows: Sequence[Clip], **_: object) -> Memory:
+        cls.fitted.append(cls(rows))
+        return cls.fitted[-1]
+
+    def predict(self, rows: Sequence[Clip]) -> list[EmotionEvidence]:
+        return [EmotionEvidence(("seen", "new"), (seen := float(row.id in self.known), 1 - seen)) for row in rows]
+
+
+def test_no_row_is_judged_by_a_plugin_that_was_fitted_on_it_and_rows_to_come_by_one_that_knows_all(
+    tmp_path, monkeypatch
+):
+    saved: list[Memory] = []
+
+    def save(plugin: Memory, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        saved.append(plugin)
+
+    monkeypatch.setattr(Memory, "fitted", [])
+    monkeypatch.setattr(empathy, "plugin_class", lambda name: Memory)
+    monkeypatch.setattr(empathy, "save_plugin", save)
+    rows = list(dialogue_rows(0, "train", 30))
+    settings = {"emotion": {"encoder": "scratch"}}
+
+    def fits(seed: int = 0, rows: Sequence[Clip] = rows, **changed: object) -> int:
+        before = len(Memory.fitted)
+        planned = stage(plugins={"emotion": {**settings["emotion"], **changed}})
+        told = rows_with_evidence(recipe(tmp_path, planned).model_copy(update={"seed": seed}), planned, rows)
+        assert {row.evidence["emotion"]["probabilities"] for row in told if row.evidence} == {(0.0, 1.0)}
+        return len(Memory.fitted) - before
+
+    assert fits() == 6
+    assert [plugin.known for plugin in saved] == [{row.id for row in rows}]
+    assert [fits(), fits(seed=1), fits(seed=1, epochs=2), fits(seed=1, epochs=2, rows=rows[:20])] == [0, 6, 6, 6]
+
+
+def test_plugins_learn_from_the_tasks_that_their_stage_teaches(tmp_path):
+    """A row of another task is not told of, though it is of an emotion."""
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "afraid"}]
+    clip = Clip(id="c", messages=turns, task="emotion_label", answer="afraid", subtitle="I run")
+    rows = [*dialogue_rows(0, "train", 12), clip]
+    require_rows(recipe(tmp_path, stage()), rows)
+    told = rows_with_evidence(recipe(tmp_path, stage()), stage(plugins={"emotion": PLUGINS["emotion"]}), rows)
+    assert told[-1] is clip
+    assert all(row.evidence for row in told[:-1])

@@ -6,8 +6,9 @@ import inspect
 import json
 import math
 import shutil
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from trl.trainer.utils import nanstd
 
 from affectgpt.clip import Clip
 from affectgpt.inputs.reader import ClipReader
-from affectgpt.model.clip_encoder import Features
+from tests.tiny_rows import tiny_rows
 from train.config.sections import LoraSettings, Recipe, StageConfig
 from train.stages import grpo_trainer as grpo
 from train.stages.grpo import run_grpo
@@ -53,29 +54,10 @@ def test_trl_uses_what_the_overrides_rely_on():
         assert word in source, f"TRL's GRPOTrainer does not use {word} any more"
 
 
-class Table:
-    """Features by row."""
-
-    def __init__(self) -> None:
-        self.features: dict[str, Features] = {}
-
-    def of(self, clips: Sequence[Clip]) -> list[Features]:
-        return [self.features.get(clip.id, {}) for clip in clips]
-
-
 @pytest.fixture
 def rows(tiny) -> tuple[list[Clip], ClipReader]:
     """Four prompts of unequal length: both modalities, one, none."""
-    clips = []
-    table = Table()
-    for index, question in enumerate(["joy?", "What does this person feel?", "fear?", "Explain step by step."]):
-        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": "a1 mouth: smiling"}]
-        path = Path(f"/clips/{index}.mp4")
-        media = [{"video": path}, {"face": path}, {"video": path}, {}][index]
-        clips.append(Clip(id=f"row{index}", messages=turns, task="tree", answer="m1 joy", subtitle="Oh.", **media))
-        if media:
-            table.features[f"row{index}"] = tiny.features(index, audio=index != 1)
-    return clips, ClipReader(tiny.processor, table, ("video", "audio", "text"))
+    return tiny_rows(tiny)
 
 
 @pytest.fixture
@@ -252,6 +234,9 @@ def test_the_reference_of_an_adapter_is_the_adapter_that_the_stage_starts_from(t
     kl = logged(trainer, "kl")
     assert abs(kl[0]) < 1e-6
     assert kl[-1] > 1e-5
+    # The reference, an adapter too, is no part of the result.
+    trainer.save_model(str(tmp_path / "result"))
+    assert [path.name for path in (tmp_path / "result").rglob("*.safetensors")] == ["adapter_model.safetensors"]
 
 
 def test_groups_of_equal_rewards_are_counted_in_spite_of_rounding():
@@ -306,6 +291,115 @@ def test_a_row_keeps_its_rollouts_when_groups_are_exchanged(train):
     torch.testing.assert_close(output["advantages"].view(4, 4), expected, rtol=0, atol=1e-4)
     lengths = [len(trainer.read[row].prompt_ids) for row in output["row"].tolist()]
     assert output["prompt_mask"].sum(1).tolist() == lengths
+
+
+def test_rewards_of_no_weight_do_not_make_groups_unequal(train, monkeypatch):
+    """What teaches is the weighted sum: only groups whose sum is equal are told and exchanged."""
+    monkeypatch.setitem(REWARDS, "format", letters)
+    dull_alone = {"label": 1.0, "format": 0.0}
+    trainer = train(dull, order=[0, 1], rewards=dull_alone)
+    assert logged(trainer, "zero_variance_share") == [1.0]
+    trainer = train(dull, order=[0, 1, 2, 3], steps=2, output="exchanged", rewards=dull_alone, exchanges=1)
+    assert logged(trainer, "exchanged_share") == [1.0, 0.0]
+    trainer = train(dull, order=[0, 1], output="both", rewards={"label": 1.0, "format": 0.5})
+    assert logged(trainer, "zero_variance_share") == [0.0]
+
+
+def test_the_reward_is_the_sum_by_the_weights_of_the_recipe(train, monkeypatch):
+    monkeypatch.setitem(REWARDS, "format", lambda completions, **_: [1.0] * len(completions))
+    trainer = train(letters, rewards={"format": 3.0, "label": 0.5})
+    [total], [own] = logged(trainer, "reward"), logged(trainer, "rewards/label/mean")
+    assert own > 0
+    assert total == pytest.approx(3.0 + 0.5 * own, abs=1e-5)
+
+
+def test_settings_of_a_reward_reach_it(train, monkeypatch):
+    def scaled(completions: list[str], factor: float = 1.0, **_: Any) -> list[float]:
+        return [factor + len(text) / 100 for text in completions]
+
+    trainer = train(scaled, rewards={"label": {"weight": 1.0, "factor": 30.0}})
+    assert logged(trainer, "reward")[0] > 30
+    came = threading.Event()
+    with pytest.raises(ValueError, match=r"did not come back within 0\.05 s"):
+        train(lambda **_: came.wait(5), output="late", reward_limit_s=0.05)
+    came.set()
+
+
+def test_prompts_are_shared_only_where_every_process_can(train, monkeypatch):
+    trainer = train(letters)
+    output = rollouts(trainer, [0, 1])
+    ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
+    mask = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
+    for other in (True, False):
+        monkeypatch.setattr(
+            trainer.accelerator, "gather", lambda mine, other=other: torch.cat([mine, torch.tensor([other])])
+        )
+        trainer.shares_prompts = None
+        trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, output["completion_ids"].shape[1])
+        assert trainer.shares_prompts is other
+        assert trainer.model.training
+
+
+def test_rollouts_are_drawn_without_dropout(train, monkeypatch):
+    modes = []
+    original = grpo.generate_groups
+
+    def watch(model: Any, *args: Any, **kwargs: Any) -> Any:
+        modes.append({module.training for module in model.modules()})
+        return original(model, *args, **kwargs)
+
+    monkeypatch.setattr(grpo, "generate_groups", watch)
+    trainer = train(letters, steps=2)
+    assert modes == [{False}, {False}]
+    assert trainer.model.training
+
+
+def test_settings_of_the_recipe_reach_trl(train):
+    settings = {
+        "generations": 2,
+        "batch_size": 4,
+        "accumulation": 2,
+        "temperature": 0.7,
+        "top_p": 0.9,
+        "max_new_tokens": 5,
+        "beta": 0.02,
+        "loss_type": "dr_grpo",
+        "importance_sampling": "sequence",
+        "num_iterations": 3,
+        "epsilon": 0.1,
+        "epsilon_high": 0.3,
+        "rewards": {"label": 0.75},
+    }
+    arguments = train(letters, **settings).args
+    assert (arguments.num_generations, arguments.per_device_train_batch_size) == (2, 2)
+    assert (arguments.gradient_accumulation_steps, arguments.steps_per_generation) == (2, 2)
+    assert (arguments.temperature, arguments.top_p, arguments.max_completion_length) == (0.7, 0.9, 5)
+    assert (arguments.beta, arguments.loss_type, arguments.importance_sampling_level) == (0.02, "dr_grpo", "sequence")
+    assert (arguments.num_iterations, arguments.epsilon, arguments.epsilon_high) == (3, 0.1, 0.3)
+    assert arguments.reward_weights == [0.75]
+
+
+def test_processes_exchange_for_prompts_that_none_of_them_has_tried(train, monkeypatch):
+    """Of two, each with a group of equal reward; each draws for both, and takes its own."""
+    trainer = train(letters, order=[0, 1, 2, 3])
+    both = torch.tensor([0] * 4 + [1] * 4)
+    rewards = [torch.zeros(8, 1), torch.arange(8.0)[:, None]]
+    monkeypatch.setattr(GRPOTrainer, "_generate", lambda self, prompts: ([[1]] * 4, [[2]] * 4, None, ["a"] * 4))
+    monkeypatch.setattr(trainer, "exchanges", 1)
+    for step in range(5):
+        trainer.state.global_step = step
+        taken = []
+        for rank in (0, 1):
+            place = {"num_processes": 2, "process_index": rank, "device": "cpu", "gather": lambda mine: both}
+            monkeypatch.setattr(trainer, "accelerator", SimpleNamespace(**place))
+            answers = iter(rewards)
+            monkeypatch.setattr(trainer, "_rewards_of", lambda *_, answers=answers: next(answers).clone())
+            trainer.inputs = [{"prompt": [], "row": rank}] * 4
+            trainer._take_rows([rank] * 4)
+            trainer._exchange_equal_groups([[0]] * 4, [[0]] * 4, [""] * 4)
+            taken.append({item["row"] for item in trainer.inputs})
+            assert trainer.known_rewards[:, 0].tolist() == [*range(8)]
+        assert sorted(taken, key=min) == [{2}, {3}]
 
 
 def test_groups_are_exchanged_whole(train):

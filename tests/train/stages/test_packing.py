@@ -81,6 +81,14 @@ def test_rows_longer_than_a_pack_are_named_together():
     assert "Raise stages.a.packing to 200" in text
 
 
+def test_a_row_as_long_as_a_pack_is_one():
+    rows = clips(dict.fromkeys(range(6), 128))
+    packs = draw_packs(stage(), rows, Reader(), 0)  # type: ignore[arg-type]
+    assert {len(pack) for pack in packs} == {1}
+    assert len(packs) == 80
+    assert pack([0, 1, 2], {0: 64, 1: 64, 2: 128}, 128, 0) in ([[2], [0, 1]], [[0, 1], [2]])
+
+
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_packed_and_padded_batches_have_equal_losses_and_gradients(tiny, attention):
     questions = ["joy?", "What does this person feel?", "Explain step by step what this person feels."]

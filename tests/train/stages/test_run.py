@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from transformers import AutoModelForImageTextToText
 from affectgpt.clip import Clip
 from affectgpt.problems import InputError
 from train.config.sections import LoraSettings, Recipe
-from train.stages.run import add_adapter, freeze, load_stage_model, planned_stages, stage_order
+from train.stages.run import add_adapter, freeze, load_stage_model, planned_stages, stage_order, without_adapter
 from train.stages.sft import common_arguments
 
 
@@ -70,6 +71,35 @@ def test_an_adapter_touches_the_language_model_alone_and_reloads_equal(tiny, tmp
     assert json.loads((tmp_path / "adapter_config.json").read_text())["modules_to_save"] == ["soft_tokens"]
 
 
+def test_an_adapter_is_as_the_recipe_says(tiny):
+    model: Any = add_adapter(tiny.model(), LoraSettings(r=3, alpha=5, dropout=0.25, dora=True))
+    made = model.peft_config["default"]
+    assert (made.r, made.lora_alpha, made.lora_dropout, made.use_dora) == (3, 5, 0.25, True)
+
+
+def test_a_model_is_loaded_in_the_precision_and_with_the_attention_of_the_recipe(tiny):
+    """What is trained in full is float32 all the same."""
+
+    def kinds(trainable: bool, **model: object) -> tuple[torch.dtype, torch.dtype, str]:
+        given = recipe(model={"path": str(tiny.folder), "dtype": "bfloat16", "attention": "eager", **model})
+        whole = without_adapter(load_stage_model(tiny.folder, given, trainable))
+        layer = whole.model.language_model.layers[0]
+        return layer.input_layernorm.weight.dtype, whole.config.dtype, layer.self_attn.config._attn_implementation
+
+    half, full = torch.bfloat16, torch.float32
+    assert kinds(trainable=False) == (half, half, "eager")
+    assert kinds(trainable=True) == (full, full, "eager")
+    assert kinds(trainable=True, lora={"r": 2}) == (half, half, "eager")
+
+
+def test_encoders_of_a_video_model_are_never_trained(hub):
+    given = recipe(model={"path": hub("qwen2_5_vl")})
+    model = load_stage_model(Path(hub("qwen2_5_vl")), given, trainable=True)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert any("language_model" in name for name in trained)
+    assert not any("visual" in name for name in trained)
+
+
 @pytest.mark.parametrize(
     ("parts", "left"),
     [
@@ -104,6 +134,8 @@ def test_without_a_curriculum_the_same_rows_are_shuffled(clips):
 def test_the_order_depends_on_the_seed_and_the_stage(clips):
     orders = [stage_order(recipe(seed=seed), recipe().stages[0], clips) for seed in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
+    other = recipe().stages[0].model_copy(update={"name": "other"})
+    assert stage_order(recipe(), other, clips) != orders[0]
     assert {clips[row].task for row in orders[0]} == {"text"}
     assert len(stage_order(recipe(), recipe().stages[2], clips)) == 5 * 4 // 2  # prompts
 

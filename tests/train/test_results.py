@@ -1,0 +1,197 @@
+"""What a run's report says of its stages: scores of the right rows, of the right checkpoint, answered once."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from affectgpt.clip import Clip
+from eval.predict.answers import Prediction
+from train import results
+from train.config.sections import Recipe, StageConfig
+from train.monitor import Console, MemoryMeter
+from train.prepare import Prepared
+from train.results import finish, rows_to_score, score_stage, summary
+from train.stages.run import StageResult
+
+TREE = "a1 mouth: smiling\ne1 open smile <- a1\nm1 {} <- e1"
+JOY, FEAR = TREE.format("joy"), TREE.format("fear")
+
+
+def row(name: str, answer: str = JOY, task: str = "tree", **settings: Any) -> Clip:
+    turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": answer}]
+    return Clip(id=name, messages=turns, task=task, answer=answer, **settings)
+
+
+@pytest.fixture
+def prepared() -> Prepared:
+    """Joy in training; of what is scored, fear on dev, joy on test but for a conflict."""
+    hard = {"conflict": True}
+    parts = {
+        "train": [row("a"), row("b"), row("c", FEAR)],
+        "dev": [row("d", FEAR), row("e", FEAR)],
+        "test": [row("f", group="Ann"), row("g", group="Ann"), row("h", group="Bo"), row("i", FEAR, extra=hard)],
+    }
+    return Prepared(parts, SimpleNamespace(), Path("base"), "data", 1)  # type: ignore[arg-type]
+
+
+def stage(kind: str = "sft", **settings: Any) -> StageConfig:
+    fixed = {"name": "one", "kind": kind, "steps": 3, "batch_size": 8, "learning_rate": 1, "mixture": {"tree": 1}}
+    return StageConfig.model_validate(fixed | settings)
+
+
+@pytest.fixture
+def recipe(tmp_path) -> Recipe:
+    scores = {"resamples": 10, "batch_size": 3, "max_new_tokens": 50, "examples": 2, "closed_per_clip": 2}
+    given = {"output": tmp_path, "data": {"train": "x"}, "model": {"path": "x"}, "stages": [stage()]}
+    return Recipe.model_validate(given | {"evaluation": scores})
+
+
+def result(planned: StageConfig, folder: str = "one", fingerprint: str = "f00d", reused: bool = False) -> StageResult:
+    return StageResult(planned, Path(folder), 1.5, reused, fingerprint)
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[tuple[Path, list[str], tuple[int, ...]]]:
+    """Every call of the model, which sees joy everywhere: its checkpoint, the rows, the limits."""
+    calls: list[tuple[Path, list[str], tuple[int, ...]]] = []
+
+    def answer(model: Path, reader: Any, rows: Sequence[Clip], *limits: int, progress: Any) -> list[Prediction]:
+        calls.append((model, [clip.id for clip in rows], limits))
+        return [Prediction(id=clip.id, task=clip.task, response=JOY, status="ok", answer=clip.answer) for clip in rows]
+
+    monkeypatch.setattr(results, "load_stage_model", lambda folder, recipe: folder)
+    monkeypatch.setattr(results, "answer_rows", answer)
+    return calls
+
+
+@pytest.fixture
+def scored(recipe, prepared, asked) -> Callable[..., dict[str, Any]]:
+    """`scored(result, evaluation={}, **parts)`: a stage's entry in the report."""
+
+    def score(found: StageResult, evaluation: dict[str, Any] | None = None, **parts: list[Clip]) -> dict[str, Any]:
+        changed = recipe.evaluation.model_copy(update=evaluation or {})
+        given = recipe.model_copy(update={"evaluation": changed})
+        data = replace(prepared, clips=prepared.clips | parts)
+        return score_stage(given, data, found, Console({}, quiet=True))
+
+    return score
+
+
+def test_each_part_is_scored_by_itself(scored, asked):
+    entry = scored(result(stage()))
+    assert {name: entry[name] for name in ("name", "kind", "seconds", "steps", "reused")} == {
+        "name": "one",
+        "kind": "sft",
+        "seconds": 1.5,
+        "steps": 3,
+        "reused": False,
+    }
+    found = {part: entry[part]["emotion_war"] for part in ("metrics", "dev_metrics", "conflict_metrics")}
+    assert {part: (metric["value"], metric["n"]) for part, metric in found.items()} == {
+        "metrics": (0.75, 4),
+        "dev_metrics": (0.0, 2),
+        "conflict_metrics": (0.0, 1),
+    }
+    assert entry["confusion"] == {"labels": ["fear", "joy"], "counts": [[0, 1, 0], [0, 3, 0]]}
+    assert asked == [(Path("one"), ["d", "e"], (3, 50)), (Path("one"), ["f", "g", "h", "i"], (3, 50))]
+
+
+def test_answers_are_kept_as_long_as_what_they_depend_on_is_the_same(scored, asked):
+    first = scored(result(stage()))
+    asked.clear()
+    assert scored(result(stage())) == first
+    scored(result(stage()), {"resamples": 20})
+    assert asked == []
+    scored(result(stage(), fingerprint="other"))
+    assert [rows for _, rows, _ in asked] == [["d", "e"], ["f", "g", "h", "i"]]
+    asked.clear()
+    scored(result(stage(), fingerprint="other"), test=[row("z")])
+    assert [rows for _, rows, _ in asked] == [["z"]]
+    asked.clear()
+    scored(result(stage(), fingerprint="other"), {"max_new_tokens": 60}, test=[row("z")])
+    assert [(rows, limits) for _, rows, limits in asked] == [(["d", "e"], (3, 60)), (["z"], (3, 60))]
+
+
+def test_parts_that_are_not_there_are_not_scored(scored):
+    assert scored(result(stage()), dev=[], test=[])["metrics"] == {}
+
+
+def test_an_empathy_stage_is_scored_on_test_rows_once(recipe, scored, monkeypatch):
+    calls = []
+
+    def evaluate(model: Path, reader: Any, rows: Sequence[Clip], selection: Any, *limits: int, **more: Any) -> Any:
+        calls.append(([clip.id for clip in rows], selection.margin, limits, more["resamples"], more["examples"]))
+        return {"conditions": {"plugin": {"accuracy": {"value": 0.5}}}}
+
+    monkeypatch.setattr(results, "evaluate_empathy", evaluate)
+    monkeypatch.setattr(results, "rows_to_come", lambda recipe, planned, rows: list(rows))
+    planned = stage("empathy", selection={"margin": 0.25})
+    entry = scored(result(planned))
+    assert entry["metrics"] == {"accuracy_plugin": {"value": 0.5}}
+    assert calls == [(["f", "g", "h", "i"], 0.25, (3, 50), 10, 2)]
+    assert scored(result(planned)) == entry
+    assert len(calls) == 1
+    scored(result(planned, fingerprint="other"))
+    scored(result(planned, fingerprint="other"), test=[row("z")])
+    scored(result(planned, fingerprint="other"), {"resamples": 20}, test=[row("z")])
+    assert [(rows, resamples) for rows, _, _, resamples, _ in calls] == [
+        (["f", "g", "h", "i"], 10),
+        (["f", "g", "h", "i"], 10),
+        (["z"], 10),
+        (["z"], 20),
+    ]
+
+
+def test_a_few_questions_of_each_clip_are_asked(recipe):
+    closed = [
+        row(f"{clip}{number}", "open", "attribute_closed", video=Path(f"/{clip}.mp4"))
+        for clip in "ab"
+        for number in range(5)
+    ]
+    others = [row("t"), row("s", "joy", "expression_single"), row("w", "Well.", "caption"), row("u", "?", "text")]
+    chosen = rows_to_score([*others, *closed], recipe)
+    assert [clip.id for clip in chosen[:2]] == ["t", "s"]
+    assert Counter(clip.id[0] for clip in chosen[2:]) == {"a": 2, "b": 2}
+    assert rows_to_score([*others, *closed], recipe) == chosen
+    assert [clip.id for clip in rows_to_score(others[2:], recipe)] == ["w"]
+
+
+def test_the_summary_says_what_was_learned_from(recipe, prepared):
+    found = summary(recipe, prepared, [])
+    assert found["data"]["train"] == {"clips": 0, "rows": 3, "actors": 0}
+    assert (found["data"]["test"]["actors"], found["data"]["unusable_clips"]) == (2, 1)
+    # The most frequent answer of training, given to the rows of test.
+    baseline = found["baselines"]["constant answer"]["emotion_war"]
+    assert (baseline["value"], baseline["n"]) == (0.75, 4)
+    unlike = replace(prepared, clips=prepared.clips | {"train": [row("c", FEAR)]})
+    assert summary(recipe, unlike, [])["baselines"]["constant answer"]["emotion_war"]["value"] == 0.25
+
+
+def test_the_report_of_a_run(recipe, prepared, scored, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "write_report", lambda out: out / "report.html")
+    done = result(stage())
+    entries = [scored(done)]
+    (tmp_path / "ablations.json").write_text('{"full": {}}')
+
+    def report(found: StageResult, seconds: float) -> dict[str, Any]:
+        assert finish(recipe, prepared, [found], entries, seconds, MemoryMeter()) == tmp_path / "report.html"
+        return json.loads((tmp_path / "report.json").read_text())
+
+    first = report(done, 12.34)
+    assert (first["stages"], first["ablations"]) == (entries, {"full": {}})
+    assert first["resources"]["wall_s"] == 12.3
+    # What is reused took no time now; it did then.
+    assert report(replace(done, reused=True), 0.1)["resources"]["wall_s"] == 12.3
+    assert report(done, 20.0)["resources"]["wall_s"] == 20.0
+    shown = [json.loads(line) for line in (tmp_path / "examples.jsonl").read_text().splitlines()]
+    assert {example["id"] for example in shown} <= {"f", "g", "h", "i"}
+    assert [(example["truth"], example["conflict"]) for example in shown] == [(FEAR, True), (JOY, False)]
+    assert {example["predictions"]["one"] for example in shown} == {JOY}

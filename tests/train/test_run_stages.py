@@ -1,0 +1,241 @@
+"""Stages one after the other: each from the checkpoint before, by its settings, and again only where it is needed."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from affectgpt.clip import Clip
+from affectgpt.model.loading import load_processor
+from tests.tiny_rows import tiny_rows
+from train.config.sections import Recipe
+from train.monitor import Console
+from train.prepare import Prepared
+from train.stages import grpo
+from train.stages import run as stages
+from train.stages.run import Interrupted, StageResult, rows_for, run_stages, supervised_items
+
+
+def stage(name: str, **settings: object) -> dict[str, object]:
+    fixed = {"name": name, "kind": "sft", "steps": 1, "batch_size": 2, "learning_rate": 1e-2, "mixture": {"tree": 1}}
+    return fixed | {"warmup_ratio": 0.0} | settings
+
+
+@pytest.fixture
+def prepared(tiny) -> Prepared:
+    clips, reader = tiny_rows(tiny)
+    return Prepared({"train": clips}, reader, tiny.folder, "data", 0)
+
+
+@pytest.fixture
+def recipe(tiny, tmp_path) -> Callable[..., Recipe]:
+    """`recipe(stage, ..., output="run", model={}, **settings)`."""
+
+    def make(*planned: dict[str, object], output: str = "run", model: Any = None, **settings: object) -> Recipe:
+        given = {"output": tmp_path / output, "data": {"train": "x"}, "stages": planned or (stage("one"), stage("two"))}
+        return Recipe.model_validate(given | {"model": {"path": str(tiny.folder)} | (model or {})} | settings)
+
+    return make
+
+
+def run(recipe: Recipe, prepared: Prepared) -> list[StageResult]:
+    recipe.output.mkdir(exist_ok=True)
+    return list(run_stages(recipe, prepared, Console({}, quiet=True)))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    [path] = folder.glob("*.safetensors")
+    return load_file(path)
+
+
+def equal(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor], within: str = "") -> bool:
+    assert one.keys() == two.keys()
+    return all(value.allclose(two[name], rtol=0, atol=1e-12) for name, value in one.items() if within in name)
+
+
+class Untrained:
+    """What a supervised stage gives, without its training."""
+
+    state = SimpleNamespace(global_step=1)
+    accelerator = SimpleNamespace(wait_for_everyone=lambda: None)
+
+    def __init__(self, recipe: Recipe, planned: Any, model: Any, *_: Any) -> None:
+        self.model = model
+
+    def finish_saving(self) -> None:
+        """Nothing was saved on the way."""
+
+    def save_model(self, folder: str) -> None:
+        """As the trainer's."""
+        self.model.save_pretrained(folder)
+
+    def on_first(self, work: Callable[[], Any]) -> Any:
+        """The only process does it."""
+        return work()
+
+
+def test_only_what_is_not_there_or_broken_or_of_other_settings_is_run(recipe, prepared, monkeypatch):
+    monkeypatch.setattr(stages, "run_sft", Untrained)
+
+    def reused(given: Recipe, **changes: Any) -> list[bool]:
+        return [result.reused for result in run(given, replace(prepared, **changes))]
+
+    first = run(recipe(), prepared)
+    assert [(result.stage.name, result.reused) for result in first] == [("one", False), ("two", False)]
+    again = run(recipe(), prepared)
+    assert [result.reused for result in again] == [True, True]
+    assert [result.seconds for result in again] == [result.seconds for result in first]
+    [path] = first[0].folder.glob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert reused(recipe()) == [False, True]
+    assert reused(recipe(stage("one"), stage("two", weight_decay=0.1))) == [True, False]
+    assert reused(recipe(stage("one", weight_decay=0.1), stage("two", weight_decay=0.1))) == [False, False]
+    assert reused(recipe(), fingerprint="other data") == [False, False]
+
+
+def test_what_a_stage_leaves_is_its_model_ready_to_load_and_no_checkpoint_of_its_steps(recipe, prepared, monkeypatch):
+    monkeypatch.setattr(stages, "run_sft", Untrained)
+    [result] = run(recipe(stage("one")), prepared)
+    assert [path.name for path in result.folder.parent.iterdir()] == ["one"]
+    processor = load_processor(result.folder)
+    assert processor.tokenizer.get_vocab() == prepared.reader.tokenizer.get_vocab()
+    note = json.loads((result.folder / "stage.json").read_text())
+    assert (note["fingerprint"], note["steps"]) == (result.fingerprint, 1)
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_a_signal_stops_a_stage_and_what_is_done_is_kept(recipe, prepared, monkeypatch, done):
+    """In the middle of it, its last checkpoint; after its last step, its result."""
+    finished = []
+
+    class Stopped(Untrained):
+        state = SimpleNamespace(global_step=int(done))
+
+        def __init__(self, recipe: Recipe, planned: Any, model: Any, data: Any, folder: Path, callbacks: Any, *_: Any):
+            super().__init__(recipe, planned, model)
+            callbacks[0].interrupt(signal.SIGTERM, None)
+
+        def finish_saving(self) -> None:
+            finished.append(self)
+
+    monkeypatch.setattr(stages, "run_sft", Stopped)
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    given = recipe(stage("one"), stage("two"))
+    with pytest.raises(Interrupted) as caught:
+        run(given, prepared)
+    assert caught.value.args == (signal.SIGTERM,)
+    assert len(finished) == 1
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert [path.name for path in (given.output / "checkpoints").iterdir()] == (["one"] if done else ["one.steps"])
+
+
+def test_a_reward_that_was_rewritten_is_another_setting(recipe, prepared, monkeypatch, tmp_path):
+    monkeypatch.setattr(grpo, "run_grpo", Untrained)
+    file = tmp_path / "mine.py"
+    planned = stage("rl", kind="grpo", batch_size=8, reward_files=[str(file)], rewards={"kind": 1})
+    reused = []
+    for value in (1.0, 1.0, 2.0):
+        file.write_text(f"def kind(completions, **_):\n    return [{value}] * len(completions)\n")
+        reused += [result.reused for result in run(recipe(planned), prepared)]
+    assert reused == [False, True, False]
+
+
+def test_each_stage_goes_on_from_the_one_before(recipe, prepared, tiny):
+    hardly = stage("two", learning_rate=1e-30)
+    one, two = (weights(result.folder) for result in run(recipe(stage("one"), hardly), prepared))
+    assert equal(one, two)
+    assert not equal(one, weights(tiny.folder))
+
+
+def test_what_is_frozen_stays_as_it_was(recipe, prepared, tiny):
+    before = weights(tiny.folder)
+    for part, other in (("language_model", "soft_tokens"), ("soft_tokens", "language_model")):
+        [result] = run(recipe(stage(part, freeze=[part])), prepared)
+        after = weights(result.folder)
+        assert equal(before, after, within=part)
+        assert not equal(before, after, within=other)
+
+
+def test_a_run_depends_on_its_seed_and_on_nothing_that_was_drawn_before(recipe, prepared):
+    """Of an adapter, whose weights are drawn anew, with dropout."""
+    lora = {"lora": {"r": 2, "dropout": 0.5}}
+    found = []
+    for number, seed in enumerate((0, 0, 1)):
+        [result] = run(recipe(stage("one"), output=f"run{number}", model=lora, seed=seed), prepared)
+        found.append(weights(result.folder))
+        torch.rand(5)
+    assert equal(found[0], found[1])
+    assert not equal(found[0], found[2], within="lora_A")
+
+
+def test_checkpoints_of_other_settings_are_not_gone_on_from(recipe, prepared):
+    """A stage that was stopped, whose settings have changed since, begins anew."""
+    given = recipe(stage("one"))
+    steps = given.output / "checkpoints" / "one.steps"
+    (steps / "checkpoint-1").mkdir(parents=True)
+    (steps / "fingerprint").write_text("other settings")
+    (steps / "checkpoint-1" / "weights").write_text("of other settings")
+    fingerprint = "these settings"
+    assert stages._open_steps(given, given.stages[0], steps.with_name("one"), fingerprint) == steps
+    assert not (steps / "checkpoint-1").exists()
+    (steps / "checkpoint-1").mkdir()
+    stages._open_steps(given, given.stages[0], steps.with_name("one"), fingerprint)
+    assert (steps / "checkpoint-1").is_dir()
+
+
+class Seen(Exception):
+    """Carries what a stage was about to learn from."""
+
+
+def test_what_a_recipe_keeps_back_or_makes_false_reaches_the_rows(recipe, prepared, monkeypatch):
+    def stop(recipe: Recipe, stage: Any, model: Any, dataset: Any, *_: Any) -> None:
+        raise Seen(dataset)
+
+    monkeypatch.setattr(stages, "run_sft", stop)
+    doubt = {"modality_dropout": 0.3, "evidence_dropout": 0.2, "evidence_corruption": 0.1}
+    seen = []
+    for settings in (stage("one", **doubt), stage("two", **doubt), stage("three", packing=256)):
+        with pytest.raises(Seen) as caught:
+            run(recipe(settings), prepared)
+        seen.append(caught.value.args[0])
+    assert [(data.dropout, data.evidence) for data in seen] == [*[(0.3, (0.2, 0.1))] * 2, (0.0, (0.0, 0.0))]
+    assert len({data.seed for data in seen}) == 3
+    assert [len(data) for data in seen] == [2, 2, 2]
+    assert max(len(item) for item in seen[2].items) > 1 == len(seen[0].items[0])
+
+
+def test_rows_are_those_of_the_part_that_a_stage_is_for(recipe, prepared):
+    def row(name: str) -> Clip:
+        return replace(prepared.clips["train"][0], id=name)
+
+    parts = {part: [row(part)] for part in ("train", "text", "rl", "dev", "test")}
+    given = recipe(stage("one"), stage("rl", kind="grpo", batch_size=8))
+    sft, grpo = given.stages
+
+    def names(planned: Any, **changes: list[Clip]) -> list[str]:
+        return [clip.id for clip in rows_for(given, planned, replace(prepared, clips=parts | changes))]
+
+    assert names(sft) == ["train", "text"]
+    assert names(grpo) == ["rl"]
+    assert names(grpo, rl=[]) == ["train"]
+
+
+def test_rows_of_like_length_share_a_batch(recipe, prepared):
+    """Every row that was drawn is read, in batches of neighbours by length."""
+    clips = prepared.clips["train"]
+    given = recipe(stage("one", steps=16))
+    items = supervised_items(given, given.stages[0], clips, prepared.reader)
+    assert sorted(row for [row] in items) == sorted([*range(4)] * 8)
+    lengths = prepared.reader.lengths(clips)
+    ranks = sorted(range(4), key=lambda row: lengths[row])
+    apart = [abs(ranks.index(one) - ranks.index(two)) for [one], [two] in zip(items[::2], items[1::2], strict=True)]
+    assert max(apart) <= 1
