@@ -19,7 +19,7 @@ from trl.trainer.utils import nanstd
 
 from affectgpt.clip import Clip
 from affectgpt.inputs.reader import ClipReader
-from tests.tiny_rows import tiny_rows
+from tests.support.tiny_rows import tiny_rows
 from train.config.sections import LoraSettings, Recipe, StageConfig
 from train.stages import grpo_trainer as grpo
 from train.stages.grpo import run_grpo

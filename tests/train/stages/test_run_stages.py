@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from affectgpt.clip import Clip
 from affectgpt.model.loading import load_processor
-from tests.tiny_rows import tiny_rows
+from tests.support.tiny_rows import tiny_rows
 from train.config.sections import Recipe
 from train.monitor import Console
 from train.prepare import Prepared

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import TrainingArguments
 
-from tests.tiny_rows import tiny_rows
+from tests.support.tiny_rows import tiny_rows
 from train.config.sections import Recipe, StageConfig
 from train.stages.dataset import StageDataset
 from train.stages.sft import OrderedTrainer, common_arguments, run_sft

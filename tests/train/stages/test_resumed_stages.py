@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, TrainerCallback
 
-from tests.tiny_rows import tiny_rows
+from tests.support.tiny_rows import tiny_rows
 from train.config.sections import Recipe, StageConfig
 from train.stages.dataset import StageDataset
 from train.stages.grpo import run_grpo
