@@ -16,6 +16,7 @@ from affectgpt.model.loading import load_model
 from affectgpt.problems import InputError
 from affectgpt.reader import ClipReader
 from tests.hub_models import KINDS, tiny_hub_model
+from tests.limits import PATIENCE_S
 
 QUESTION = "What does this person feel?"
 INPUTS = ("video", "audio", "text")
@@ -190,7 +191,7 @@ def test_a_script_without_a_guard_decodes(tiny, video, tmp_path):
         f"print('loading')\nassistant = Assistant.from_pretrained({str(tiny.folder)!r})\n"
         f"print(sorted(assistant.encode(video={str(video)!r})))\n"
     )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.stdout.splitlines() == ["loading", "['audio_features', 'face_features']"], done.stderr
 
 

@@ -1,7 +1,6 @@
 import json
 import logging
 import threading
-import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -14,6 +13,7 @@ from affectgpt.llm_endpoint import TOKEN_VARIABLE, ChatEndpoint
 from affectgpt.llm_extract import LONGEST, PROMPT_VERSION, LlmExtractor, read_labels
 from affectgpt.problems import InputError
 from tests.conftest import TEXTS
+from tests.limits import PATIENCE_S
 
 TOKEN = "sk-never-to-be-seen"
 
@@ -27,6 +27,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.requests, self.failures, self.lock = [], [], threading.Lock()
         self.answer = lambda prompt: "[Happy, a bit tense]"
+        self.over = threading.Event()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -41,7 +42,8 @@ class Handler(BaseHTTPRequestHandler):
             self.server.requests.append((self.path, dict(self.headers), body))
             failure = self.server.failures.pop(0) if self.server.failures else None
         if failure == "slow":
-            time.sleep(1.0)
+            self.server.over.wait(PATIENCE_S)
+            return
         if failure == "cut":
             self.close_connection = True
             return
@@ -66,11 +68,13 @@ class Handler(BaseHTTPRequestHandler):
 def server():
     with Server() as server:
         yield server
+        server.over.set()
         server.shutdown()
 
 
 def endpoint(server, **settings):
-    return ChatEndpoint(server.url, "m", **{"timeout": 0.3, "pause": 0.01, **settings})
+    timeout = 2.0 if "slow" in server.failures else PATIENCE_S
+    return ChatEndpoint(server.url, "m", **{"timeout": timeout, "pause": 0.01, **settings})
 
 
 def test_the_protocol(server, monkeypatch):
@@ -124,7 +128,7 @@ def test_what_may_pass_is_tried_again(server, failure):
     ("failure", "said"),
     [
         (500, "HTTP 500"),
-        ("slow", "no answer within 0.3 s"),
+        ("slow", "no answer within 2 s"),
         (b"not json", "a reply without choices"),
         ("cut", "closed connection without response"),
     ],
