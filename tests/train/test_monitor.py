@@ -106,7 +106,9 @@ def test_ctrl_c_saves_and_stops_after_the_step(console, out, tmp_path):
     assert caught.value.args == (signal.SIGINT,)
 
 
-def test_plain_output_has_a_line_for_each_step_of_the_plan(console, out):
+def test_plain_output_has_a_line_for_each_step_of_the_plan(console, out, monkeypatch):
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     for title in ("data", "sft one", "report"):
         console.begin(title)
         for share in (0.1, 0.5, 1.0):

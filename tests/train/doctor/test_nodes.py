@@ -92,8 +92,8 @@ def test_what_differs_is_named_with_its_machine(meet, folder):
     assert met.found("all-reduce")["status"] == "ok"
     (link,) = met.report["links"]
     assert link["ends"] == "rank 0 (node0) - rank 1 (node1)"
-    assert link["mb_per_s"] > 1
-    assert 0 < link["latency_s"] < 1
+    assert link["mb_per_s"] > 0
+    assert 0 < link["latency_s"] < PATIENCE_S
 
 
 def test_a_wrong_sum_is_named_with_its_process(meet):
