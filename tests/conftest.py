@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import importlib.util
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
 import hypothesis
 import pytest
+from filelock import FileLock
 
 # The same examples in every run; what the first of them compiles or loads takes longer than the others.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -161,6 +163,28 @@ class TinyBuild:
         return SimpleNamespace(
             inputs=inputs, labels=pad(labels, IGNORED, side), lengths=[len(row) for row in ids], rows=made
         )
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """`once(name, make)`: a folder that `make(folder)` fills, once for all processes that share the tests out.
+
+    For what takes many seconds. Tests that use it change nothing in it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def folder_of(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = shared / f"once-{name}", shared / f"once-{name}.done"
+        with FileLock(shared / f"once-{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of one that failed
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return folder_of
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,14 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.limits import PATIENCE_S
+
 ROOT = Path(__file__).parents[2]
 ENV = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 TRAIN = [sys.executable, "-m", "train.run"]
 MARK = "=== next call ==="
+TINY = {"tiny": {"hidden_size": 32, "num_layers": 1, "num_heads": 2, "intermediate_size": 48, "vocab_size": 320}}
+"""The model of a recipe that names no other."""
 DRIVER = f"""
 import json, sys
 from train.run import entry
@@ -41,7 +45,7 @@ class Done:
 def run(*command: object) -> Done:
     """Run a command of the project in its checkout."""
     done = subprocess.run(
-        [str(word) for word in command], cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=240, check=False
+        list(map(str, command)), cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     return Done(done.returncode, done.stdout, done.stderr)
 
@@ -87,16 +91,18 @@ def start_train() -> Callable[..., subprocess.Popen]:
 
 
 @pytest.fixture(scope="session")
-def data(affectgpt, tmp_path_factory) -> Path:
+def data(affectgpt, once) -> Path:
     """A folder of synthetic clips and rows."""
-    folder = tmp_path_factory.mktemp("synthetic") / "data"
     counts = {"clips": 12, "rl-clips": 4, "dev-clips": 2, "test-clips": 6, "text-rows": 20}
     actors = {"train-actors": 3, "dev-actors": 1, "test-actors": 2}
     words = [word for name, count in (counts | actors).items() for word in (f"--{name}", count)]
-    done = affectgpt("data", "synthetic", *words, "--seed", 5, "--out", folder, "--json")
-    assert done.code == 0, done.err
-    assert json.loads(done.out)["rows"]["text"] == 20
-    return folder
+
+    def make(folder: Path) -> None:
+        done = affectgpt("data", "synthetic", *words, "--seed", 5, "--out", folder / "data", "--json")
+        assert done.code == 0, done.err
+        assert json.loads(done.out)["rows"]["text"] == 20
+
+    return once("synthetic", make) / "data"
 
 
 def stage(name: str, kind: str = "sft", steps: int = 3, **settings: Any) -> dict[str, Any]:
@@ -117,9 +123,7 @@ def write_recipe(data) -> Callable[..., Path]:
             "seed": 3,
             "threads": 1,
             "data": {part: str(rows / f"{part}.jsonl") for part in ("train", "rl", "dev", "test", "text")},
-            "model": {
-                "tiny": {"hidden_size": 32, "num_layers": 1, "num_heads": 2, "intermediate_size": 48, "vocab_size": 320}
-            },
+            "model": TINY,
             "stages": stages or [stage("attribute", mixture={"attribute_closed": 0.5, "text": 0.5})],
             "evaluation": {"max_new_tokens": 8, "resamples": 20, "examples": 2},
             **settings,
