@@ -1,9 +1,9 @@
 """Two processes under DeepSpeed's launcher come to what one process comes to, with weights split and without.
 
 ZeRO 1, 2, 3 and 3 with offload x supervised and GRPO x LoRA and full x equal and unequal modalities per process: 32
-cells, of which `make test` has 8. They learn by an optimiser that does not make rounding larger (`rounding.py` of tests/support),
-so their weights are compared. A recipe of all kinds of stages learns by AdamW, under ZeRO 2 and 3; of that, losses and
-gradients are compared.
+cells, of which `make test` has 8. They learn by an optimiser that does not make rounding larger (rounding.py of
+tests/support), so their weights are compared. A recipe of all kinds of stages learns by AdamW, under ZeRO 2 and 3; of
+that, losses and gradients are compared.
 """
 
 from __future__ import annotations
