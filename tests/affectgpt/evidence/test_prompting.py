@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from affectgpt.clip import Clip
-from affectgpt.evidence.prompting import Cues, prompt_of, read_answer, shortlist
+from affectgpt.evidence.cues import Cues
+from affectgpt.evidence.prompting import prompt_of
+from affectgpt.evidence.shortlist import read_answer, shortlist
 from affectgpt.problems import InputError
 
 LABELS = ["joyful", "sad", "afraid", "angry"]

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from affectgpt.clip import Clip, read_clips
-from affectgpt.evidence.kinds import EmotionEvidence, pieces_of
+from affectgpt.evidence.kinds.emotion import EmotionEvidence
+from affectgpt.evidence.table import read_all
 from affectgpt.plugins.command import crossfit_main
 from affectgpt.plugins.crossfit import held_out_evidence
 from affectgpt.plugins.plugin import Plugin
@@ -67,7 +68,7 @@ def test_the_command(tmp_path, capsys):
     assert crossfit_main(["cause", str(data), "--out", str(out), "--folds", "3", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["with_evidence"] == 60
     written = read_clips(out)
-    assert all(set(pieces_of(row.evidence)) == {"cause"} for row in written)
+    assert all(set(read_all(row.evidence)) == {"cause"} for row in written)
     assert {row.task for row in written} == {"dialogue"}
     with pytest.raises(InputError, match="unknown setting of plugin 'cause'"):
         crossfit_main(["cause", str(data), "--out", str(out), "--set", "nothing=1"])

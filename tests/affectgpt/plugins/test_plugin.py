@@ -9,13 +9,14 @@ import pytest
 
 from affectgpt.clip import Clip, read_clips, write_clips
 from affectgpt.plugins.command import run_main
-from affectgpt.plugins.plugin import evidence_of, find_plugins, load_plugin, plugin_class, save_plugin
+from affectgpt.plugins.plugin import find_plugins, load_plugin, plugin_class, save_plugin
+from affectgpt.plugins.rows import evidence_of
 from affectgpt.problems import InputError
 
 MODULE = '''
 import json
 from affectgpt.evidence.dialogue import dialogue_of
-from affectgpt.evidence.kinds import EmotionEvidence
+from affectgpt.evidence.kinds.emotion import EmotionEvidence
 from affectgpt.plugins.plugin import Plugin
 
 

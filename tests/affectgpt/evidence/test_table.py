@@ -6,15 +6,9 @@ import json
 
 import pytest
 
-from affectgpt.evidence.kinds import (
-    CauseEvidence,
-    CauseSpan,
-    CauseWord,
-    EmotionEvidence,
-    from_json,
-    pieces_of,
-    to_json,
-)
+from affectgpt.evidence.kinds.cause import CauseEvidence, CauseSpan, CauseWord
+from affectgpt.evidence.kinds.emotion import EmotionEvidence
+from affectgpt.evidence.table import KINDS, kind_class, kind_names, read_all, read_one
 from affectgpt.problems import InputError
 
 EMOTION = EmotionEvidence(("joyful", "sad", "afraid"), (0.5, 0.2, 0.3), True)
@@ -26,7 +20,7 @@ CAUSE = CauseEvidence(
 
 @pytest.mark.parametrize("evidence", [EMOTION, CAUSE, CauseEvidence()])
 def test_there_and_back(evidence):
-    assert from_json(json.loads(json.dumps(to_json(evidence)))) == evidence
+    assert read_one(json.loads(json.dumps(evidence.to_json()))) == evidence
 
 
 def test_the_likeliest_first():
@@ -54,26 +48,50 @@ def test_another_label_set():
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        ({"kind": "mood"}, "expected one of emotion, cause, got 'mood'"),
+        ({"kind": "mood"}, "expected one of emotion, cause, intensities, .*, got 'mood'"),
         (["emotion"], "kind: expected one of emotion, cause"),
-        ({"kind": "emotion", "labels": ["a"]}, "probabilities"),
+        ({"kind": "emotion", "labels": ["a"]}, "evidence: field 'probabilities': expected a value, got nothing"),
+        ({"kind": "emotion", "labels": 3, "probabilities": [1]}, "field 'labels': expected distinct labels"),
+        ({"kind": "emotion", "labels": ["a"], "probabilities": ["1"]}, "field 'probabilities': expected numbers"),
+        ({"kind": "emotion", "labels": ["a"], "probabilities": [1], "whose": "me"}, "field 'whose': expected one of"),
         ({"kind": "emotion", "labels": ["a", "b"], "probabilities": [0.9, 0.9]}, "add up to 1"),
         ({"kind": "emotion", "labels": ["a", "a"], "probabilities": [0.5, 0.5]}, "distinct labels"),
         ({"kind": "emotion", "labels": ["a", "b"], "probabilities": [1.0]}, "a probability each"),
         ({"kind": "emotion", "labels": ["a"], "probabilities": [1], "label": "a"}, "Did you mean 'labels'"),
-        ({"kind": "cause", "words": [{"turn": 0}]}, "expected what its kind holds"),
+        ({"kind": "cause", "words": [{"turn": 0}]}, r"field 'words\[0\]': expected an object of turn, start, end, text"),
         ({"kind": "cause", "words": [{"turn": 0, "start": 3, "end": 3, "text": "", "weight": 1}]}, "start < end"),
         ({"kind": "cause", "spans": [{"stream": "audio", "start_s": 0, "end_s": 1, "weight": -1}]}, "weights of 0"),
     ],
 )
 def test_what_is_wrong_is_said(found, said):
     with pytest.raises(InputError, match=said):
-        from_json(found)
+        read_one(found)
+
+
+def test_json_of_rows_stays_as_it_was():
+    assert EMOTION.to_json() == {
+        "kind": "emotion",
+        "labels": ("joyful", "sad", "afraid"),
+        "probabilities": (0.5, 0.2, 0.3),
+        "calibrated": True,
+    }
+    assert list(CAUSE.to_json()) == ["kind", "words", "spans"]
+    reader = EmotionEvidence(("a",), (1.0,), whose="reader")
+    assert reader.to_json()["whose"] == "reader"
+    assert read_one(reader.to_json()) == reader
+
+
+def test_the_table_names_every_kind_and_its_control():
+    classes = [kind_class(name) for name in kind_names()]
+    assert [cls.kind for cls in classes] == [*KINDS] == ["emotion", "cause", "intensities", "dimensions", "units", "spans"]
+    assert [cls.plural for cls in classes] == ["emotions", "causes", "intensities", "dimensions", "units", "spans"]
+    with pytest.raises(InputError, match="kind: expected one of emotion, cause"):
+        kind_class("mood")
 
 
 def test_every_wrong_piece_of_a_row_is_named():
-    good = to_json(EMOTION)
-    assert pieces_of({"emotion": good}) == {"emotion": EMOTION}
-    assert pieces_of(None) == {}
+    good = EMOTION.to_json()
+    assert read_all({"emotion": good}) == {"emotion": EMOTION}
+    assert read_all(None) == {}
     with pytest.raises(InputError, match=r"(?s)evidence of one: .*evidence of two: "):
-        pieces_of({"one": {"kind": "x"}, "good": good, "two": 3})
+        read_all({"one": {"kind": "x"}, "good": good, "two": 3})
