@@ -101,9 +101,9 @@ def known_rows(
     """
     chosen = [row for row in rows if row.task in tasks and (row.has_media or dialogue_of(row) is not None)]
     unknown: dict[str, list[Clip]] = {}
-    for row in chosen if labels is not None else ():
+    for row in chosen:
         for label in row.answer if isinstance(row.answer, list | dict) else [row.answer]:
-            if isinstance(label, str) and label not in labels and tidy(label) not in labels:
+            if labels is not None and isinstance(label, str) and not {label, tidy(label)} & {*labels}:
                 unknown.setdefault(label, []).append(row)
     problems: list[Problem | str] = []
     for label, named in unknown.items():

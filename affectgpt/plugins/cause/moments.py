@@ -160,7 +160,7 @@ class ClipCauseModel(Plugin):
 
     def sizes(self) -> dict[str, Any]:
         """Return the sizes that the data and the model decided."""
-        widths = {name: head.project.in_features for name, head in self.heads.items()}
+        widths = {name: len(head.get_parameter("project.bias")) for name, head in self.heads.items()}
         return {"labels": len(self.about["labels"]), **dict.fromkeys(STREAMS, 0), **widths}
 
     def card(self) -> dict[str, Any]:

@@ -58,7 +58,10 @@ def test_another_label_set():
         ({"kind": "emotion", "labels": ["a", "a"], "probabilities": [0.5, 0.5]}, "distinct labels"),
         ({"kind": "emotion", "labels": ["a", "b"], "probabilities": [1.0]}, "a probability each"),
         ({"kind": "emotion", "labels": ["a"], "probabilities": [1], "label": "a"}, "Did you mean 'labels'"),
-        ({"kind": "cause", "words": [{"turn": 0}]}, r"field 'words\[0\]': expected an object of turn, start, end, text"),
+        (
+            {"kind": "cause", "words": [{"turn": 0}]},
+            r"field 'words\[0\]': expected an object of turn, start, end, text",
+        ),
         ({"kind": "cause", "words": [{"turn": 0, "start": 3, "end": 3, "text": "", "weight": 1}]}, "start < end"),
         ({"kind": "cause", "spans": [{"stream": "audio", "start_s": 0, "end_s": 1, "weight": -1}]}, "weights of 0"),
     ],
@@ -83,7 +86,9 @@ def test_json_of_rows_stays_as_it_was():
 
 def test_the_table_names_every_kind_and_its_control():
     classes = [kind_class(name) for name in kind_names()]
-    assert [cls.kind for cls in classes] == [*KINDS] == ["emotion", "cause", "intensities", "dimensions", "units", "spans"]
+    assert (
+        [cls.kind for cls in classes] == [*KINDS] == ["emotion", "cause", "intensities", "dimensions", "units", "spans"]
+    )
     assert [cls.plural for cls in classes] == ["emotions", "causes", "intensities", "dimensions", "units", "spans"]
     with pytest.raises(InputError, match="kind: expected one of emotion, cause"):
         kind_class("mood")

@@ -1,4 +1,4 @@
-"""Every kind of evidence: to JSON and back, its prompt lines to the letter, its controls, its answers, what is wrong."""
+"""Every kind of evidence: to JSON and back, prompt lines to the letter, controls, answers, and what is wrong."""
 
 from __future__ import annotations
 
@@ -108,13 +108,13 @@ def test_nothing_worth_a_line_gets_none():
 def test_whose_emotion_it_is_decides_where_it_is_shown():
     labels = ("joyful", "sad", "afraid")
     reader = EmotionEvidence(labels, (0.1, 0.7, 0.2), whose="reader")
-    again = EmotionEvidence(labels, (0.5, 0.1, 0.4), whose="reader")
+    again = EmotionEvidence(labels, (0.7, 0.1, 0.2), whose="reader")
     response = EmotionEvidence(("caring", "calm"), (0.9, 0.1), whose="response")
     speaker = EVIDENCE["emotion"]
     options = {"options": ["joyful", "sad", "afraid"]}
     assert shown(response, reader, again, speaker, **options) == [
         "Emotions: joyful, afraid; if none fits: sad.",
-        "Readers feel: sad, joyful.",
+        "Readers feel: joyful, sad.",
         "Answer with: caring, calm.",
     ]
     carried = {"r": reader.to_json(), "a": response.to_json()}
@@ -204,7 +204,7 @@ def test_spans_stay_within_the_clip():
     for seed in range(40):
         spans = EVIDENCE["spans"].shuffled(np.random.default_rng(seed), row()).spans  # type: ignore[attr-defined]
         assert [round(span.end_s - span.start_s, 9) for span in spans] == [1.5, 3.0]
-        assert all(0 <= span.start_s and span.end_s <= 6.0 for span in spans)
+        assert all(span.start_s >= 0 and span.end_s <= 6.0 for span in spans)
 
 
 def oracle(evidence: Evidence, clip: Clip) -> Any:
@@ -216,7 +216,8 @@ def test_the_oracle_agrees_with_the_answer():
     assert emotion.top(3) == [("sad", 0.5), ("afraid", 0.3), ("joyful", 0.2)]
     shares = {"afraid": 0.8, "joyful": 0.2, "sad": 0.0}
     assert oracle(EVIDENCE["emotion"], row("emotion_open", shares)).probabilities == (0.2, 0.0, 0.8)
-    assert oracle(EVIDENCE["intensities"], row(answer="pride")).values == {"anger": 7.54, "fear": 0, "pride": 9, "awe": 3}
+    pride = {"anger": 3, "fear": 0, "pride": 9, "awe": 7.54}
+    assert oracle(EVIDENCE["intensities"], row(answer="pride")).values == pride
     assert oracle(EVIDENCE["dimensions"], row("valence", 0.25)).values == {"valence": 0.25, "arousal": 6}
     assert oracle(EVIDENCE["dimensions"], row("valence", 7)).values["valence"] == 1
     units = oracle(EVIDENCE["units"], row("expression_multi", ["AU1"])).probabilities
@@ -263,15 +264,27 @@ def test_evidence_as_an_answer(name, clip, answer):
     [
         ({"kind": "intensities"}, "evidence: field 'values': expected a value, got nothing"),
         ({"kind": "intensities", "values": {}}, "field 'values': expected an object of names"),
-        ({"kind": "intensities", "values": {"anger": 11}}, r"field 'values.anger': expected a number from 0 to 10, got 11"),
+        (
+            {"kind": "intensities", "values": {"anger": 11}},
+            r"field 'values.anger': .* from 0 to 10, got 11",
+        ),
         ({"kind": "intensities", "values": {" ": 1}}, "field 'values': expected names, none of them empty"),
         ({"kind": "intensities", "values": {"anger": True}}, "field 'values.anger'"),
         ({"kind": "intensities", "value": {}, "values": {"a": 1}}, "Did you mean 'values'"),
         ({"kind": "dimensions", "values": {"valence": 0}, "ranges": 3}, "field 'ranges': expected an object"),
-        ({"kind": "dimensions", "values": {"valence": 0}, "ranges": {}}, "expected a range of each of valence, got none"),
-        ({"kind": "dimensions", "values": {"v": 0}, "ranges": {"v": [1, 1]}}, "field 'ranges.v': expected a lowest value"),
-        ({"kind": "dimensions", "values": {"v": 0}, "ranges": {"v": [1]}}, "field 'ranges.v': expected the lowest and"),
-        ({"kind": "dimensions", "values": {"v": 3}, "ranges": {"v": [-1, 1]}}, "field 'values.v': expected a number from -1"),
+        (
+            {"kind": "dimensions", "values": {"valence": 0}, "ranges": {}},
+            "a range of each of valence, got none",
+        ),
+        (
+            {"kind": "dimensions", "values": {"v": 0}, "ranges": {"v": [1, 1]}},
+            "field 'ranges.v': .* lowest value",
+        ),
+        ({"kind": "dimensions", "values": {"v": 0}, "ranges": {"v": [1]}}, "'ranges.v': expected the lowest"),
+        (
+            {"kind": "dimensions", "values": {"v": 3}, "ranges": {"v": [-1, 1]}},
+            "'values.v': .* from -1 to 1",
+        ),
         ({"kind": "units", "probabilities": {"AU1": 1.1}}, "field 'probabilities.AU1': expected a number from 0 to 1"),
         ({"kind": "units", "probabilities": [0.1]}, "field 'probabilities': expected an object of names"),
         ({"kind": "spans", "spans": 3}, "field 'spans': expected a list"),
