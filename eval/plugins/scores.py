@@ -93,8 +93,8 @@ def _coverage(answers: Sequence[Any]) -> float:
 
 def _score_labels(rows: Sequence[Clip], evidence: Sequence[Evidence | None], answers: Sequence[Any]) -> Scores:
     gold = [tidy(row.answer) for row in rows]
-    said = ["" if answer is None else tidy(answer) for answer in answers]
-    labels = sorted({*gold, *filter(None, said)})
+    predicted = ["" if answer is None else tidy(answer) for answer in answers]
+    labels = sorted({*gold, *filter(None, predicted)})
     codes = {label: code for code, label in enumerate(labels)}
     right = np.array([codes[label] for label in gold])
 
@@ -108,7 +108,7 @@ def _score_labels(rows: Sequence[Clip], evidence: Sequence[Evidence | None], ans
         }
 
     constant, _ = best_constant(sorted(set(gold)), lambda label: mean_tally([label == other for other in gold]))
-    scores = _report(rows, _coverage(answers), tallies(said), constant, tallies([constant] * len(rows)))
+    scores = _report(rows, _coverage(answers), tallies(predicted), constant, tallies([constant] * len(rows)))
     if any(item is not None and item.top(1) for item in evidence):
         written = {tidy(name): name for item in evidence if item is not None for name, _ in item.top()}
         ranked = score_emotions(evidence, [written.get(label, label) for label in gold])
@@ -117,14 +117,14 @@ def _score_labels(rows: Sequence[Clip], evidence: Sequence[Evidence | None], ans
 
 
 def _macro_f1(right: np.ndarray, answered: np.ndarray, count: int) -> Tally:
-    """Mean F1 over the labels that are right of some row; one that is never said has an F1 of 0."""
+    """Mean F1 over the labels that are right of some row; one that is never predicted has an F1 of 0."""
     ones = np.eye(count + 1)[:, :count]
     counts = np.stack([ones[right] * ones[answered], ones[right], ones[answered]], axis=1)
 
     def figure(sums: np.ndarray) -> np.ndarray:
-        both, true, said = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, count), -2, 0)
-        present = true > 0
-        scores = np.where(present, np.nan_to_num(divide(2 * both, true + said)), 0.0)
+        both, gold, named = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, count), -2, 0)
+        present = gold > 0
+        scores = np.where(present, np.nan_to_num(divide(2 * both, gold + named)), 0.0)
         return divide(scores.sum(axis=-1), present.sum(axis=-1))
 
     return Tally(counts.reshape(len(counts), 3 * count), figure)
@@ -132,24 +132,24 @@ def _macro_f1(right: np.ndarray, answered: np.ndarray, count: int) -> Tally:
 
 def _score_sets(rows: Sequence[Clip], evidence: Sequence[Evidence | None], answers: Sequence[Any]) -> Scores:
     gold = [frozenset(map(tidy, row.answer)) for row in rows]
-    said = [frozenset(map(tidy, answer or ())) for answer in answers]
-    labels = sorted(frozenset().union(*gold, *said))
+    predicted = [frozenset(map(tidy, answer or ())) for answer in answers]
+    labels = sorted(frozenset().union(*gold, *predicted))
 
     def coded(sets: Sequence[frozenset[str]]) -> np.ndarray:
-        return np.array([[label in labels_ for label in labels] for labels_ in sets], int)
+        return np.array([[label in chosen for label in labels] for chosen in sets], int)
 
     right = coded(gold)
-    often = [labels_ for labels_, _ in Counter(gold).most_common(_CANDIDATES)]
+    often = [chosen for chosen, _ in Counter(gold).most_common(_CANDIDATES)]
     candidates = sorted({*often, frozenset().union(*gold)}, key=sorted)
     constant, _ = best_constant(candidates, lambda chosen: set_tallies(right, coded([chosen] * len(rows)))["macro_f1"])
     alone = set_tallies(right, coded([constant] * len(rows)))
-    return _report(rows, _coverage(answers), set_tallies(right, coded(said)), sorted(constant), alone)
+    return _report(rows, _coverage(answers), set_tallies(right, coded(predicted)), sorted(constant), alone)
 
 
 def _score_numbers(rows: Sequence[Clip], evidence: Sequence[Evidence | None], answers: Sequence[Any]) -> Scores:
     gold = [{row.task: row.answer} for row in rows]
-    said = [{} if answer is None else {row.task: answer} for row, answer in zip(rows, answers, strict=True)]
-    return _score_named(rows, gold, said)
+    predicted = [{} if answer is None else {row.task: answer} for row, answer in zip(rows, answers, strict=True)]
+    return _score_named(rows, gold, predicted)
 
 
 def _score_intensities(rows: Sequence[Clip], evidence: Sequence[Evidence | None], answers: Sequence[Any]) -> Scores:
@@ -157,12 +157,12 @@ def _score_intensities(rows: Sequence[Clip], evidence: Sequence[Evidence | None]
 
 
 def _score_named(
-    rows: Sequence[Clip], gold: Sequence[Mapping[str, float]], said: Sequence[Mapping[str, float]]
+    rows: Sequence[Clip], gold: Sequence[Mapping[str, float]], predicted: Sequence[Mapping[str, float]]
 ) -> Scores:
     """Figures of numbers by name: means over names, and of each name where there are several."""
     names = list(dict.fromkeys(name for item in gold for name in item))
     right = np.array([[item.get(name, np.nan) for name in names] for item in gold], float)
-    given = np.array([[item.get(name, np.nan) for name in names] for item in said], float)
+    given = np.array([[item.get(name, np.nan) for name in names] for item in predicted], float)
     medians = np.nanmedian(right, axis=0)
     each = {name: _of_name(right[:, index], given[:, index]) for index, name in enumerate(names)}
     constant = {name: _of_name(right[:, index], np.full(len(rows), medians[index])) for index, name in enumerate(names)}
@@ -213,10 +213,10 @@ def _mean_tally(tallies: Sequence[Tally]) -> Tally:
 
 def _score_distributions(rows: Sequence[Clip], evidence: Sequence[Evidence | None], answers: Sequence[Any]) -> Scores:
     gold = [_tidied(row.answer) for row in rows]
-    said = [_tidied(answer or {}) for answer in answers]
-    names = list(dict.fromkeys(name for item in [*gold, *said] for name in item))
+    predicted = [_tidied(answer or {}) for answer in answers]
+    names = list(dict.fromkeys(name for item in [*gold, *predicted] for name in item))
     right = np.array([[item.get(name, 0.0) for name in names] for item in gold], float)
-    given = np.array([[item.get(name, 0.0) if item else np.nan for name in names] for item in said], float)
+    given = np.array([[item.get(name, 0.0) if item else np.nan for name in names] for item in predicted], float)
     mean = right.mean(axis=0)
 
     def tallies(shares: np.ndarray) -> dict[str, Tally]:

@@ -20,6 +20,7 @@ from affectgpt.plugins.plugin import (
     Plugin,
     fit_settings,
     load_plugin,
+    names_emotion,
     plugin_class,
     save_plugin,
     with_evidence,
@@ -39,7 +40,7 @@ def rows_with_evidence(recipe: Recipe, stage: StageConfig, rows: Sequence[Clip])
     Plugins are trained once, by the first process to come: on parts of the rows, whose evidence is of the other parts',
     and on all of them, for rows to come.
     """
-    indices = [index for index, row in enumerate(rows) if _learners(stage, row)]
+    indices = [index for index, names in enumerate(_learners(stage, rows)) if names]
     chosen = [rows[index] for index in indices]
     folder = plugin_folder(recipe, stage)
     with FileLock(recipe.output / ".lock"):
@@ -54,8 +55,9 @@ def rows_with_evidence(recipe: Recipe, stage: StageConfig, rows: Sequence[Clip])
 
 
 def rows_to_come(recipe: Recipe, stage: StageConfig, rows: Sequence[Clip]) -> list[Clip]:
-    """Rows of the kind that plugins learned from, with what the plugins of a stage that is done say of them."""
-    chosen = [row for row in rows if _learners(stage, row)]
+    """Rows whose emotion a plugin names, by which a stage is scored, with what all plugins of the done stage say."""
+    naming = {name for name in stage.plugins if names_emotion(plugin_class(name))}
+    chosen = [row for row, names in zip(rows, _learners(stage, rows), strict=True) if naming & {*names}]
     for name in stage.plugins:
         plugin = load_plugin(plugin_folder(recipe, stage) / name)
         chosen = with_evidence(chosen, name, evidence_of(plugin, chosen))
@@ -72,11 +74,11 @@ def require_rows(recipe: Recipe, rows: Sequence[Clip]) -> None:
     for stage in recipe.stages:
         if stage.kind != "empathy":
             continue
+        learners = _learners(stage, rows)
         for name in stage.plugins:
-            plugin = plugin_class(name)
-            chosen = [row for row in rows if name in _learners(stage, row)]
+            chosen = [row for row, names in zip(rows, learners, strict=True) if name in names]
             if not chosen:
-                problems.append(f"stage '{stage.name}': expected {described_rows(plugin)}, got none.")
+                problems.append(f"stage '{stage.name}': expected {described_rows(plugin_class(name))}, got none.")
             elif len(set(groups_of(chosen))) < 2:
                 problems.append(f"stage '{stage.name}': expected rows of two groups or more, got one.")
             problems += _lacking_options(stage, chosen)
@@ -99,11 +101,15 @@ def _lacking_options(stage: StageConfig, rows: Sequence[Clip]) -> list[str]:
     return problems
 
 
-def _learners(stage: StageConfig, row: Clip) -> list[str]:
-    """Names of a stage's plugins that learn from a row: of a task that the stage teaches, or that is never spoken."""
-    if stage.mixture.get(row.task, 0) <= 0 and ANSWER_TYPES[TASKS[row.task].answer].spoken:
-        return []
-    return [name for name in stage.plugins if is_learned(plugin_class(name), row)]
+def _learners(stage: StageConfig, rows: Sequence[Clip]) -> list[list[str]]:
+    """Of each row, the names of a stage's plugins that learn from it.
+
+    Its task is one that the stage teaches, or one whose answer is never spoken, so that no stage could.
+    """
+    classes = {name: plugin_class(name) for name in stage.plugins}
+    silent = {name for name, task in TASKS.items() if not ANSWER_TYPES[task.answer].spoken}
+    taught = {task for task, weight in stage.mixture.items() if weight > 0} | silent
+    return [[name for name, cls in classes.items() if row.task in taught and is_learned(cls, row)] for row in rows]
 
 
 def plugin_folder(recipe: Recipe, stage: StageConfig) -> Path:
