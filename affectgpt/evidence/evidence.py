@@ -9,7 +9,7 @@ the class, with all evidence of its kind.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
 from typing import Any, ClassVar, Self
 
@@ -113,7 +113,7 @@ def texts(values: object, field: str) -> tuple[str, ...]:
     Raises:
         FieldError: it holds none, an empty one, or something else.
     """
-    listed = tuple(values) if isinstance(values, list | tuple) else ()
+    listed = _listed(values)
     if (
         not listed
         or not all(isinstance(item, str) and item.strip() for item in listed)
@@ -129,10 +129,16 @@ def numbers(values: object, field: str, low: float, high: float) -> tuple[float,
     Raises:
         FieldError: it holds something else.
     """
-    listed = tuple(values) if isinstance(values, list | tuple) else None
-    if listed is None or not all(is_number(item) and low <= item <= high for item in listed):
+    listed = _listed(values)
+    simple = {type(item) for item in listed} <= {int, float}
+    if not listed or not all((simple or is_number(item)) and low <= item <= high for item in listed):
         raise FieldError(field, f"numbers from {low:g} to {high:g}", values)
     return listed
+
+
+def _listed(values: object) -> tuple[Any, ...]:
+    """The items of a list, a tuple or an array; none of anything else."""
+    return tuple(values) if isinstance(values, Iterable) and not isinstance(values, str | Mapping) else ()
 
 
 def numbers_by_name(values: object, field: str, low: float, high: float) -> dict[str, float]:

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Sequence
 
 from affectgpt.clip import Clip
 from affectgpt.evidence.cues import Cues
-from affectgpt.evidence.kinds.emotion import shortlist_of
-from affectgpt.evidence.plain import one_line, plain
+from affectgpt.evidence.kinds.emotion import EmotionEvidence
+from affectgpt.evidence.plain import one_line
 from affectgpt.evidence.table import by_kind
 from affectgpt.evidence.words import LONGEST_TURN, MOST_TURNS
 from affectgpt.problems import InputError, Problem
@@ -73,10 +73,8 @@ def evidence_summaries(clip: Clip, cues: Cues = Cues()) -> list[str]:  # noqa: B
 def _cue_lines(clip: Clip, cues: Cues) -> list[str]:
     lines = []
     kinds = by_kind(clip)
-    if clip.task == "dialogue":
-        emotions = shortlist_of([item for evidence in kinds.values() for item in evidence], clip, cues)
-        if emotions.evidence is None and emotions.rest:
-            lines.append(EMPATHY["labels"].format(labels=", ".join(map(plain, emotions.rest))))
+    if clip.task == "dialogue":  # its closed set is shown without evidence too
+        kinds = {EmotionEvidence: [], **kinds}
     for kind, evidence in kinds.items():
         lines += kind.prompt_lines(evidence, clip, cues)
     if cues.situation and clip.situation:

@@ -10,9 +10,13 @@ from affectgpt.evidence.dialogue import TASKS
 from affectgpt.problems import InputError
 
 
-def add_task_option(parser: argparse.ArgumentParser, choices: Iterable[str] = TASKS, default: str = "all") -> None:
-    """Let a user choose which rows of a row file are taken."""
-    texts = f"take rows of these tasks alone ({default}: {', '.join(TASKS)})" if default == "all" else default
+def add_task_option(parser: argparse.ArgumentParser, choices: Iterable[str] = TASKS) -> None:
+    """Let a user choose which rows of a row file are taken.
+
+    Args:
+        choices: tasks that there may be; the default stands for all that a plugin learns from.
+    """
+    texts = "take rows of these tasks alone (all that the plugin learns from)"
     parser.add_argument("--tasks", nargs="+", choices=[*choices], default=TASKS, metavar="TASK", help=texts)
 
 

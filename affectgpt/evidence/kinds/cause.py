@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from affectgpt.clip import Clip
 from affectgpt.evidence.cues import Cues
@@ -95,6 +94,8 @@ class CauseEvidence(Evidence):
 
     def shuffled(self, rng: np.random.Generator, clip: Clip) -> Self:
         """Return as many words of the row at random with the same weights; moments moved at random."""
+        from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS  # takes a second, which prompts need not wait
+
         dialogue = dialogue_of(clip)
         spoken = read_text(dialogue.turns).words() if dialogue else []
         known = [(turn, start, word) for _, turn, start, word in spoken if word.casefold() not in ENGLISH_STOP_WORDS]

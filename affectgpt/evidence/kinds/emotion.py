@@ -87,7 +87,10 @@ class EmotionEvidence(Evidence):
 
     @classmethod
     def prompt_lines(cls, evidence: Sequence[Self], clip: Clip, cues: Cues) -> list[str]:
-        """Return the two stages of the speaker's emotion; of a reader's and a response's the likeliest few."""
+        """Return the two stages of the speaker's emotion; of a reader's and a response's the likeliest few.
+
+        A dialogue without evidence of the speaker's names its closed set.
+        """
         lines = []
         emotions = shortlist_of(evidence, clip, cues)
         first, rest = ", ".join(map(plain, emotions.first)), ", ".join(map(plain, emotions.rest))
@@ -95,6 +98,8 @@ class EmotionEvidence(Evidence):
             lines.append(EMPATHY["stages"].format(first=first, rest=rest))
         elif first:
             lines.append(EMPATHY["likely"].format(first=first))
+        elif rest and clip.task == "dialogue":
+            lines.append(EMPATHY["labels"].format(labels=rest))
         for whose in ("reader", "response"):
             if ranked := _ranked(evidence, whose):
                 lines.append(EMPATHY[whose].format(first=", ".join(plain(label) for label, _ in ranked[: cues.top])))

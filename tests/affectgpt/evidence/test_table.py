@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from affectgpt.evidence.kinds.cause import CauseEvidence, CauseSpan, CauseWord
@@ -69,6 +70,12 @@ def test_another_label_set():
 def test_what_is_wrong_is_said(found, said):
     with pytest.raises(InputError, match=said):
         read_one(found)
+
+
+def test_a_plugin_may_give_arrays():
+    values = EmotionEvidence(np.array(["a", "b"]), np.array([0.25, 0.75]))  # type: ignore[arg-type]
+    assert values == EmotionEvidence(("a", "b"), (0.25, 0.75))
+    assert json.loads(json.dumps(values.to_json()))["probabilities"] == [0.25, 0.75]
 
 
 def test_json_of_rows_stays_as_it_was():

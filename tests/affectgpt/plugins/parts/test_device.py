@@ -46,7 +46,7 @@ def test_a_plugin_of_the_gpu_says_the_same_on_the_cpu(tmp_path, monkeypatch):
     rows = rows_with_emotion(write_data(tmp_path / "data.jsonl", 60))
     model = EmotionModel.fit(rows, encoder="scratch", epochs=2)
     save_plugin(model, tmp_path / "saved")
-    there = [piece.probabilities for piece in model.predict(rows) if piece]
+    there = [item.probabilities for item in model.predict(rows) if item]
     monkeypatch.setattr("affectgpt.plugins.emotion.plugin.plugin_device", lambda: torch.device("cpu"))
-    here = [piece.probabilities for piece in load_plugin(tmp_path / "saved").predict(rows) if piece]  # type: ignore[attr-defined]
+    here = [item.probabilities for item in load_plugin(tmp_path / "saved").predict(rows) if item]  # type: ignore[attr-defined]
     np.testing.assert_allclose(there, here, atol=1e-4)
