@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
@@ -16,7 +17,6 @@ from affectgpt.evidence.plain import plain
 from affectgpt.evidence.words import read_text
 from affectgpt.problems import shorten
 from affectgpt.prompts import EMPATHY
-from affectgpt.tasks import is_number
 
 _STREAMS = {"video": "picture", "audio": "voice"}
 
@@ -58,8 +58,8 @@ class CauseEvidence(Evidence):
         object.__setattr__(self, "words", _read(self.words, "words", CauseWord))
         object.__setattr__(self, "spans", _read(self.spans, "spans", CauseSpan))
         weight = "weights of 0 or more"
-        _require(self.words, "words", weight, lambda word: is_number(word.weight) and word.weight >= 0)
-        _require(self.spans, "spans", weight, lambda span: is_number(span.weight) and span.weight >= 0)
+        _require(self.words, "words", weight, lambda word: 0 <= word.weight < math.inf)
+        _require(self.spans, "spans", weight, lambda span: 0 <= span.weight < math.inf)
         _require(
             self.words,
             "words",
@@ -127,13 +127,13 @@ def _read(values: Any, field: str, cls: type[Any]) -> tuple[Any, ...]:
 
 
 def _require(values: Sequence[Any], field: str, expected: str, holds: Callable[[Any], bool]) -> None:
-    for index, value in enumerate(values):
-        try:
-            right = holds(value)
-        except TypeError:
-            right = False
-        if not right:
-            raise FieldError(f"{field}[{index}]", expected, shorten(value))
+    index = 0
+    try:
+        for index, value in enumerate(values):
+            if not holds(value):
+                raise FieldError(f"{field}[{index}]", expected, shorten(value))
+    except TypeError:  # a text where a number belongs
+        raise FieldError(f"{field}[{index}]", expected, shorten(values[index])) from None
 
 
 def _weightiest(evidence: Sequence[CauseEvidence], count: int) -> list[CauseSpan]:

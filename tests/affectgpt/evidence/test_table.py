@@ -107,3 +107,10 @@ def test_every_wrong_piece_of_a_row_is_named():
     assert read_all(None) == {}
     with pytest.raises(InputError, match=r"(?s)evidence of one: .*evidence of two: "):
         read_all({"one": {"kind": "x"}, "good": good, "two": 3})
+
+
+@pytest.mark.parametrize("weight", ["heavy", -1, float("nan"), float("inf")])
+def test_the_word_with_a_wrong_weight_is_named(weight):
+    good = {"turn": 0, "start": 0, "end": 4, "text": "tire", "weight": 1}
+    with pytest.raises(InputError, match=r"evidence: field 'words\[1\]': expected weights of 0 or more"):
+        read_one({"kind": "cause", "words": [good, {**good, "weight": weight}]})
