@@ -26,12 +26,18 @@ EMPATHY = {
     "likely": "Likely emotions: {first}.",
     "words": "Causes: {words}.",
     "moments": "Moments: {moments}.",
+    "reader": "Readers feel: {first}.",
+    "response": "Answer with: {first}.",
+    "intensities": "Strength of 10: {values}.",
+    "dimensions": "Scales: {values}.",
+    "units": "Face: {values}.",
+    "spans": "States: {values}.",
     "situation": "What happened: {situation}",
     "format": "Say in two lines what they feel and what you answer.\nEmotion: ...\nResponse: ...",
     "none": "none of these",
 }
-"""What evidence adds to a prompt, a line each: few words, since every row pays for them. `affectgpt.evidence.prompting`
-puts them together."""
+"""What evidence adds to a prompt, a line each: few words, since every row pays for them. The kinds of evidence fill
+them in, `affectgpt.evidence.prompting` puts them together."""
 
 CAPTION_JUDGE = """\
 Two descriptions of the same video of a person. The first is true.

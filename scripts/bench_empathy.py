@@ -28,7 +28,8 @@ from _bench import alternate, compare, report
 
 from affectgpt.clip import Clip
 from affectgpt.evidence.dialogue import rows_with_emotion
-from affectgpt.evidence.prompting import opening, prompt_of
+from affectgpt.evidence.prompting import prompt_of
+from affectgpt.evidence.shortlist import opening
 from affectgpt.inference.label_scores import score_labels, split_lead
 from affectgpt.inputs.batch import supervised_batch
 from affectgpt.inputs.reader import ClipReader

@@ -20,7 +20,7 @@ from filelock import FileLock
 from transformers import AutoConfig
 
 from affectgpt.clip import Clip
-from affectgpt.evidence.prompting import Cues
+from affectgpt.evidence.cues import Cues
 from affectgpt.features.file_hashes import ContentIndex
 from affectgpt.features.sources import (
     BadSample,

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from affectgpt.clip import Clip
-from affectgpt.evidence.prompting import Cues, prompt_of
+from affectgpt.evidence.cues import Cues
+from affectgpt.evidence.prompting import prompt_of
 from affectgpt.features.sources import FeatureSource, media_of
 from affectgpt.model.processing import AffectGPTProcessor, Tokenised
 from affectgpt.problems import InputError

@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from affectgpt.clip import Clip
-from affectgpt.evidence.prompting import Cues, prompt_of
+from affectgpt.evidence.cues import Cues
+from affectgpt.evidence.prompting import prompt_of
 from affectgpt.features.sources import DecodedMedia
 from affectgpt.inputs.reader import Row
 from affectgpt.media.bundle import Decoded, Wanted

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from affectgpt.clip import Clip, read_clips
 from affectgpt.empathy.options import read_options
-from affectgpt.evidence.prompting import Cues, require_prompts
+from affectgpt.evidence.cues import Cues
+from affectgpt.evidence.prompting import require_prompts
 from affectgpt.features.sources import build_features, media_of
 from affectgpt.features.store import FeatureStore
 from affectgpt.inference.assistant import INPUTS, Assistant

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from affectgpt.clip import Clip
-from affectgpt.evidence.prompting import Cues
+from affectgpt.evidence.cues import Cues
 from affectgpt.inputs.reader import ClipReader
 from train import ablate
 from train.ablate import derive, run_ablations, tabulate, variants

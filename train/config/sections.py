@@ -11,7 +11,7 @@ from affectgpt.empathy.two_stage import Mode, Selection
 from affectgpt.media.readers import Reader as VideoReader
 from affectgpt.model.configuration import Fusion, Pooling
 from affectgpt.model.loading import Attention, Precision
-from affectgpt.plugins.plugin import fit_settings, plugin_class
+from affectgpt.plugins.plugin import fit_settings, names_emotion, plugin_class
 from affectgpt.problems import InputError, nearest
 from affectgpt.tasks import TASKS
 from data_recipes.synthetic.generate import Settings
@@ -295,14 +295,14 @@ class StageConfig(Section):
     @classmethod
     def _plugins(cls, plugins: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         problems: list[str] = []
-        kinds = []
+        named = []
         for name, settings in plugins.items():
             try:
                 fit_settings(name, settings)
-                kinds.append(plugin_class(name).kind)
+                named.append(names_emotion(plugin_class(name)))
             except InputError as error:
                 problems += map(str, error.problems)
-        if not problems and "emotion" not in kinds:
+        if not problems and not any(named):
             problems.append("name at least one plugin of kind emotion")
         if problems:
             raise ValueError(". ".join(problem.rstrip(".") for problem in problems))

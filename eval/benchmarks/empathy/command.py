@@ -14,8 +14,9 @@ from affectgpt.empathy.options import HELP, read_options
 from affectgpt.evidence.dialogue import rows_with_emotion
 from affectgpt.evidence.prompting import require_prompts
 from affectgpt.inference.assistant import Assistant
-from affectgpt.plugins.command import add_task_option
-from affectgpt.plugins.plugin import evidence_of, load_plugin, with_evidence
+from affectgpt.plugins.options import add_task_option
+from affectgpt.plugins.plugin import load_plugin, with_evidence
+from affectgpt.plugins.rows import evidence_of
 from affectgpt.problems import InputError
 from affectgpt.settings import counts_below_one
 from eval.benchmarks.empathy.scores import describe, evaluate, require_evidence

@@ -11,8 +11,8 @@ import torch
 from affectgpt.clip import Clip
 from affectgpt.empathy import two_stage
 from affectgpt.empathy.two_stage import Decision, Selection, decide, score_clips, select
-from affectgpt.evidence.kinds import EmotionEvidence, to_json
-from affectgpt.evidence.prompting import Cues, Shortlist
+from affectgpt.evidence.cues import Cues
+from affectgpt.evidence.kinds.emotion import EmotionEvidence, Shortlist
 from affectgpt.inputs.batch import prompt_batch
 from affectgpt.inputs.reader import ClipReader, Row
 from affectgpt.problems import InputError
@@ -75,7 +75,7 @@ def reader(tiny):
 
 def dialogue(name: str, words: str, evidence: EmotionEvidence | None, **more: object) -> Clip:
     turns = [{"role": "user", "content": words}, {"role": "assistant", "content": "Emotion: joy\nResponse: joy"}]
-    told = {"emotion": to_json(evidence)} if evidence else None
+    told = {"emotion": evidence.to_json()} if evidence else None
     fixed = {"id": name, "messages": turns, "task": "dialogue", "answer": "joy", "options": list(LABELS)}
     return Clip(**{**fixed, "evidence": told, **more})  # type: ignore[arg-type]
 

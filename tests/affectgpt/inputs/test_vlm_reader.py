@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from affectgpt.clip import Clip
-from affectgpt.evidence.prompting import Cues
+from affectgpt.evidence.cues import Cues
 from affectgpt.inputs.batch import prompt_batch, supervised_batch
 from affectgpt.inputs.vlm_reader import HubReader, wanted_by_hub_model
 from affectgpt.media.bundle import Wanted
