@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from train.ablate import derive, variants
-from train.config.recipe_file import load_recipe, save_recipe
+from train.recipe_file import load_recipe, save_recipe
 
 DEMO = load_recipe("demo")
 

@@ -1,93 +1,151 @@
-"""A GRPO stage: the trainer of `train/stages/grpo_trainer.py`, set up as the recipe says."""
+"""Stages of kind `grpo`: reinforcement learning from rewards, on groups of answers to each prompt."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from datasets import Dataset
-from transformers import PreTrainedModel, PrinterCallback, TrainerCallback
-from trl import GRPOConfig, GRPOTrainer
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from affectgpt.clip import Clip
-from affectgpt.inputs.reader import Reader
 from affectgpt.problems import InputError
-from train.config.sections import Recipe, StageConfig
-from train.fault_tolerance.resume import train_from_newest
-from train.monitor import show_rollouts
-from train.stages.grpo_trainer import MediaGRPOTrainer
-from train.stages.sft import common_arguments
-from videmo.reward_run import BoundReward
-from videmo.user_rewards import reward_function
+from train.config.section import Section
+from train.stages.kind import MemoryNeeds, StageContext, StageKind
+from train.stages.order import stage_order
+from videmo.user_rewards import reward_function, user_functions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, TrainerCallback
 
 
-def run_grpo(
-    recipe: Recipe,
-    stage: StageConfig,
-    model: PreTrainedModel,
-    clips: Sequence[Clip],
-    order: Sequence[int],
-    reader: Reader,
-    folder: Path,
-    callbacks: Sequence[TrainerCallback],
-    world_size: int = 1,
-) -> GRPOTrainer:
-    """Train `model` in place by GRPO on the prompts of `order`; goes on from the newest checkpoint in `folder`.
+class RewardConfig(Section):
+    """A reward of a GRPO stage: a number, its weight; or `weight` and whatever settings the reward takes."""
 
-    Raises:
-        InputError: the batch cannot be split over the processes, or not into whole groups where they are exchanged.
-    """
-    if stage.exchanges and stage.batch_size // world_size % stage.generations:
-        raise InputError(
-            f"stage '{stage.name}': exchanges needs whole groups on every process; set stages.{stage.name}.batch_size "
-            f"to a multiple of {stage.generations} generations x {world_size} processes"
-        )
-    arguments = GRPOConfig(
-        # TRL's default for gradient checkpointing is on, which switches the cache off; ours is the stage's.
-        **common_arguments(recipe, stage, folder, world_size),
-        num_generations=stage.generations,
-        max_completion_length=stage.max_new_tokens,
-        temperature=stage.temperature,
-        top_p=stage.top_p,
-        beta=stage.beta,
-        loss_type=stage.loss_type,
-        importance_sampling_level=stage.importance_sampling,
-        num_iterations=stage.num_iterations,
-        epsilon=stage.epsilon,
-        epsilon_high=stage.epsilon_high,
-        shuffle_dataset=False,
-        reward_weights=[reward.weight for reward in stage.rewards.values()],
+    model_config = ConfigDict(extra="allow")
+
+    weight: float = Field(default=1.0, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _weight_alone(cls, given: Any) -> Any:
+        return given if isinstance(given, dict) else {"weight": given}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All but the weight."""
+        return self.model_extra or {}
+
+
+class GrpoStage(StageKind):
+    """A stage that learns from the rewards of its own answers."""
+
+    title: ClassVar[str] = "reinforcement"
+    card_title: ClassVar[str] = "GRPO"
+    card_tags: ClassVar[tuple[str, ...]] = ("grpo",)
+    seconds_per_step: ClassVar[float] = 2.5
+    rewarded: ClassVar[bool] = True
+
+    kind: Literal["grpo"]
+    generations: int = Field(default=8, ge=2)
+    """Completions per prompt (G)."""
+    temperature: float = Field(default=1.0, gt=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_new_tokens: int = Field(default=128, ge=1)
+    beta: float = Field(default=0.0, ge=0)
+    """Weight of the KL penalty to the model that the stage starts from."""
+    loss_type: Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo"] = "dapo"
+    importance_sampling: Literal["token", "sequence"] = "token"
+    """Level of the ratio to the policy that rolled out; 'sequence' is GSPO's."""
+    num_iterations: int = Field(default=1, ge=1)
+    """How often a batch of rollouts is learned from."""
+    epsilon: float = Field(default=0.2, gt=0)
+    epsilon_high: float | None = Field(default=None, gt=0)
+    """The ratio is clipped to [1 - epsilon, 1 + epsilon_high]; both are epsilon unless given."""
+    exchanges: int = Field(default=0, ge=0)
+    """Rounds of a step in which groups of equal reward, which teach nothing, are exchanged for groups of other prompts
+    (DAPO's dynamic sampling); what is equal after the last round stays."""
+    reward_files: tuple[Path, ...] = ()
+    """Python files whose functions are rewards too. They are run when the recipe is read."""
+    reward_failure: Literal["stop", "drop"] = "stop"
+    """What a reward that fails at a row does: stop the run, or go on without it for the row's group."""
+    reward_limit_s: float = Field(default=600.0, gt=0, allow_inf_nan=False)
+    """Seconds that a reward may take for the completions of one rollout."""
+    rewards: dict[str, RewardConfig] = Field(
+        default={
+            "tree": RewardConfig(weight=1.0),
+            "format": RewardConfig(weight=0.2),
+            "label": RewardConfig(weight=0.25),
+        }
     )
-    say = partial(print, file=sys.stderr)
-    rewards = [
-        BoundReward(
-            name,
-            reward_function(name, reward.settings, stage.reward_files),
-            clips,
-            stage.reward_failure,
-            stage.reward_limit_s,
-            say,
+
+    @field_validator("reward_files")
+    @classmethod
+    def _files_of_rewards(cls, files: tuple[Path, ...]) -> tuple[Path, ...]:
+        for file in files:
+            user_functions(file)
+        return files
+
+    @field_validator("rewards")
+    @classmethod
+    def _rewards(cls, rewards: dict[str, RewardConfig], info: ValidationInfo) -> dict[str, RewardConfig]:
+        problems = [] if rewards else ["give at least one reward"]
+        if "reward_files" in info.data:  # else the files are wrong themselves, and reported
+            for name, reward in rewards.items():
+                try:
+                    reward_function(name, reward.settings, info.data["reward_files"])
+                except InputError as error:
+                    problems += map(str, error.problems)
+        if problems:
+            raise ValueError(". ".join(problem.rstrip(".") for problem in problems))
+        return rewards
+
+    @model_validator(mode="after")
+    def _whole_groups(self) -> Self:
+        if self.batch_size % self.generations:
+            raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of generations ({self.generations})")
+        return self
+
+    @property
+    def rows_per_step(self) -> int:
+        """Prompts of a step."""
+        return self.batch_size // self.generations
+
+    @property
+    def reward_names(self) -> tuple[str, ...]:
+        """Names of the rewards, in the recipe's order."""
+        return tuple(self.rewards)
+
+    @property
+    def memory_needs(self) -> MemoryNeeds:
+        """What rollouts and the reference need of memory."""
+        return MemoryNeeds(completion_tokens=self.max_new_tokens, generates=True, reference=self.beta > 0)
+
+    def draws_from(self, context: StageContext) -> list[Clip]:
+        """Return the rows of 'rl' where there are some, else those of 'train'."""
+        return context.rows.get("rl") or context.rows["train"]
+
+    def train(
+        self,
+        context: StageContext,
+        model: PreTrainedModel,
+        rows: Sequence[Clip],
+        folder: Path,
+        callbacks: Sequence[TrainerCallback],
+        world_size: int = 1,
+    ) -> Any:
+        """Train by GRPO on the prompts of the rows, as drawn."""
+        from train.stages.grpo_run import run_grpo  # importing TRL takes seconds
+
+        order = stage_order(context.seed, self, rows)
+        return run_grpo(context, self, model, rows, order, folder, callbacks, world_size)
+
+    @classmethod
+    def card_note(cls, settings: Mapping[str, Any]) -> str:
+        """Say how completions were drawn and rewarded."""
+        rewards = ", ".join(f"{name} {reward['weight']:g}" for name, reward in settings["rewards"].items())
+        return (
+            f"`{settings['name']}`: {settings['generations']} completions a prompt, temperature "
+            f"{settings['temperature']:g}, KL weight {settings['beta']:g}, loss {settings['loss_type']}; "
+            f"rewards {rewards}"
         )
-        for name, reward in stage.rewards.items()
-    ]
-    trainer = MediaGRPOTrainer(
-        model=model,
-        args=arguments,
-        reward_funcs=rewards,
-        train_dataset=Dataset.from_dict({"prompt": [clips[row].prompt for row in order], "row": list(order)}),
-        processing_class=reader.processor,
-        callbacks=list(callbacks),
-        clips=clips,
-        reader=reader,
-        show=partial(show_rollouts, recipe.output / "rollouts.jsonl", stage.name, recipe.wandb),
-        say=say,
-        exchanges=stage.exchanges,
-    )
-    trainer.remove_callback(PrinterCallback)
-    train_from_newest(trainer, recipe, stage, folder)
-    for reward in rewards:
-        if reward.dropped:
-            say(f"      reward '{reward.__name__}' was left out of {reward.dropped} of {reward.scored} completions")
-    return trainer

@@ -26,16 +26,16 @@ from affectgpt.inference.prompt_cache import generate_groups, group_of
 from affectgpt.inputs.batch import Batch, prompt_batch
 from affectgpt.inputs.reader import Reader, Row
 from train.fault_tolerance import watchdog
-from train.fault_tolerance.exact_state import ExactState
-from train.fault_tolerance.finite_loss import FiniteLoss
-from train.fault_tolerance.safe_trainer import SafeCheckpoints
+from train.fault_tolerance.exact_state import ExactStateMixin
+from train.fault_tolerance.finite_loss import FiniteLossMixin
+from train.fault_tolerance.safe_trainer import SafeCheckpointsMixin
+from train.model_setup import without_adapter
 from train.stages.rollout import are_equal, cut_after, scoring_inputs, split_groups, to_exchange
-from train.stages.run import without_adapter
 from train.stages.shared_prefix import Way, share_prompts
 from videmo.tree import parse_tree
 
 
-class MediaGRPOTrainer(SafeCheckpoints, ExactState, FiniteLoss, GRPOTrainer):
+class MediaGRPOTrainer(SafeCheckpointsMixin, ExactStateMixin, FiniteLossMixin, GRPOTrainer):
     """`GRPOTrainer` whose prompts carry whatever the model takes besides ids, and are read once for their whole group.
 
     A rollout keeps the number of its row; what the row's prompt carries is joined again from that wherever a batch of
