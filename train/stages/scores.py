@@ -18,7 +18,7 @@ from train.stages.kind import StageContext, StageResult
 
 
 def rows_to_score(clips: Sequence[Clip], seed: int, closed_per_clip: int) -> list[Clip]:
-    """Choose the rows of a split that are answered: every tree and expression question, some attribute questions a clip.
+    """Choose the rows of a split that are answered: every tree and expression question, some attribute questions.
 
     Of a split without any of those, as of a data set of captions or label lists, every row that can be scored.
     """
