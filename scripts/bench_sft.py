@@ -39,9 +39,9 @@ from train.config.model import ModelConfig
 from train.libraries import quiet_libraries
 from train.monitor import Console
 from train.run_folder import RunFolder
+from train.stages.context import StageContext
 from train.stages.curriculum import batch_by_length
 from train.stages.dataset import StageDataset, SupervisedCollator
-from train.stages.kind import StageContext
 from train.stages.packing import pack
 from train.stages.sft import SftStage
 from train.stages.sft_trainer import run_sft

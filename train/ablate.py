@@ -29,7 +29,7 @@ from train.monitor import Console
 from train.prepare import context_of, prepare
 from train.recipe import Recipe
 from train.recipe_file import save_recipe
-from train.stages.kind import StageContext
+from train.stages.context import StageContext
 from train.stages.kinds import rewarded_stages
 from train.stages.scores import read_predictions, scored_rows
 from videmo.distance import tree_similarity
@@ -133,9 +133,9 @@ def _rows_of_table(recipe: Recipe) -> list[tuple[str, str, int]]:
 
 def _run(recipe: Recipe) -> Path:
     """One run in a process of its own."""
-    path = recipe.output / "ablation.yaml"
+    path = recipe.folder.ablation
     save_recipe(recipe, path)
-    with (recipe.output / "console.log").open("w") as log:
+    with recipe.folder.console.open("w") as log:
         done = subprocess.run([sys.executable, "-m", "train.run", str(path)], stdout=log, stderr=log, check=False)
     if done.returncode:
         raise RuntimeError(f"the run in {recipe.output} failed; its console.log says why")

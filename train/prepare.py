@@ -49,7 +49,7 @@ from train.fingerprint import fingerprint
 from train.monitor import Console
 from train.recipe import Recipe
 from train.run_folder import RunFolder
-from train.stages.kind import StageContext
+from train.stages.context import StageContext
 from train.tiny_model import build_tiny
 
 

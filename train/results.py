@@ -17,7 +17,8 @@ from train.monitor import MemoryMeter
 from train.prepare import Prepared, synthetic_settings
 from train.recipe import Recipe
 from train.run_folder import RunFolder
-from train.stages.kind import StageContext, StageResult
+from train.stages.context import StageContext
+from train.stages.kind import StageResult
 from train.stages.scores import read_predictions, scored_rows
 
 VERSIONS = ("torch", "transformers", "trl", "peft", "accelerate", "av", "numpy")

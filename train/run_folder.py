@@ -63,6 +63,16 @@ class RunFolder:
         return self.path / "ablations.json"
 
     @property
+    def ablation(self) -> Path:
+        """Recipe of one ablation, in the folder of its own run."""
+        return self.path / "ablation.yaml"
+
+    @property
+    def console(self) -> Path:
+        """What an ablation, which runs in a process of its own, said."""
+        return self.path / "console.log"
+
+    @property
     def comparisons(self) -> Path:
         """Differences between ablations, clip by clip."""
         return self.path / "comparisons.json"

@@ -9,7 +9,7 @@ from typing import Any
 from train.config.model import ModelConfig
 from train.monitor import Console
 from train.run_folder import RunFolder
-from train.stages.kind import StageContext
+from train.stages.context import StageContext
 
 
 def make_context(folder: Path | str, reader: Any = None, **changes: Any) -> StageContext:

@@ -49,6 +49,11 @@ class StageConfig(Section):
             raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of accumulation ({self.accumulation})")
         return self
 
+    @property
+    def rows_per_step(self) -> int:
+        """Rows that are drawn for a step, all processes together."""
+        return self.batch_size
+
     def rows_per_process(self, processes: int) -> int:
         """Count the rows of a micro-batch on each of some processes.
 

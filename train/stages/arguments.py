@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
-from train.stages.kind import StageContext, StageKind
+from train.config.stage import StageConfig
+from train.stages.context import StageContext
 
 
-def common_arguments(context: StageContext, stage: StageKind, folder: Path, world_size: int) -> dict[str, Any]:
+def common_arguments(context: StageContext, stage: StageConfig, folder: Path, world_size: int) -> dict[str, Any]:
     """Return the arguments of transformers' `TrainingArguments` that follow from a stage and its run.
 
     Args:

@@ -33,8 +33,9 @@ from affectgpt.problems import InputError
 from train.config.section import Section
 from train.fault_tolerance import watchdog
 from train.fingerprint import fingerprint
-from train.stages.kind import StageContext, StageResult
-from train.stages.supervised import SupervisedStage
+from train.stages.context import StageContext
+from train.stages.kind import StageResult
+from train.stages.sft import SupervisedStage
 
 
 class SelectionConfig(Section):

@@ -16,16 +16,16 @@ from affectgpt.problems import InputError
 from train.fault_tolerance.resume import train_from_newest
 from train.monitor import show_rollouts
 from train.stages.arguments import common_arguments
-from train.stages.grpo import GrpoStage
+from train.stages.context import StageContext
+from train.stages.grpo_settings import GrpoSettings
 from train.stages.grpo_trainer import MediaGRPOTrainer
-from train.stages.kind import StageContext
 from videmo.reward_run import BoundReward
 from videmo.user_rewards import reward_function
 
 
 def run_grpo(
     context: StageContext,
-    stage: GrpoStage,
+    stage: GrpoSettings,
     model: PreTrainedModel,
     clips: Sequence[Clip],
     order: Sequence[int],

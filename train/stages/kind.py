@@ -1,28 +1,24 @@
 """What a kind of stages is: settings, rows, a run, scores and words of its own.
 
 A kind is a class beneath `StageKind` in a file of its own, and a line of the table in `train/stages/kinds.py`. Its file
-is read whenever a recipe is, so what trains (TRL, the trainer of transformers) is imported where the run begins.
+is read whenever a recipe is, so what trains (TRL, the trainer of transformers) is imported where the run begins. Where
+what trains must know the settings, these stand in a file beneath both.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from affectgpt.clip import Clip
-from train.config.evaluation import EvaluationConfig
-from train.config.model import ModelConfig
 from train.config.stage import StageConfig
-from train.run_folder import RunFolder
+from train.stages.context import StageContext
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerCallback
-
-    from affectgpt.inputs.reader import Reader
-    from train.monitor import Console
 
 HEADLINES = {
     "attribute_accuracy": "attributes",
@@ -31,35 +27,6 @@ HEADLINES = {
     "tree_similarity": "tree",
 }
 """Scores on clips that the console names when a stage is scored, and how it calls them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageContext:
-    """All that a stage is given of its run besides its own settings.
-
-    Args:
-        folder: of the run.
-        model: the recipe's `model`; says how a checkpoint is loaded.
-        rows: rows by part ('train', 'rl', 'dev', 'test', 'text').
-        reader: of the model.
-        console: where the stage shows how far it is.
-        seed: of the run.
-        evaluation: the recipe's `evaluation`.
-        merged: stages whose rows the stage 'shuffled' reads; none in a run with a curriculum.
-        deepspeed: configuration of DeepSpeed, under its launcher.
-        wandb: whether the trainer logs to W&B too.
-    """
-
-    folder: RunFolder
-    model: ModelConfig
-    rows: Mapping[str, list[Clip]]
-    reader: Reader
-    console: Console
-    seed: int = 0
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    merged: tuple[StageKind, ...] = ()
-    deepspeed: Path | None = None
-    wandb: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +90,6 @@ class StageKind(StageConfig, ABC):
     """Whether the stage learns from rewards, whose curves the report shows."""
 
     @property
-    def rows_per_step(self) -> int:
-        """Rows that are drawn for a step, all processes together."""
-        return self.batch_size
-
-    @property
     def reward_names(self) -> tuple[str, ...]:
         """Names of the rewards that the stage logs."""
         return ()
@@ -165,7 +127,7 @@ class StageKind(StageConfig, ABC):
         """Return the stage's entry in the report, here with the scores of its answers to clips."""
         from train.stages.scores import score_clips
 
-        return score_clips(context, result)
+        return score_clips(context, result.folder, result.fingerprint, result.entry())
 
     @classmethod
     def headline(cls, metrics: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from affectgpt.clip import Clip
+from train.config.stage import StageConfig
 from train.fingerprint import stream_of
 from train.stages.curriculum import draw_rows
 from train.stages.kind import StageKind
@@ -34,7 +35,7 @@ def planned_stages(stages: Sequence[StageKind], curriculum: bool) -> list[StageK
     return [merged, *(stage for stage in stages if not stage.merges)]
 
 
-def stage_order(seed: int, stage: StageKind, clips: Sequence[Clip], merged: Sequence[StageKind] = ()) -> list[int]:
+def stage_order(seed: int, stage: StageConfig, clips: Sequence[Clip], merged: Sequence[StageConfig] = ()) -> list[int]:
     """Draw the rows that a stage reads, in order: indices into `clips`.
 
     Args:

@@ -23,7 +23,8 @@ from train.fault_tolerance.checkpoint import drafting, flaw_of, publish
 from train.model_setup import freeze, load_stage_model
 from train.monitor import StageLog
 from train.run_folder import NOTE, RunFolder
-from train.stages.kind import StageContext, StageKind, StageResult
+from train.stages.context import StageContext
+from train.stages.kind import StageKind, StageResult
 from train.stages.kinds import fingerprint_of
 
 

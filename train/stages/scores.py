@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from affectgpt.clip import Clip
@@ -14,7 +15,7 @@ from eval.report.scores import HEADLINED, score
 from train.fingerprint import stream_of
 from train.model_setup import load_stage_model
 from train.run_folder import RunFolder
-from train.stages.kind import StageContext, StageResult
+from train.stages.context import StageContext
 
 
 def rows_to_score(clips: Sequence[Clip], seed: int, closed_per_clip: int) -> list[Clip]:
@@ -38,12 +39,20 @@ def rows_to_score(clips: Sequence[Clip], seed: int, closed_per_clip: int) -> lis
     return chosen
 
 
-def score_clips(context: StageContext, result: StageResult) -> dict[str, Any]:
-    """Return a stage's entry in the report: scores on dev, test, and the conflict clips of test."""
+def score_clips(context: StageContext, checkpoint: Path, fingerprint: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """Add to a stage's entry in the report its scores on dev, test, and the conflict clips of test.
+
+    Args:
+        fingerprint: of the checkpoint.
+        entry: with the `name` of the stage.
+    """
     rows = {part: scored_rows(context, part) for part in ("dev", "test")}
-    predictions = {part: _predictions(context, result, part, rows[part]) for part in rows if rows[part]}
+    predictions = {
+        part: _predictions(context, entry["name"], checkpoint, fingerprint, part, chosen)
+        for part, chosen in rows.items()
+        if chosen
+    }
     resamples = context.evaluation.resamples
-    entry = result.entry()
     if "dev" in predictions:
         entry["dev_metrics"] = score(rows["dev"], predictions["dev"], resamples).metrics
     if "test" in predictions:
@@ -63,14 +72,16 @@ def scored_rows(context: StageContext, part: str) -> list[Clip]:
     return rows_to_score(context.rows.get(part, []), context.seed, context.evaluation.closed_per_clip)
 
 
-def _predictions(context: StageContext, result: StageResult, part: str, rows: list[Clip]) -> list[Prediction]:
+def _predictions(
+    context: StageContext, stage: str, checkpoint: Path, fingerprint: str, part: str, rows: list[Clip]
+) -> list[Prediction]:
     """Answer rows with a checkpoint, or read its answers while checkpoint and rows are the same."""
-    path = context.folder.predictions(result.stage.name, part)
-    mark = {"fingerprint": result.fingerprint, "rows": [clip.id for clip in rows]}
+    path = context.folder.predictions(stage, part)
+    mark = {"fingerprint": fingerprint, "rows": [clip.id for clip in rows]}
     if path.is_file() and json.loads(path.read_text(encoding="utf-8").split("\n", 1)[0]) == mark:
-        return read_predictions(context.folder, result.stage.name, part)
+        return read_predictions(context.folder, stage, part)
     answers = answer_rows(
-        load_stage_model(result.folder, context.model),
+        load_stage_model(checkpoint, context.model),
         context.reader,
         rows,
         context.evaluation.batch_size,

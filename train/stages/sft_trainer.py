@@ -16,12 +16,12 @@ from train.fault_tolerance.resume import train_from_newest
 from train.fault_tolerance.safe_trainer import SafeCheckpointsMixin
 from train.fingerprint import stream_of
 from train.stages.arguments import common_arguments
+from train.stages.context import StageContext
 from train.stages.curriculum import batch_by_length
 from train.stages.dataset import StageDataset, SupervisedCollator
-from train.stages.kind import StageContext
 from train.stages.order import stage_order
 from train.stages.packing import draw_packs
-from train.stages.supervised import SupervisedStage
+from train.stages.supervised import SupervisedSettings
 
 
 class OrderedTrainer(SafeCheckpointsMixin, ExactStateMixin, FiniteLossMixin, Trainer):
@@ -58,7 +58,7 @@ class OrderedTrainer(SafeCheckpointsMixin, ExactStateMixin, FiniteLossMixin, Tra
         self.useful_tokens, self.tokens = kept["tokens"]
 
 
-def stage_dataset(context: StageContext, stage: SupervisedStage, rows: Sequence[Clip]) -> StageDataset:
+def stage_dataset(context: StageContext, stage: SupervisedSettings, rows: Sequence[Clip]) -> StageDataset:
     """Return what a stage reads of its rows, in order, with what is kept from the model left out."""
     seed = int(stream_of(context.seed, f"{stage.name} dropout").integers(2**31))
     doubt = stage.evidence_dropout, stage.evidence_corruption
@@ -66,7 +66,7 @@ def stage_dataset(context: StageContext, stage: SupervisedStage, rows: Sequence[
     return StageDataset(rows, items, context.reader, stage.modality_dropout, seed, doubt)
 
 
-def supervised_items(context: StageContext, stage: SupervisedStage, rows: Sequence[Clip]) -> list[list[int]]:
+def supervised_items(context: StageContext, stage: SupervisedSettings, rows: Sequence[Clip]) -> list[list[int]]:
     """Draw what a supervised stage reads, item by item: rows, or packs of them; indices into `rows`."""
     if stage.packing is not None:
         return draw_packs(stage, rows, context.reader, int(stream_of(context.seed, stage.name).integers(2**31)))
@@ -79,7 +79,7 @@ def supervised_items(context: StageContext, stage: SupervisedStage, rows: Sequen
 
 def run_sft(
     context: StageContext,
-    stage: SupervisedStage,
+    stage: SupervisedSettings,
     model: PreTrainedModel,
     dataset: StageDataset,
     folder: Path,
