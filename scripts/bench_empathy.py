@@ -39,7 +39,7 @@ from affectgpt.plugins.emotion.plugin import EmotionModel
 from affectgpt.plugins.plugin import with_evidence
 from affectgpt.prompts import EMPATHY
 from data_recipes.synthetic.towers import WEIGHTS
-from train.config.sections import ModelConfig
+from train.config.model import ModelConfig
 from train.stages.curriculum import batch_by_length
 from train.stages.dataset import StageDataset, SupervisedCollator
 from train.tiny_model import build_tiny

@@ -34,7 +34,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from affectgpt.clip import Clip
 from affectgpt.inputs.reader import Row
-from train.pipeline import quiet_libraries
+from train.libraries import quiet_libraries
 from train.stages.grpo_trainer import MediaGRPOTrainer
 
 VOCABULARY, GENERATIONS = 4096, 8

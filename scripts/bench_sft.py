@@ -35,12 +35,16 @@ from trl import SFTConfig, SFTTrainer
 
 from affectgpt.clip import Clip
 from affectgpt.inputs.reader import Row
-from train.config.sections import Recipe, StageConfig
-from train.pipeline import quiet_libraries
+from train.config.model import ModelConfig
+from train.libraries import quiet_libraries
+from train.monitor import Console
+from train.run_folder import RunFolder
+from train.stages.context import StageContext
 from train.stages.curriculum import batch_by_length
 from train.stages.dataset import StageDataset, SupervisedCollator
 from train.stages.packing import pack
-from train.stages.sft import run_sft
+from train.stages.sft import SftStage
+from train.stages.sft_trainer import run_sft
 from train.tiny_model import train_tokenizer
 
 VOCABULARY = 4096
@@ -101,7 +105,7 @@ def small_model() -> Qwen3ForCausalLM:
 
 def train_ours(items: list[list[int]], clips: list[Clip], batch: int, packing: int | None) -> None:
     """A supervised stage over those items, from the same untrained model."""
-    stage = StageConfig(
+    stage = SftStage(
         name="bench",
         kind="sft",
         steps=len(items) // batch,
@@ -113,9 +117,15 @@ def train_ours(items: list[list[int]], clips: list[Clip], batch: int, packing: i
         save_steps=10_000,
     )
     with tempfile.TemporaryDirectory() as folder:
-        recipe = Recipe(output=folder, data={"train": "x"}, model={"path": "x"}, stages=(stage,))
         data = StageDataset(clips, items, RandomRows())
-        run_sft(recipe, stage, small_model(), data, Path(folder), [])
+        context = StageContext(
+            folder=RunFolder(Path(folder)),
+            model=ModelConfig(path="x"),
+            rows={},
+            reader=data.reader,
+            console=Console({}),
+        )
+        run_sft(context, stage, small_model(), data, Path(folder), [])
 
 
 def train_trl(order: list[int], clips: list[Clip], tokenizer: PreTrainedTokenizerFast) -> None:
@@ -174,8 +184,8 @@ def large(rounds: int) -> list[dict[str, Any]]:
     from transformers import CLIPVisionConfig, HubertConfig, Qwen2Config
 
     from affectgpt.model import AffectGPTConfig, AffectGPTForConditionalGeneration
-    from train.config.sections import LoraSettings
-    from train.stages.run import add_adapter, freeze_encoders
+    from train.config.model import LoraSettings
+    from train.model_setup import add_adapter, freeze_encoders
 
     config = AffectGPTConfig(
         text_config=Qwen2Config(

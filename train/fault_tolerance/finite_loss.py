@@ -33,8 +33,11 @@ class NamedRows:
         return {**self.collate(items), ROW_IDS: [row.id for row in rows], ROW_TOKENS: sum(map(len, rows))}
 
 
-class FiniteLoss:
-    """Stands before a trainer of transformers in a class's bases. All processes stop where one has such a loss."""
+class FiniteLossMixin:
+    """Mixin for `transformers.Trainer`; list it before the trainer class.
+
+    All processes stop where one has such a loss.
+    """
 
     accelerator: Any
     state: Any

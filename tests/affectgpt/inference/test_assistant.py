@@ -45,8 +45,8 @@ def video(tmp_path_factory):
 @pytest.fixture
 def adapter(tiny, tmp_path):
     """A folder with nothing but a LoRA adapter that changes what the model says."""
-    from train.config.sections import LoraSettings
-    from train.stages.run import add_adapter
+    from train.config.model import LoraSettings
+    from train.model_setup import add_adapter
 
     adapted = add_adapter(load_model(tiny.folder), LoraSettings(r=2))
     with torch.no_grad():

@@ -19,8 +19,8 @@ from affectgpt.media.bundle import Wanted
 from affectgpt.model.loading import load_model, load_processor
 from affectgpt.model.video_patches import PatchVideoProcessor
 from tests.support.hub_models import KINDS, tiny_hub_model
-from train.config.sections import LoraSettings
-from train.stages.run import add_adapter, decoder_name, freeze_encoders
+from train.config.model import LoraSettings
+from train.model_setup import add_adapter, decoder_name, freeze_encoders
 
 
 class Decoded:

@@ -23,8 +23,8 @@ from affectgpt.model.encoders import load_tower
 from affectgpt.model.loading import load_model, load_processor
 from affectgpt.problems import InputError
 from tests.conftest import TEXTS
-from train.config.sections import LoraSettings
-from train.stages.run import add_adapter, freeze_encoders
+from train.config.model import LoraSettings
+from train.model_setup import add_adapter, freeze_encoders
 from train.tiny_model import train_tokenizer
 
 FRAMES, RATE = 4, 16_000

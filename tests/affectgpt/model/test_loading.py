@@ -20,8 +20,8 @@ from affectgpt.model.loading import (
     resolve_dtype,
 )
 from affectgpt.problems import InputError
-from train.config.sections import LoraSettings
-from train.stages.run import add_adapter
+from train.config.model import LoraSettings
+from train.model_setup import add_adapter
 
 
 def test_auto_is_what_the_machine_can_do(monkeypatch):

@@ -10,8 +10,8 @@ from affectgpt.model.loading import load_model, load_processor
 from affectgpt.problems import InputError
 from affectgpt.weights import export
 from tests.support.hub_models import KINDS, tiny_hub_model
-from train.config.sections import LoraSettings
-from train.stages.run import add_adapter
+from train.config.model import LoraSettings
+from train.model_setup import add_adapter
 
 QUESTION = "What does this person feel?"
 

@@ -9,7 +9,7 @@ import torch
 
 from affectgpt.inputs.reader import Row
 from affectgpt.problems import RunError
-from train.fault_tolerance.finite_loss import ROW_IDS, ROW_TOKENS, FiniteLoss, NamedRows
+from train.fault_tolerance.finite_loss import ROW_IDS, ROW_TOKENS, FiniteLossMixin, NamedRows
 
 
 class Base:
@@ -20,7 +20,7 @@ class Base:
         return (inputs["loss"], "outputs") if return_outputs else inputs["loss"]
 
 
-class Trainer(FiniteLoss, Base):
+class Trainer(FiniteLossMixin, Base):
     """One process."""
 
     def __init__(self):

@@ -15,22 +15,17 @@ from affectgpt.plugins.plugin import load_plugin
 from affectgpt.problems import InputError
 from affectgpt.tasks import TASKS, Task
 from data_recipes.synthetic.dialogues import dialogue_rows
-from train.config.sections import Recipe, StageConfig
+from tests.support.stages import make_context
 from train.stages import empathy
-from train.stages.empathy import plugin_folder, require_rows, rows_to_come, rows_with_evidence
+from train.stages.empathy import EmpathyStage, rows_to_come, rows_with_evidence
+from train.stages.run import require_rows
 
 PLUGINS = {"emotion": {"encoder": "scratch", "epochs": 1}, "cause": {}}
 
 
-def stage(**settings: object) -> StageConfig:
+def stage(**settings: object) -> EmpathyStage:
     fixed = {"name": "e", "kind": "empathy", "steps": 1, "batch_size": 1, "learning_rate": 1, "plugins": PLUGINS}
-    return StageConfig.model_validate({**fixed, "mixture": {"dialogue": 1}, **settings})
-
-
-def recipe(folder, *stages: StageConfig) -> Recipe:
-    return Recipe.model_validate(
-        {"output": folder, "data": {"train": "x.jsonl"}, "model": {"tiny": {}}, "stages": [*stages]}
-    )
+    return EmpathyStage.model_validate({**fixed, "mixture": {"dialogue": 1}, **settings})
 
 
 @pytest.mark.parametrize(
@@ -42,7 +37,6 @@ def recipe(folder, *stages: StageConfig) -> Recipe:
         ({"plugins": {"cause": {}}}, "name at least one plugin of kind emotion"),
         ({"selection": {"mode": "guess"}}, "'score' or 'prompt'"),
         ({"evidence_dropout": 0.7, "evidence_corruption": 0.4}, "1 at most together"),
-        ({"kind": "grpo", "batch_size": 8, "evidence_dropout": 0.1}, "shares of supervised rows"),
     ],
 )
 def test_settings_that_are_wrong(settings, message):
@@ -51,18 +45,18 @@ def test_settings_that_are_wrong(settings, message):
     assert message in str(caught.value)
 
 
-def test_rows_that_no_plugin_can_learn_from(tmp_path):
+def test_rows_that_no_plugin_can_learn_from():
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "joy"}]
     clips = [
         Clip(id="c", messages=turns, task="emotion_label", answer="joy", subtitle="Fine", options=["joy", "sadness"])
     ]
     rows = list(dialogue_rows(0, "train", 20))
-    require_rows(recipe(tmp_path, stage()), [*rows, *clips])
+    require_rows([stage()], [*rows, *clips])
     with pytest.raises(InputError, match="stage 'e': expected rows of task dialogue or emotion_label with words"):
-        require_rows(recipe(tmp_path, stage()), clips)
+        require_rows([stage()], clips)
     both = stage(mixture={"dialogue": 1, "emotion_label": 1})
     with pytest.raises(InputError, match="the options of row c lack afraid, disappointed"):
-        require_rows(recipe(tmp_path, both), [*rows, *clips])
+        require_rows([both], [*rows, *clips])
 
 
 VOICE = '''
@@ -151,19 +145,19 @@ def test_evidence_is_made_once_and_follows_its_rows(tmp_path):
     rows = list(dialogue_rows(0, "train", 40))
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "Fine"}]
     other = Clip(id="t", messages=turns, task="text", answer="plain")
-    whole = recipe(tmp_path, stage())
-    told = rows_with_evidence(whole, stage(), [rows[0], other, *rows[1:]])
+    context = make_context(tmp_path)
+    told = rows_with_evidence(context, stage(), [rows[0], other, *rows[1:]])
     assert told[1] is other
     assert [row.id for row in told] == [rows[0].id, "t", *(row.id for row in rows[1:])]
     assert all(set(row.evidence or {}) == {"emotion", "cause"} for row in told if row is not other)
-    mark = plugin_folder(whole, stage()) / "mark"
+    mark = context.folder.plugins("e") / "mark"
     stamp = mark.stat().st_mtime_ns
-    assert rows_with_evidence(whole, stage(), [rows[0], other, *rows[1:]]) == told
+    assert rows_with_evidence(context, stage(), [rows[0], other, *rows[1:]]) == told
     assert mark.stat().st_mtime_ns == stamp
-    rows_with_evidence(whole, stage(), rows[:30])
+    rows_with_evidence(context, stage(), rows[:30])
     assert mark.stat().st_mtime_ns != stamp
-    come = rows_to_come(whole, stage(), [other, *dialogue_rows(0, "test", 5)])
-    plugin = load_plugin(plugin_folder(whole, stage()) / "emotion")
+    come = rows_to_come(context, stage(), [other, *dialogue_rows(0, "test", 5)])
+    plugin = load_plugin(context.folder.plugins("e") / "emotion")
     assert len(come) == 5
     assert [row.evidence["emotion"]["labels"] for row in come if row.evidence] == [tuple(plugin.labels or ())] * 5
 

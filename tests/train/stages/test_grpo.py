@@ -20,12 +20,14 @@ from trl.trainer.utils import nanstd
 from affectgpt.clip import Clip
 from affectgpt.inputs.reader import ClipReader
 from tests.support.rounding import sgd_with_momentum
+from tests.support.stages import make_context
 from tests.support.tiny_rows import tiny_rows
-from train.config.sections import LoraSettings, Recipe, StageConfig
+from train.config.model import LoraSettings, ModelConfig
+from train.model_setup import add_adapter, load_stage_model
 from train.stages import grpo_trainer as grpo
-from train.stages.grpo import run_grpo
+from train.stages.grpo import GrpoStage
+from train.stages.grpo_run import run_grpo
 from train.stages.rollout import are_equal, split_groups, to_exchange
-from train.stages.run import add_adapter, load_stage_model
 from videmo.rewards import REWARDS
 
 INTERNALS = {
@@ -77,16 +79,14 @@ def train(tiny, rows, tmp_path, monkeypatch) -> Callable[..., grpo.MediaGRPOTrai
         monkeypatch.setitem(REWARDS, "label", reward)
         defaults = {"steps": 1, "batch_size": 8, "generations": 4, "learning_rate": 1e-3, "max_new_tokens": 6}
         fixed = {"name": "rl", "kind": "grpo", "mixture": {"tree": 1.0}, "rewards": {"label": 1.0}}
-        stage = StageConfig(**(fixed | defaults | {"log_steps": 1, "warmup_ratio": 0.0} | settings))
-        recipe = Recipe(
-            output=tmp_path / output, data={"train": "x"}, model={"path": str(tiny.folder)}, stages=(stage,)
-        )
+        stage = GrpoStage(**(fixed | defaults | {"log_steps": 1, "warmup_ratio": 0.0} | settings))
+        context = make_context(tmp_path / output, reader)
         model = model or AutoModelForImageTextToText.from_pretrained(tiny.folder)
         prompts = stage.steps * stage.batch_size // stage.generations
         order = order or [index % len(clips) for index in range(prompts)]
         torch.manual_seed(0)
-        recipe.output.mkdir(exist_ok=True)
-        return run_grpo(recipe, stage, model, clips, order, reader, recipe.output / "steps", [], world_size)
+        context.folder.path.mkdir(exist_ok=True)
+        return run_grpo(context, stage, model, clips, order, tmp_path / output / "steps", [], world_size)
 
     return run
 
@@ -219,19 +219,14 @@ def test_the_reference_is_the_model_that_the_stage_starts_from(train):
 
 
 def test_the_reference_of_an_adapter_is_the_adapter_that_the_stage_starts_from(tiny, rows, train, tmp_path):
-    recipe = Recipe(
-        output=tmp_path,
-        data={"train": "x"},
-        model={"path": str(tiny.folder), "lora": LoraSettings(r=2, dropout=0.0)},
-        stages=(StageConfig(name="a", kind="sft", steps=1, batch_size=1, learning_rate=1, mixture={"tree": 1}),),
-    )
-    start = add_adapter(AutoModelForImageTextToText.from_pretrained(tiny.folder), recipe.model.lora)
+    settings = ModelConfig(path=str(tiny.folder), lora=LoraSettings(r=2, dropout=0.0))
+    start = add_adapter(AutoModelForImageTextToText.from_pretrained(tiny.folder), settings.lora)
     with torch.no_grad():  # a stage before this one has moved adapter and fusion
         for parameter in start.parameters():
             if parameter.requires_grad:
                 parameter += 0.05 * torch.randn_like(parameter)
     start.save_pretrained(tmp_path / "stage")
-    model = load_stage_model(tmp_path / "stage", recipe, trainable=True)
+    model = load_stage_model(tmp_path / "stage", settings, trainable=True)
     trainer = train(letters, model=model, beta=0.1, steps=3, learning_rate=1e-2)
     kl = logged(trainer, "kl")
     assert abs(kl[0]) < 1e-6
