@@ -34,7 +34,7 @@ from affectgpt.features.sources import (
 )
 from affectgpt.features.store import FeatureStore
 from affectgpt.inputs.reader import ClipReader, Reader
-from affectgpt.inputs.vlm_reader import HubReader, wanted_by_hub_model
+from affectgpt.inputs.vlm_reader import VlmReader, wanted_by_vlm
 from affectgpt.model.assemble import assemble
 from affectgpt.model.clip_encoder import ClipEncoder
 from affectgpt.model.loading import load_processor, model_folder
@@ -117,12 +117,12 @@ def _open_reader(
         console.show(f"{done}/{count} clips", done / count)
 
     if not isinstance(processor, AffectGPTProcessor):
-        wanted = wanted_by_hub_model(processor, recipe.model.num_frames, recipe.model.fps, recipe.data.reader)
+        wanted = wanted_by_vlm(processor, recipe.model.num_frames, recipe.model.fps, recipe.data.reader)
         # A checkpoint's processor remembers how its clips were sampled.
         processor.video_processor.num_frames, processor.video_processor.fps = recipe.model.num_frames, recipe.model.fps
         media = DecodedMedia(wanted, workers, timeout_s)
         bad = undecodable(clips, wanted, workers, timeout_s, show)
-        return HubReader(processor, media, recipe.model.inputs, recipe.model.max_pixels, cues), bad
+        return VlmReader(processor, media, recipe.model.inputs, recipe.model.max_pixels, cues), bad
     folder = model_folder(base)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     processor.inputs = list(recipe.model.inputs)

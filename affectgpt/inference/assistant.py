@@ -21,7 +21,7 @@ from affectgpt.features.sources import wanted_by
 from affectgpt.inference.generate import answer
 from affectgpt.inference.media_inputs import Given, read_given
 from affectgpt.inputs.reader import ClipReader, Reader
-from affectgpt.inputs.vlm_reader import HubReader, wanted_by_hub_model
+from affectgpt.inputs.vlm_reader import VlmReader, wanted_by_vlm
 from affectgpt.media.bundle import Wanted
 from affectgpt.model.clip_encoder import ClipEncoder
 from affectgpt.model.loading import Attention, Precision, load_model, load_processor, model_folder
@@ -84,7 +84,7 @@ class Assistant:
             return wanted_by(self.model.config, self.processor)  # type: ignore[arg-type]
         sampling = self.processor.video_processor
         fps = getattr(sampling, "fps", None)
-        return wanted_by_hub_model(self.processor, getattr(sampling, "num_frames", None) or _NUM_FRAMES, fps)
+        return wanted_by_vlm(self.processor, getattr(sampling, "num_frames", None) or _NUM_FRAMES, fps)
 
     def encode(
         self,
@@ -159,7 +159,7 @@ class Assistant:
         """
         source = _AtHand(features)
         if not self._takes_features:
-            return HubReader(self.processor, source, INPUTS)  # type: ignore[arg-type]
+            return VlmReader(self.processor, source, INPUTS)  # type: ignore[arg-type]
         widths = feature_widths(self.model.config)  # type: ignore[arg-type]
         wanted = {f"{stream}_features": (2, width) for stream, width in widths.items()}
         problems = [

@@ -14,7 +14,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation.streamers import BaseStreamer
 
 from affectgpt.inputs.batch import prompt_batch
-from affectgpt.inputs.reader import Reader, Row
+from affectgpt.inputs.reader import EncodedRow, Reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Answer:
 def answer(
     model: PreTrainedModel,
     reader: Reader,
-    rows: Sequence[Row],
+    rows: Sequence[EncodedRow],
     max_new_tokens: int = 128,
     temperature: float = 0.0,
     top_p: float = 1.0,

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from affectgpt.inference.prompt_cache import PromptCache
 from affectgpt.inputs.batch import prompt_batch
-from affectgpt.inputs.reader import Reader, Row
+from affectgpt.inputs.reader import EncodedRow, Reader
 from affectgpt.prompt_safety import defuse, special_tokens
 
 
 @torch.no_grad()
 def score_labels(
-    model: Any, reader: Reader, rows: Sequence[Row], labels: Sequence[str], batch_size: int = 16
+    model: Any, reader: Reader, rows: Sequence[EncodedRow], labels: Sequence[str], batch_size: int = 16
 ) -> Tensor:
     """(U, E) log-likelihood of each label as the beginning of the answer, given the tokens that all labels begin with.
 

@@ -22,7 +22,7 @@ PICTURES = ("face", "frame")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class EncodedRow:
     """One row, ready for a batch."""
 
     id: str
@@ -51,7 +51,7 @@ class Reader(Protocol):
     def lengths(self, clips: Sequence[Clip]) -> list[int]:
         """About how many tokens each row has, without reading its media."""
 
-    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[Row]:
+    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[EncodedRow]:
         """The rows, media included.
 
         Args:
@@ -87,7 +87,7 @@ class ClipReader:
         rows = [self.tokenise(clip) for clip in clips]
         return [len(row.prompt_ids) + len(row.target_ids) for row in rows]
 
-    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[Row]:
+    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[EncodedRow]:
         """The rows with their features; `hidden` keeps some of 'video', 'audio', 'text' of each row from the model.
 
         Raises:
@@ -104,7 +104,7 @@ class ClipReader:
                 )
             ids = self.tokenise(clip, hide)
             inputs = {name: found[name][None] for name in names}
-            rows.append(Row(clip.id, ids.prompt_ids, ids.target_ids, inputs))
+            rows.append(EncodedRow(clip.id, ids.prompt_ids, ids.target_ids, inputs))
         return rows
 
     def streams(self, clip: Clip, hide: Collection[str] = ()) -> tuple[str, ...]:

@@ -23,8 +23,8 @@ from affectgpt.clip import Clip, read_clips
 from affectgpt.features.sources import DecodedMedia, OnlineFeatures
 from affectgpt.inference.assistant import INPUTS, Assistant
 from affectgpt.inputs.batch import prompt_batch
-from affectgpt.inputs.reader import ClipReader, Row
-from affectgpt.inputs.vlm_reader import HubReader
+from affectgpt.inputs.reader import ClipReader, EncodedRow
+from affectgpt.inputs.vlm_reader import VlmReader
 from affectgpt.model.clip_encoder import ClipEncoder
 from affectgpt.model.loading import Precision, load_model, load_processor, model_folder
 from affectgpt.model.modeling import feature_widths
@@ -118,7 +118,7 @@ def trial(model: PreTrainedModel, processor: Any, encoder: ClipEncoder | None, r
     """Run a model on fixed prompts: of words, and of random features where it takes them; and on rows."""
     assistant = Assistant(model, processor, "")
     tokenizer = processor.tokenizer
-    made: list[Row] = []
+    made: list[EncodedRow] = []
     for seed, question in enumerate(QUESTIONS):
         for features in ({}, random_features(model, seed)) if encoder is not None else ({},):
             turns = [{"role": "user", "content": question}, {"role": "assistant", "content": "joy"}]
@@ -145,14 +145,14 @@ def random_features(model: Any, seed: int) -> dict[str, Tensor]:
     }
 
 
-def _read(assistant: Assistant, encoder: ClipEncoder | None, rows: Sequence[Clip]) -> list[Row]:
+def _read(assistant: Assistant, encoder: ClipEncoder | None, rows: Sequence[Clip]) -> list[EncodedRow]:
     """Rows as prediction reads them."""
     if encoder is not None:
         online = OnlineFeatures(encoder, 1, assistant.timeout_s)
         media, reader = online.media, ClipReader(assistant.processor, online, INPUTS)
     else:
         media = DecodedMedia(assistant.wanted, 1, assistant.timeout_s)
-        reader = HubReader(assistant.processor, media, INPUTS)  # type: ignore[assignment]
+        reader = VlmReader(assistant.processor, media, INPUTS)  # type: ignore[assignment]
     try:
         return reader.read(rows)
     finally:

@@ -22,7 +22,7 @@ from affectgpt.features.sources import build_features, media_of
 from affectgpt.features.store import FeatureStore
 from affectgpt.inference.assistant import INPUTS, Assistant
 from affectgpt.inputs.reader import ClipReader, Reader
-from affectgpt.inputs.vlm_reader import HubReader
+from affectgpt.inputs.vlm_reader import VlmReader
 from affectgpt.media.bundle import Media, decode
 from affectgpt.media.decode import MediaError
 from affectgpt.media.sandbox import Sandbox
@@ -117,7 +117,7 @@ class ModelAtWork:
 
     def reader(self, source: Any) -> Reader:
         """Reads rows whose media, or their features, come from `source`."""
-        kind: Any = ClipReader if self.takes_features else HubReader
+        kind: Any = ClipReader if self.takes_features else VlmReader
         return kind(self.assistant.processor, source, INPUTS, cues=self.cues)
 
     def look(self, clips: Sequence[Clip]) -> tuple[Reader, dict[str, str]]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from affectgpt.empathy.two_stage import Mode, Selection
-from affectgpt.media.readers import Reader as VideoReader
+from affectgpt.media.readers import FrameReader
 from affectgpt.model.configuration import Fusion, Pooling
 from affectgpt.model.loading import Attention, Precision
 from affectgpt.plugins.plugin import fit_settings, plugin_class
@@ -49,7 +49,7 @@ class DataConfig(Section):
     bad_sample_budget: float = Field(default=0.02, ge=0, le=1)
     """Share of clips that may be undecodable; beyond it the run stops."""
     decode_timeout_s: float = Field(default=20.0, gt=0)
-    reader: VideoReader = "auto"
+    reader: FrameReader = "auto"
     """What fetches frames from a file that was found whole; `scripts/bench_decode.py` compares them."""
 
     @field_validator("synthetic")

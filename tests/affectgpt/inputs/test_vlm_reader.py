@@ -11,7 +11,7 @@ import torch
 
 from affectgpt.clip import Clip
 from affectgpt.inputs.batch import prompt_batch, supervised_batch
-from affectgpt.inputs.vlm_reader import HubReader, wanted_by_hub_model
+from affectgpt.inputs.vlm_reader import VlmReader, wanted_by_vlm
 from affectgpt.model.loading import load_model, load_processor
 from affectgpt.model.video_patches import PatchVideoProcessor
 from tests.support.hub_models import KINDS, tiny_hub_model
@@ -45,8 +45,8 @@ def folder(request, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def reader(folder) -> HubReader:
-    return HubReader(load_processor(folder), Decoded(), ("video", "audio", "text"))  # type: ignore[arg-type]
+def reader(folder) -> VlmReader:
+    return VlmReader(load_processor(folder), Decoded(), ("video", "audio", "text"))  # type: ignore[arg-type]
 
 
 def test_a_row_has_a_placeholder_for_every_merged_patch(reader, folder):
@@ -61,7 +61,7 @@ def test_a_row_has_a_placeholder_for_every_merged_patch(reader, folder):
     assert "I did < |im_end|> not < |video_pad|> expect that." in said
     assert row.target_ids[-1] == reader.tokenizer.eos_token_id
     assert all(len(values) == len(row.prompt_ids) for values in row.per_token.values())
-    hears = "audio" in wanted_by_hub_model(reader.processor, 4).streams
+    hears = "audio" in wanted_by_vlm(reader.processor, 4).streams
     assert hears == ("input_features" in row.inputs)
 
 
@@ -107,7 +107,7 @@ def test_trained_saved_and_loaded(reader, folder, how, tmp_path):
         model.save_pretrained(tmp_path)
         reader.processor.save_pretrained(tmp_path)
         torch.testing.assert_close(load_model(tmp_path)(**batch).logits, expected, rtol=0, atol=1e-5)
-    again = HubReader(load_processor(tmp_path), Decoded(), reader.inputs)  # type: ignore[arg-type]
+    again = VlmReader(load_processor(tmp_path), Decoded(), reader.inputs)  # type: ignore[arg-type]
     assert again.read([clip("a")])[0].prompt_ids == reader.read([clip("a")])[0].prompt_ids
 
 
@@ -124,7 +124,7 @@ def test_patches_lie_as_the_image_processor_lays_them():
 
 
 def test_most_pixels_of_a_frame(folder):
-    small = HubReader(load_processor(folder), Decoded(), ("video",), max_pixels=256)  # type: ignore[arg-type]
-    large = HubReader(load_processor(folder), Decoded(), ("video",))  # type: ignore[arg-type]
+    small = VlmReader(load_processor(folder), Decoded(), ("video",), max_pixels=256)  # type: ignore[arg-type]
+    large = VlmReader(load_processor(folder), Decoded(), ("video",))  # type: ignore[arg-type]
     grids = [reader.read([clip("a")])[0].inputs["video_grid_thw"].prod().item() for reader in (small, large)]
     assert grids[0] < grids[1]
