@@ -1,15 +1,12 @@
-"""The command `affectgpt export`: a checkpoint as a model of its own, checked against what it was made from.
+"""A checkpoint as a model of its own, checked against what it was made from.
 
 Shapes: V vocabulary, T features over time, D their width.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel
 
-from affectgpt.clip import Clip, read_clips
+from affectgpt.clip import Clip
 from affectgpt.features.sources import DecodedMedia, OnlineFeatures
 from affectgpt.inference.assistant import INPUTS, Assistant
 from affectgpt.inputs.batch import prompt_batch
@@ -36,13 +33,6 @@ TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
 QUESTIONS = ("What does this person feel?", "Explain step by step, what you see and hear. 这个人是什么心情？")
 _SUBTITLE = "I am fine, really."
-_MOST_ROWS = 8
-
-_NOTES = """
-DIR then holds the weights with a LoRA adapter merged into them, the frozen towers (vision/, audio/), the processor and
-the generation configuration. Before it gets its name, it is loaded again, and must give the prompts and, within a
-tolerance, the logits of the checkpoint: float32 1e-4, float16 1e-2, bfloat16 5e-2 of the largest logit.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,33 +169,3 @@ def _compare(source: str, expected: Trial, found: Trial, dtype: torch.dtype) -> 
             + ("Try --dtype float32." if dtype != torch.float32 else "Look at the adapter with: affectgpt chat --model")
         )
     return {"dtype": name, "prompts": len(apart), "max_difference": worst, "tolerance": tolerance}
-
-
-def main(argv: list[str]) -> int:
-    """Make a self-contained model of a checkpoint: adapter merged, towers beside it, checked."""
-    parser = argparse.ArgumentParser(
-        prog="affectgpt export",
-        description=f"{main.__doc__}\n{_NOTES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="RUN/checkpoints/STAGE, an adapter or a whole model")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to make")
-    dtypes = "of the weights (auto: that of the checkpoint)"
-    parser.add_argument("--dtype", default="auto", choices=get_args(Precision), help=dtypes)
-    rows = f"row file; its first {_MOST_ROWS} rows are compared too, media included"
-    parser.add_argument("--check-rows", type=Path, metavar="ROWS", help=rows)
-    parser.add_argument("--json", action="store_true", help="print one JSON object with what was compared")
-    options = parser.parse_args(argv)
-    clips = read_clips(options.check_rows)[:_MOST_ROWS] if options.check_rows else []
-    report = export(options.checkpoint, options.out, options.dtype, clips)
-    size = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file())
-    report |= {"out": str(options.out), "mb": round(size / 1e6, 1)}
-    print(
-        f"Wrote {options.out}: {report['mb']} MB in {report['dtype']}. It agrees with the checkpoint on "
-        f"{report['prompts']} prompts (logits apart by {report['max_difference']:.1g}, "
-        f"allowed {report['tolerance']:g}).",
-        file=sys.stderr,
-    )
-    if options.json:
-        print(json.dumps(report))
-    return 0
