@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from affectgpt.chat.command import Conversation
 from affectgpt.clip import Clip
 from affectgpt.empathy.two_stage import Decision, Selection, decide
 from affectgpt.evidence.kinds import CauseEvidence, pieces_of, to_json
 from affectgpt.evidence.prompting import Cues, shortlist
+from affectgpt.inference.conversation import Conversation
 from affectgpt.plugins.plugin import Plugin, evidence_of, load_plugin, with_evidence
 from affectgpt.problems import InputError
 

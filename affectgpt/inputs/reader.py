@@ -68,6 +68,7 @@ class ClipReader:
         inputs: which of 'video', 'audio' and 'text' the model may see, hear and read of a clip; by default those that
             it was trained to take.
         cues: what of a row's evidence its prompt shows.
+        given: the streams of every row; by default those that its files promise and `inputs` allows.
     """
 
     def __init__(
@@ -76,9 +77,10 @@ class ClipReader:
         source: FeatureSource,
         inputs: Sequence[str] | None = None,
         cues: Cues = Cues(),  # noqa: B008 (frozen)
+        given: Collection[str] | None = None,
     ) -> None:
         self.processor, self.source, self.inputs = processor, source, tuple(inputs or processor.inputs)
-        self.cues = cues
+        self.cues, self.given = cues, given
         self.tokenizer = processor.tokenizer
         self.stop_strings = processor.stop_strings
 
@@ -109,11 +111,13 @@ class ClipReader:
 
     def streams(self, clip: Clip, hide: Collection[str] = ()) -> tuple[str, ...]:
         """The streams of a row that the model is given."""
+        if self.given is not None:
+            return tuple(name for name in self.processor.num_tokens if name in self.given)
         media = media_of(clip)
         if media is None:
             return ()
-        given = {"video": PICTURES, "audio": ("audio",), "text": ()}
-        allowed = [stream for name in self.inputs if name not in hide for stream in given[name]]
+        serves = {"video": PICTURES, "audio": ("audio",), "text": ()}
+        allowed = [stream for name in self.inputs if name not in hide for stream in serves[name]]
         return tuple(name for name in self.processor.num_tokens if name in allowed and media.has(name))
 
     def tokenise(self, clip: Clip, hide: Collection[str] = ()) -> Tokenised:
