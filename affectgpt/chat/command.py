@@ -29,10 +29,10 @@ def main(argv: list[str]) -> int:
     conversation = _open(options, media)
     if options.json:
         started = time.monotonic()
-        found = conversation.answer(options.question)
+        report = conversation.answer(options.question)
         seconds = round(time.monotonic() - started, 3)
-        found.pop("shown", None)
-        print(json.dumps({"question": options.question, **found, "seconds": seconds}, ensure_ascii=False))
+        report.pop("shown", None)
+        print(json.dumps({"question": options.question, **report, "seconds": seconds}, ensure_ascii=False))
         return 0
     if options.question is not None:
         conversation.ask(options.question)

@@ -18,14 +18,13 @@ from transformers import AutoConfig, PreTrainedModel
 
 from affectgpt.clip import Clip
 from affectgpt.features.sources import DecodedMedia, OnlineFeatures
-from affectgpt.inference.assistant import INPUTS, Assistant
+from affectgpt.inference.assistant import Assistant
 from affectgpt.inputs.batch import prompt_batch
-from affectgpt.inputs.reader import ClipReader, EncodedRow
-from affectgpt.inputs.vlm_reader import VlmReader
+from affectgpt.inputs.open import open_encoder, open_reader, require_readable
+from affectgpt.inputs.reader import EncodedRow
 from affectgpt.model.clip_encoder import ClipEncoder
 from affectgpt.model.loading import Precision, load_model, load_processor, model_folder
 from affectgpt.model.modeling import feature_widths
-from affectgpt.model.processing import AffectGPTProcessor
 from affectgpt.problems import InputError, Problem
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
@@ -76,7 +75,8 @@ def _write(source: str | Path, draft: Path, dtype: Precision, rows: Sequence[Cli
         dtype = stored_precision(source)
     model: Any = load_model(source, dtype, "sdpa").eval()
     processor = load_processor(source)
-    encoder = ClipEncoder.from_pretrained(model_folder(source)) if isinstance(processor, AffectGPTProcessor) else None
+    require_readable(processor, rows)
+    encoder = open_encoder(processor, model_folder(source))
     expected = trial(model, processor, encoder, rows)
     model = merged(model)
     model.save_pretrained(draft)
@@ -87,7 +87,7 @@ def _write(source: str | Path, draft: Path, dtype: Precision, rows: Sequence[Cli
 
     exported = load_model(draft, dtype, "sdpa").eval()
     processor = load_processor(draft)
-    encoder = ClipEncoder.from_pretrained(draft) if isinstance(processor, AffectGPTProcessor) else None
+    encoder = open_encoder(processor, draft)
     return _compare(str(source), expected, trial(exported, processor, encoder, rows), getattr(torch, dtype))
 
 
@@ -107,7 +107,6 @@ def stored_precision(source: str | Path) -> Precision:
 def trial(model: PreTrainedModel, processor: Any, encoder: ClipEncoder | None, rows: Sequence[Clip] = ()) -> Trial:
     """Run a model on fixed prompts: of words, and of random features where it takes them; and on rows."""
     assistant = Assistant(model, processor, "")
-    tokenizer = processor.tokenizer
     made: list[EncodedRow] = []
     for seed, question in enumerate(QUESTIONS):
         for features in ({}, random_features(model, seed)) if encoder is not None else ({},):
@@ -117,8 +116,9 @@ def trial(model: PreTrainedModel, processor: Any, encoder: ClipEncoder | None, r
     if rows:
         made += _read(assistant, encoder, rows)
     result = Trial([], [])
+    pad_id = assistant.reader({}).tokenizer.pad_token_id
     for row in made:
-        batch = {name: value.to(model.device) for name, value in prompt_batch([row], tokenizer.pad_token_id).items()}
+        batch = {name: value.to(model.device) for name, value in prompt_batch([row], pad_id).items()}
         result.ids.append(row.prompt_ids)
         result.logits.append(model(**batch).logits[0, -1].float().cpu())
     return result
@@ -137,14 +137,10 @@ def random_features(model: Any, seed: int) -> dict[str, Tensor]:
 
 def _read(assistant: Assistant, encoder: ClipEncoder | None, rows: Sequence[Clip]) -> list[EncodedRow]:
     """Rows as prediction reads them."""
-    if encoder is not None:
-        online = OnlineFeatures(encoder, 1, assistant.timeout_s)
-        media, reader = online.media, ClipReader(assistant.processor, online, INPUTS)
-    else:
-        media = DecodedMedia(assistant.wanted, 1, assistant.timeout_s)
-        reader = VlmReader(assistant.processor, media, INPUTS)  # type: ignore[assignment]
+    online = OnlineFeatures(encoder, 1, assistant.timeout_s) if encoder is not None else None
+    media = online.media if online is not None else DecodedMedia(assistant.wanted, 1, assistant.timeout_s)
     try:
-        return reader.read(rows)
+        return open_reader(assistant.processor, online or media).read(rows)
     finally:
         media.close()
 
