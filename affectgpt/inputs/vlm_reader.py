@@ -15,12 +15,12 @@ from affectgpt.evidence.prompting import Cues, prompt_of
 from affectgpt.features.sources import DecodedMedia
 from affectgpt.inputs.reader import EncodedRow
 from affectgpt.media.bundle import Decoded, Wanted
-from affectgpt.media.readers import Reader
+from affectgpt.media.readers import FrameReader
 from affectgpt.prompt_safety import defuse, special_tokens
 from affectgpt.prompts import with_subtitle
 
 
-def wanted_by_vlm(processor: Any, num_frames: int, fps: float | None = None, reader: Reader = "auto") -> Wanted:
+def wanted_by_vlm(processor: Any, num_frames: int, fps: float | None = None, reader: FrameReader = "auto") -> Wanted:
     """What such a model needs decoded of every clip: frames, and sound where its processor has an extractor for it."""
     extractor = getattr(processor, "feature_extractor", None)
     streams = ("frame",) if extractor is None else ("frame", "audio")

@@ -3,7 +3,6 @@ import json
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from affectgpt.chat import command as chat
 from affectgpt.problems import InputError
@@ -51,18 +50,6 @@ def test_lines_of_standard_input_are_one_conversation(tiny, run, tmp_path, write
     assert "gone.mp4" in err
     streams = {"face_features", "audio_features"}
     assert heard == [("one", set(), []), ("two", set(), ["one", "answer 1"]), ("three", streams, [])]
-
-
-def test_a_terminal_gets_words_as_they_come_without_the_stop_string(tiny, capsys):
-    tokenizer = tiny.processor.tokenizer
-    printer = chat.answer_printer(SimpleNamespace(processor=SimpleNamespace(tokenizer=tokenizer, stop_strings=["###"])))
-    printer.put(torch.tensor([[1, 2, 3]]))  # the prompt
-    for token in tokenizer("this person feels joy###")["input_ids"]:
-        printer.put(torch.tensor([token]))
-    early = capsys.readouterr().out
-    assert early.startswith("this person")
-    printer.end()
-    assert early + capsys.readouterr().out == "this person feels joy\n"
 
 
 def test_streamed_words_are_the_answer(tiny, run, capsys, monkeypatch):
