@@ -90,7 +90,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         description=f"{main.__doc__}\n{_NOTES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    models = "a stage's checkpoint, an exported model, an adapter, or a video-language model of the Hub"
+    models = "a stage's checkpoint, an exported model, an adapter, or a video-language or language model of the Hub"
     parser.add_argument("--model", required=True, metavar="DIR", help=models)
     parser.add_argument("--video", metavar="FILE", help="the clip")
     parser.add_argument("--audio", metavar="FILE", help="its sound (default: that of the video)")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -79,7 +79,7 @@ def open_reader(
     kind = takes(processor)
     if kind == "words":
         return TextReader(processor, inputs or MODALITIES, cues)
-    at_hand = None if source is None or hasattr(source, "of") else cast(Encoded, source)
+    at_hand = source if isinstance(source, Mapping) else None
     given: Any = source if at_hand is None else _AtHand(at_hand)
     if kind == "media":
         return VlmReader(processor, given, inputs or MODALITIES, max_pixels, cues)

@@ -131,7 +131,8 @@ def load_model(
 def _load_language_model(source: str | Path, config: Any, arguments: dict[str, Any]) -> PreTrainedModel:
     """A causal language model that reads text alone; from safetensors, every weight of it."""
     _require_writer(source, config)
-    model, report = AutoModelForCausalLM.from_pretrained(
+    auto_class: Any = AutoModelForCausalLM
+    model, report = auto_class.from_pretrained(
         source, config=config, trust_remote_code=False, use_safetensors=True, output_loading_info=True, **arguments
     )
     if missing := sorted(report["missing_keys"]):
@@ -151,12 +152,12 @@ def _require_writer(source: str | Path, config: Any) -> None:
     Raises:
         InputError: names the classes that the model was saved by.
     """
-    known = type(config) in AutoModelForCausalLM._model_mapping
-    writer = AutoModelForCausalLM._model_mapping[type(config)].__name__ if known else ""
-    saved_by = config.architectures or [writer]
-    if not known or writer not in saved_by:
+    writers: Any = AutoModelForCausalLM._model_mapping
+    writer = writers[type(config)].__name__ if type(config) in writers else None
+    saved_by = config.architectures or ([writer] if writer else [])
+    if writer not in saved_by:
         expected = "a causal language model, or one that looks at videos"
-        got = f"{config.model_type} ({', '.join(saved_by)})"
+        got = f"{config.model_type} ({', '.join(saved_by) or 'without a class'})"
         raise InputError(Problem(str(source), "the model", expected, got, "Take a model that writes text."))
 
 

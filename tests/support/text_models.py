@@ -14,11 +14,11 @@ from train.tiny_model import CHATML, train_tokenizer
 KINDS = ("qwen2", "llama")
 
 
-def tiny_text_model(kind: str, folder: Path, chat_template: str | None = CHATML, **tokens: str) -> Path:
+def tiny_text_model(kind: str, folder: Path, chat_template: str | None = CHATML, **tokens: str | None) -> Path:
     """Save an untrained model of a kind and its tokenizer in `folder`.
 
     Args:
-        tokens: special tokens of the tokenizer instead of the usual ones, such as bos_token; None takes one away.
+        tokens: special tokens of the tokenizer besides the usual ones, or None to take one away.
     """
     plain = train_tokenizer(TEXTS, 300)
     special: dict[str, Any] = {"eos_token": plain.eos_token, "pad_token": plain.pad_token, **tokens}
