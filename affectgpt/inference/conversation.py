@@ -81,7 +81,7 @@ def answer_printer(reader: Reader) -> Any:
     from transformers import TextStreamer
 
     class Printer(TextStreamer):
-        """Prints whole words, so that what ends an answer is in the last piece."""
+        """Prints whole words, so that what ends an answer comes last."""
 
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
             """Print the next words."""

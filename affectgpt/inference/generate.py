@@ -20,7 +20,7 @@ from affectgpt.inputs.reader import EncodedRow, Reader
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was said, without what ended it."""
+    """What a model wrote, without what ended it."""
 
     text: str
     complete: bool
@@ -60,10 +60,10 @@ def answer(
     generate: Any = model.generate
     output = generate(**batch, generation_config=settings, tokenizer=tokenizer, streamer=streamer)
     model.train(was_training)
-    said = output[:, batch["input_ids"].shape[1] :]
-    texts = tokenizer.batch_decode(said, skip_special_tokens=True)
+    tokens = output[:, batch["input_ids"].shape[1] :]
+    texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
     return [
-        _answer(text.strip(), ids, ends, reader.stop_strings) for text, ids in zip(texts, said.tolist(), strict=True)
+        _answer(text.strip(), ids, ends, reader.stop_strings) for text, ids in zip(texts, tokens.tolist(), strict=True)
     ]
 
 

@@ -24,8 +24,8 @@ def pad(rows: Sequence[Sequence[int]], value: int, side: Literal["left", "right"
     width = width or max(len(row) for row in rows)
     padded = torch.full((len(rows), width), value)
     for index, row in enumerate(rows):
-        place = slice(width - len(row), width) if side == "left" else slice(0, len(row))
-        padded[index, place] = torch.tensor(row, dtype=torch.long)
+        columns = slice(width - len(row), width) if side == "left" else slice(0, len(row))
+        padded[index, columns] = torch.tensor(row, dtype=torch.long)
     return padded
 
 
@@ -70,7 +70,7 @@ def packed_batch(packs: Sequence[Sequence[EncodedRow]], pad_id: int) -> Batch:
     lengths = [[*map(len, pack), width - len(row)] for pack, row in zip(packs, ids, strict=True)]
     return {
         "input_ids": pad(ids, pad_id, "right"),
-        "position_ids": torch.tensor([[place for length in row for place in range(length)] for row in lengths]),
+        "position_ids": torch.tensor([[position for length in row for position in range(length)] for row in lengths]),
         "labels": pad(labels, IGNORED, "right"),
         "use_cache": False,  # type: ignore[dict-item]
         **join_inputs([row for pack in packs for row in pack]),

@@ -96,16 +96,16 @@ class ClipReader:
             InputError: a row's features are not those that its prompt has placeholders for; names it.
         """
         rows = []
-        for clip, found, hide in zip(clips, self.source.of(clips), hidden or [()] * len(clips), strict=True):
+        for clip, features, hide in zip(clips, self.source.of(clips), hidden or [()] * len(clips), strict=True):
             streams = self.streams(clip, hide)
             names = [f"{stream}_features" for stream in streams]
-            if lacking := [name for name in names if name not in found]:
+            if lacking := [name for name in names if name not in features]:
                 raise InputError(
                     f"row {clip.id}: its prompt has placeholders of {', '.join(streams)}, but no {lacking[0]} were "
                     "found. Build the features again with: affectgpt features build ROWS --model DIR --store DIR"
                 )
             ids = self.tokenise(clip, hide)
-            inputs = {name: found[name][None] for name in names}
+            inputs = {name: features[name][None] for name in names}
             rows.append(EncodedRow(clip.id, ids.prompt_ids, ids.target_ids, inputs))
         return rows
 

@@ -92,8 +92,7 @@ class VlmReader:
         output.pop("attention_mask", None)
         tensors = {name: value for name, value in output.items() if isinstance(value, Tensor)}
         per_token = {name: value[0].tolist() for name, value in tensors.items() if value.shape == ids.shape}
-        said = defuse(clip.target, self.special)
-        target = self.tokenizer(said, add_special_tokens=False)["input_ids"]
+        target = self.tokenizer(defuse(clip.target, self.special), add_special_tokens=False)["input_ids"]
         inputs = {name: value for name, value in tensors.items() if name not in per_token}
         return EncodedRow(clip.id, ids[0].tolist(), [*target, self.tokenizer.eos_token_id], inputs, per_token)
 

@@ -27,7 +27,7 @@ from affectgpt.weights.released import Converted, State, convert, settings_of
 PARTS = "parts"
 """Beside the adapter: the folder of parts that it adapts."""
 FILLED = ("multi", "audio", "face", "frame", "subtitle")
-"""Fields of the wording that hold a place for something, under their own name."""
+"""Fields of the wording that something is filled into, under their own name."""
 
 
 def convert_release(
@@ -147,16 +147,16 @@ def read_wording(path: Path) -> dict[str, str]:
             problems.append(Problem(str(path), name, "a known field", "an unknown one", nearest(name, PAPER)))
         elif not isinstance(text, str) or (name == "stop" and not text):
             problems.append(Problem(str(path), name, "text", shorten(text)))
-        elif name in FILLED and _places(text) != [name]:
+        elif name in FILLED and _fields(text) != [name]:
             problems.append(Problem(str(path), name, f"text with {{{name}}} once, and no other braces", shorten(text)))
     if problems:
         raise InputError(problems)
     return fields
 
 
-def _places(text: str) -> list[str] | None:
-    """What a format string has places for; None where it is none."""
+def _fields(text: str) -> list[str] | None:
+    """The fields of a format string; None where it is none."""
     try:
-        return [place for _, place, _, _ in Formatter().parse(text) if place is not None]
+        return [name for _, name, _, _ in Formatter().parse(text) if name is not None]
     except ValueError:
         return None

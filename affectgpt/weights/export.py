@@ -145,15 +145,16 @@ def _read(assistant: Assistant, encoder: ClipEncoder | None, rows: Sequence[Clip
         media.close()
 
 
-def _compare(source: str, expected: Trial, found: Trial, dtype: torch.dtype) -> dict[str, Any]:
+def _compare(source: str, expected: Trial, exported: Trial, dtype: torch.dtype) -> dict[str, Any]:
     """The report; InputError where the two models are not the same."""
-    if expected.ids != found.ids:
-        place = next(index for index, ids in enumerate(expected.ids) if ids != found.ids[index])
+    if expected.ids != exported.ids:
+        number = next(index for index, ids in enumerate(expected.ids) if ids != exported.ids[index])
+        before, after = len(expected.ids[number]), len(exported.ids[number])
         raise InputError(
-            f"{source}: prompt {place + 1} of {len(expected.ids)} becomes other ids by the exported tokenizer and chat "
-            f"template ({len(found.ids[place])} instead of {len(expected.ids[place])} of them). Nothing was exported."
+            f"{source}: prompt {number + 1} of {len(expected.ids)} becomes other ids by the exported tokenizer and chat "
+            f"template ({after} instead of {before} of them). Nothing was exported."
         )
-    pairs = list(zip(expected.logits, found.logits, strict=True))
+    pairs = list(zip(expected.logits, exported.logits, strict=True))
     apart = [float((one - other).abs().max()) / max(1.0, float(one.abs().max())) for one, other in pairs]
     worst = max(apart)
     tolerance = TOLERANCE[dtype]
