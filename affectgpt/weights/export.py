@@ -151,8 +151,8 @@ def _compare(source: str, expected: Trial, exported: Trial, dtype: torch.dtype) 
         number = next(index for index, ids in enumerate(expected.ids) if ids != exported.ids[index])
         before, after = len(expected.ids[number]), len(exported.ids[number])
         raise InputError(
-            f"{source}: prompt {number + 1} of {len(expected.ids)} becomes other ids by the exported tokenizer and chat "
-            f"template ({after} instead of {before} of them). Nothing was exported."
+            f"{source}: prompt {number + 1} of {len(expected.ids)} becomes other ids by the exported tokenizer and "
+            f"chat template ({after} instead of {before} of them). Nothing was exported."
         )
     pairs = list(zip(expected.logits, exported.logits, strict=True))
     apart = [float((one - other).abs().max()) / max(1.0, float(one.abs().max())) for one, other in pairs]
