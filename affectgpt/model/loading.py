@@ -121,11 +121,11 @@ def load_model(
         config: Any = AutoConfig.from_pretrained(source, trust_remote_code=False)
         # Of Qwen's Omni models, the part that reads and writes; the part that speaks is not trained.
         thinker = getattr(config, "thinker_config", None)
-        if _is_multimodal(thinker or config):
-            arguments |= {"config": thinker} if thinker is not None else {}
-            model = AutoModelForMultimodalLM.from_pretrained(source, trust_remote_code=False, **arguments)
-            return cast(PreTrainedModel, model)
-        return _load_language_model(source, config, arguments)
+        if reads_text_alone(thinker or config):
+            return _load_language_model(source, config, arguments)
+        arguments |= {"config": thinker} if thinker is not None else {}
+        model = AutoModelForMultimodalLM.from_pretrained(source, trust_remote_code=False, **arguments)
+        return cast(PreTrainedModel, model)
 
 
 def _load_language_model(source: str | Path, config: Any, arguments: dict[str, Any]) -> PreTrainedModel:
@@ -141,9 +141,9 @@ def _load_language_model(source: str | Path, config: Any, arguments: dict[str, A
     return cast(PreTrainedModel, model)
 
 
-def _is_multimodal(config: Any) -> bool:
-    """Tell whether a model takes media: AffectGPT, or a vision-language model of transformers."""
-    return type(config) in AutoModelForMultimodalLM._model_mapping
+def reads_text_alone(config: Any) -> bool:
+    """Tell whether a model is no AffectGPT, nor any other that transformers gives pictures or sound."""
+    return type(config) not in AutoModelForMultimodalLM._model_mapping
 
 
 def _require_writer(source: str | Path, config: Any) -> None:
