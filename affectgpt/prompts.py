@@ -19,6 +19,15 @@ PAPER = {
 """AffectGPT's plain prompt, field by field in the order of the paper: its structure, in words of our own. Released
 weights expect the wording of their own code; `AffectGPTProcessor(wording=...)` takes it."""
 
+TRANSCRIPT = {
+    "system": "{text}\n\n",
+    "user": "User: {text}\n",
+    "assistant": "Assistant:\n{text}\n",
+    "answer": "Assistant:\n",
+    "stop": "User:",
+}
+"""A conversation for a language model whose tokenizer has no chat template, turn by turn."""
+
 EMPATHY = {
     "role": "You listen to somebody and answer with empathy.",
     "labels": "Emotions: {labels}.",

@@ -34,7 +34,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from trl import SFTConfig, SFTTrainer
 
 from affectgpt.clip import Clip
-from affectgpt.inputs.reader import Row
+from affectgpt.inputs.reader import EncodedRow
 from train.config.model import ModelConfig
 from train.libraries import quiet_libraries
 from train.monitor import Console
@@ -63,13 +63,13 @@ class RandomRows:
         """Tokens of each row."""
         return [clip.extra["length"] for clip in clips]
 
-    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[Row]:
+    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[EncodedRow]:
         """The rows, the same at every call."""
         rows = []
         for clip in clips:
             ids = np.random.default_rng(clip.extra["seed"]).integers(3, VOCABULARY, clip.extra["length"]).tolist()
             half = len(ids) // 2
-            rows.append(Row(clip.id, ids[:half], ids[half:]))
+            rows.append(EncodedRow(clip.id, ids[:half], ids[half:]))
         return rows
 
 
@@ -213,7 +213,7 @@ def large(rounds: int) -> list[dict[str, Any]]:
         ids = torch.randint(0, 150_000, (120,)).tolist()
         ids[5:8] = [151667, 151666, 151665]
         features = {"face_features": torch.randn(1, 8, 768), "audio_features": torch.randn(1, 8, 1024)}
-        rows.append(Row(str(index), ids[:80], ids[80:], features))
+        rows.append(EncodedRow(str(index), ids[:80], ids[80:], features))
     collate = SupervisedCollator(RandomRows(), packing=True)
     batch = {
         name: value.cuda() if isinstance(value, torch.Tensor) else value

@@ -30,15 +30,13 @@ from affectgpt.features.sources import (
     build_features,
     media_of,
     undecodable,
-    wanted_by,
 )
 from affectgpt.features.store import FeatureStore
-from affectgpt.inputs.reader import ClipReader, Reader
-from affectgpt.inputs.vlm_reader import HubReader, wanted_by_hub_model
+from affectgpt.inputs.open import open_encoder, open_reader, remember_inputs, require_readable, takes, wanted_of
+from affectgpt.inputs.reader import Reader
 from affectgpt.model.assemble import assemble
 from affectgpt.model.clip_encoder import ClipEncoder
 from affectgpt.model.loading import load_processor, model_folder
-from affectgpt.model.processing import AffectGPTProcessor
 from affectgpt.problems import InputError
 from data_recipes.check.rows import load_rows
 from data_recipes.synthetic import generate as synthetic
@@ -127,40 +125,37 @@ def _open_reader(
 ) -> tuple[Reader, list[BadSample]]:
     """What reads rows for the model, and the clips that it cannot read."""
     workers, timeout_s = os.cpu_count() or 1, recipe.data.decode_timeout_s
-    cues = Cues(**recipe.evidence.model_dump())
+    folder, settings = model_folder(base), recipe.model
 
     def show(done: int, count: int) -> None:
         console.show(f"{done}/{count} clips", done / count)
 
-    if not isinstance(processor, AffectGPTProcessor):
-        wanted = wanted_by_hub_model(processor, recipe.model.num_frames, recipe.model.fps, recipe.data.reader)
-        # A checkpoint's processor remembers how its clips were sampled.
-        processor.video_processor.num_frames, processor.video_processor.fps = recipe.model.num_frames, recipe.model.fps
-        media = DecodedMedia(wanted, workers, timeout_s)
-        bad = undecodable(clips, wanted, workers, timeout_s, show)
-        return HubReader(processor, media, recipe.model.inputs, recipe.model.max_pixels, cues), bad
-    folder = model_folder(base)
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    processor.inputs = list(recipe.model.inputs)
-    source: FeatureSource
-    if recipe.data.features == "online":
-        encoder = ClipEncoder.from_pretrained(folder, _device())
-        bad = undecodable(clips, wanted_by(config, processor, recipe.data.reader), workers, timeout_s, show)
-        source = OnlineFeatures(encoder, workers, timeout_s, recipe.data.reader)
-    else:
-        store = FeatureStore(recipe.data.store or recipe.folder.cache / "features")
+    require_readable(processor, clips)
+    remember_inputs(processor, settings.inputs, settings.num_frames, settings.fps)
+    config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    source: FeatureSource | DecodedMedia
+    if takes(processor) == "features" and recipe.data.features != "online":
         source, bad = build_features(
             clips,
             config,
             processor,
-            store,
+            FeatureStore(recipe.data.store or recipe.folder.cache / "features"),
             lambda: ClipEncoder.from_pretrained(folder, _device()),
             timeout_s,
             workers,
             show,
             recipe.data.reader,
         )
-    return ClipReader(processor, source, cues=cues), bad
+    else:
+        wanted = wanted_of(processor, config, settings.num_frames, settings.fps, recipe.data.reader)
+        bad = undecodable(clips, wanted, workers, timeout_s, show)
+        encoder = open_encoder(processor, folder, _device())
+        if encoder is not None:
+            source = OnlineFeatures(encoder, workers, timeout_s, recipe.data.reader)
+        else:
+            source = DecodedMedia(wanted, workers, timeout_s)
+    cues = Cues(**recipe.evidence.model_dump())
+    return open_reader(processor, source, settings.inputs, cues, settings.max_pixels), bad
 
 
 def _device() -> str:

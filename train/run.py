@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from affectgpt.__main__ import run
+from affectgpt.command_line import run
 
 
 def main(argv: list[str]) -> int:

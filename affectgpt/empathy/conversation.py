@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from affectgpt.chat.command import Conversation
 from affectgpt.clip import Clip
 from affectgpt.empathy.two_stage import Decision, Selection, decide
 from affectgpt.evidence.cues import Cues
 from affectgpt.evidence.prompting import evidence_summaries
+from affectgpt.inference.conversation import Conversation
 from affectgpt.plugins.plugin import Plugin, load_plugin, names_emotion, with_evidence
 from affectgpt.plugins.rows import evidence_of
 from affectgpt.problems import InputError

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from affectgpt.media.readers import Reader as VideoReader
+from affectgpt.media.readers import FrameReader
 from affectgpt.problems import nearest
 from data_recipes.synthetic.generate import Settings
 from train.config.section import Section
@@ -37,7 +37,7 @@ class DataConfig(Section):
     bad_sample_budget: float = Field(default=0.02, ge=0, le=1)
     """Share of clips that may be undecodable; beyond it the run stops."""
     decode_timeout_s: float = Field(default=20.0, gt=0)
-    reader: VideoReader = "auto"
+    reader: FrameReader = "auto"
     """What fetches frames from a file that was found whole; `scripts/bench_decode.py` compares them."""
 
     @field_validator("synthetic")

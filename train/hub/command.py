@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
 
 def entry() -> int:
     """`main` with bad input and Ctrl-C turned into messages and exit codes."""
-    from affectgpt.__main__ import run
+    from affectgpt.command_line import run
 
     return run(main, sys.argv[1:])
 

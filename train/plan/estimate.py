@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, AutoModelForMultimodalLM, PreTrainedConfig
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMultimodalLM,
+    PreTrainedConfig,
+)
 
 from affectgpt.model import AffectGPTConfig
 from affectgpt.model.clip_encoder import PARTS
 from affectgpt.model.encoders import family_of, tower_config
+from affectgpt.model.loading import reads_text_alone
 from affectgpt.problems import InputError, nearest
 from train.config.model import ModelConfig
 from train.model_setup import add_adapter, decoder_name, freeze, freeze_encoders, without_adapter
@@ -185,7 +193,8 @@ def _config(source: str, facts: dict[str, Any] | None, revision: str | None, pla
 def build_model(config: PreTrainedConfig, settings: ModelConfig, stage: StageKind) -> Any:
     """The model of a stage without its weights (on the meta device), adapted and frozen as training does it."""
     with torch.device("meta"):
-        model: Any = AutoModelForMultimodalLM.from_config(config, trust_remote_code=False)
+        kind: Any = AutoModelForCausalLM if reads_text_alone(config) else AutoModelForMultimodalLM
+        model: Any = kind.from_config(config, trust_remote_code=False)
         if settings.lora is not None:
             model = add_adapter(model, settings.lora.model_copy(update={"bits": None}))
     freeze_encoders(model)
@@ -260,7 +269,8 @@ def training_of(model: Any, settings: ModelConfig, stage: StageKind) -> Training
 
 
 def media_tokens(config: PreTrainedConfig, settings: ModelConfig) -> int:
-    """Tokens of a clip's pictures and sound: soft tokens, or merged patches of its frames at their largest.
+    """Tokens of a clip's pictures and sound: soft tokens, or merged patches of its frames at their largest;
+    none for a language model that reads text alone.
 
     Raises:
         InputError: a video-language model of another kind than Qwen's.
@@ -270,7 +280,7 @@ def media_tokens(config: PreTrainedConfig, settings: ModelConfig) -> int:
         streams = {stream for name in settings.inputs for stream in named[name]}
         both = "video" in settings.inputs and "audio" in settings.inputs
         return sum(count for name, count in config.num_tokens.items() if name in streams or (name == "multi" and both))
-    if "video" not in settings.inputs:
+    if "video" not in settings.inputs or reads_text_alone(config):
         return 0
     vision: Any = getattr(config, "vision_config", None)
     if not all(hasattr(vision, name) for name in ("patch_size", "spatial_merge_size", "temporal_patch_size")):

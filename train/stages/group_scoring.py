@@ -14,7 +14,7 @@ from torch import Tensor
 
 from affectgpt.inference.prompt_cache import group_of
 from affectgpt.inputs.batch import Batch, prompt_batch
-from affectgpt.inputs.reader import Reader, Row
+from affectgpt.inputs.reader import EncodedRow, Reader
 from train.model_setup import without_adapter
 from train.stages.rollout import scoring_inputs
 from train.stages.shared_prefix import Way, share_prompts
@@ -25,7 +25,7 @@ class GroupScoringMixin:
 
     accelerator: Any
     reader: Reader
-    read: Mapping[int, Row]
+    read: Mapping[int, EncodedRow]
     """Rows of the rollouts that are scored, by number."""
     numbers: list[int]
     """The row of every rollout that is being scored."""

@@ -21,7 +21,7 @@ from trl.models import unwrap_model_for_generation
 
 from affectgpt.clip import Clip
 from affectgpt.inference.prompt_cache import generate_groups
-from affectgpt.inputs.reader import Reader, Row
+from affectgpt.inputs.reader import EncodedRow, Reader
 from train.fault_tolerance import watchdog
 from train.fault_tolerance.exact_state import ExactStateMixin
 from train.fault_tolerance.finite_loss import FiniteLossMixin
@@ -68,7 +68,7 @@ class MediaGRPOTrainer(SafeCheckpointsMixin, ExactStateMixin, FiniteLossMixin, G
         """What is being rolled out: for each rollout its row of the data set."""
         self.known_rewards: Tensor | None = None
         """Of these rollouts, where they were needed before TRL asks for them."""
-        self.read: dict[int, Row] = {}
+        self.read: dict[int, EncodedRow] = {}
         """Rows of the last rollouts, by number."""
         self.numbers: list[int] = []
         """The row of every rollout that is being generated or scored."""

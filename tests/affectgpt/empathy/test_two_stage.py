@@ -14,7 +14,7 @@ from affectgpt.empathy.two_stage import Decision, Selection, decide, score_clips
 from affectgpt.evidence.cues import Cues
 from affectgpt.evidence.kinds.emotion import EmotionEvidence, Shortlist
 from affectgpt.inputs.batch import prompt_batch
-from affectgpt.inputs.reader import ClipReader, Row
+from affectgpt.inputs.reader import ClipReader, EncodedRow
 from affectgpt.problems import InputError
 from affectgpt.prompts import EMPATHY
 
@@ -99,7 +99,7 @@ def test_scores_are_those_of_a_plain_forward(tiny, reader, clips):
         likelihood = {}
         for label, tokens in ids.items():
             with torch.no_grad():
-                batch = prompt_batch([Row("", [*row.prompt_ids, *tokens], [])], 0)
+                batch = prompt_batch([EncodedRow("", [*row.prompt_ids, *tokens], [])], 0)
                 logits = model(**batch).logits[0, -len(tokens) - 1 : -1].log_softmax(-1)
             likelihood[label] = float(logits.gather(-1, torch.tensor(tokens)[:, None]).sum())
         # What all openings share is left out of every score: differences stand.

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForMultimodalLM, Qwen2Config
+from transformers import AutoModelForCausalLM, AutoModelForMultimodalLM, Qwen2Config, Qwen2ForCausalLM
 
 from affectgpt.problems import InputError
 from train.config.model import LoraSettings, ModelConfig
@@ -240,6 +240,13 @@ def test_tokens_of_a_row():
     assert make_plan(videmo, Machine())["stages"][0]["tokens_per_row"] == 256 + 8 * 128
     deaf = load_recipe("affectgpt_7b", ["model.inputs=[video, text]"])
     assert make_plan(deaf, Machine())["stages"][0]["tokens_per_row"] == 256 + 1
+
+
+def test_a_language_model_of_text_alone_has_no_tokens_of_media():
+    plan = make_plan(recipe(model={"path": "x", "config": LLM}), Machine())["stages"][0]
+    assert plan["tokens_per_row"] == 256
+    real = Qwen2ForCausalLM(Qwen2Config(**LLM))
+    assert plan["parameters"]["total"] == sum(parameter.numel() for parameter in real.parameters())
 
 
 def test_every_batch_that_does_not_split_is_named():
