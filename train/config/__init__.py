@@ -1,4 +1,4 @@
-"""Sections of a recipe. `from train.config.sections import Recipe` gives the whole one, which `train/recipe.py` defines."""
+"""Sections of a recipe. `from train.config import Recipe` gives the whole one, which `train/recipe.py` defines."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ def __getattr__(name: str) -> Any:
     """Import `Recipe` when it is asked for: it needs the kinds of stages, which need the sections here."""
     if name == "Recipe":
         return import_module("train.recipe").Recipe
-    raise AttributeError(f"module 'train.config.sections' has no attribute '{name}'")
+    raise AttributeError(f"module 'train.config' has no attribute '{name}'")

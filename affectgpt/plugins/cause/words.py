@@ -25,9 +25,8 @@ from affectgpt.clip import Clip
 from affectgpt.evidence.dialogue import EMOTIONS, Dialogue, dialogue_of, known_emotions
 from affectgpt.evidence.kinds.cause import CauseEvidence, CauseWord
 from affectgpt.evidence.words import Text, read_text
-from affectgpt.plugins.emotion.plugin import EmotionModel
 from affectgpt.plugins.parts.text_encoders import SCRATCH
-from affectgpt.plugins.plugin import Plugin, Status
+from affectgpt.plugins.plugin import Plugin, Status, plugin_class
 from affectgpt.problems import InputError, Problem, nearest
 
 Method = Literal["naive_bayes", "attention", "occlusion"]
@@ -81,6 +80,11 @@ class WordCounts:
         return scores
 
 
+def _emotion_model() -> Any:
+    """Return the class of the plugin `emotion`, whose attention and probabilities two of the methods ask."""
+    return plugin_class("emotion")
+
+
 class CauseModel(Plugin):
     """Weighs words by one of three methods; `fit` or `load` makes one."""
 
@@ -88,8 +92,9 @@ class CauseModel(Plugin):
     paper = "HEF (arXiv 2402.11801); GEE (Kim et al., EMNLP 2021)"
     status: ClassVar[Status] = "tested"
 
-    def __init__(self, method: Method, model: WordCounts | EmotionModel, about: Mapping[str, Any]) -> None:
-        self.method, self.model, self.about = method, model, dict(about)
+    def __init__(self, method: Method, model: WordCounts | Plugin, about: Mapping[str, Any]) -> None:
+        self.method, self.about = method, dict(about)
+        self.model: Any = model
 
     @classmethod
     def fit(
@@ -115,7 +120,7 @@ class CauseModel(Plugin):
                 Problem("cause plugin", "method", "a known one", method, nearest(method, get_args(Method)))
             )
         if method != "naive_bayes":
-            model = EmotionModel.fit(rows, encoder=encoder or SCRATCH, epochs=epochs, seed=seed, **settings)
+            model = _emotion_model().fit(rows, encoder=encoder or SCRATCH, epochs=epochs, seed=seed, **settings)
             return cls(method, model, {"method": method, "rows": len(rows), "emotion_model": model.about})
         asked = {"encoder": encoder, "epochs": epochs, **settings}
         if given := [name for name, value in asked.items() if value is not None]:
@@ -147,7 +152,7 @@ class CauseModel(Plugin):
     def save(self, folder: Path) -> None:
         """Write counts, or the emotion model, and the method."""
         (folder / "cause.json").write_text(json.dumps({"method": self.method, "about": self.about}), encoding="utf-8")
-        if isinstance(self.model, EmotionModel):
+        if not isinstance(self.model, WordCounts):
             self.model.save(folder)
             return
         (folder / "vocabulary.json").write_text(json.dumps(self.model.words, ensure_ascii=False), encoding="utf-8")
@@ -158,7 +163,7 @@ class CauseModel(Plugin):
         """The model that was saved there."""
         saved = json.loads((folder / "cause.json").read_text(encoding="utf-8"))
         if saved["method"] != "naive_bayes":
-            return cls(saved["method"], EmotionModel.load(folder), saved["about"])
+            return cls(saved["method"], _emotion_model().load(folder), saved["about"])
         words = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
         return cls(saved["method"], WordCounts(words, **load_file(folder / "counts.safetensors")), saved["about"])
 
@@ -180,11 +185,11 @@ class CauseModel(Plugin):
         """
         if method == "naive_bayes":
             return {"counts": labels * words, "prior": labels}
-        return EmotionModel.parameters(encoder, labels, words, features)
+        return _emotion_model().parameters(encoder, labels, words, features)
 
     def sizes(self) -> dict[str, Any]:
         """Return the sizes that the data decided."""
-        if isinstance(self.model, EmotionModel):
+        if not isinstance(self.model, WordCounts):
             return {"method": self.method, **self.model.sizes()}
         return {"method": self.method, "labels": len(self.model.prior), "words": len(self.model.words)}
 

@@ -7,6 +7,7 @@ import torch
 
 from affectgpt.chat import command as chat
 from affectgpt.inference import assistant
+from affectgpt.inference.conversation import answer_printer
 from affectgpt.problems import InputError
 
 QUESTION = "What does this person feel?"
@@ -109,7 +110,7 @@ def test_answers_that_are_not_drawn_have_no_temperature(run):
 
 def test_a_terminal_gets_words_as_they_come_without_the_stop_string(tiny, capsys):
     tokenizer = tiny.processor.tokenizer
-    printer = chat.answer_printer(SimpleNamespace(processor=SimpleNamespace(tokenizer=tokenizer, stop_strings=["###"])))
+    printer = answer_printer(SimpleNamespace(tokenizer=tokenizer, stop_strings=["###"]))
     printer.put(torch.tensor([[1, 2, 3]]))  # the prompt
     for token in tokenizer("this person feels joy###")["input_ids"]:
         printer.put(torch.tensor([token]))

@@ -192,7 +192,7 @@ def test_a_processor_of_the_hub_says_which_frames_it_takes(sampling, wanted):
     processor = SimpleNamespace(
         video_processor=SimpleNamespace(**sampling), feature_extractor=SimpleNamespace(sampling_rate=24_000)
     )
-    assert Assistant(None, processor, "").wanted == wanted
+    assert Assistant(SimpleNamespace(config=None), processor, "").wanted == wanted
 
 
 def test_what_the_model_cannot_be_given_is_explained(tiny, assistant, video, tmp_path):

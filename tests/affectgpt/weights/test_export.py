@@ -8,7 +8,7 @@ from affectgpt.clip import Clip, write_clips
 from affectgpt.inference.assistant import Assistant
 from affectgpt.model.loading import load_model, load_processor
 from affectgpt.problems import InputError
-from affectgpt.weights import export
+from affectgpt.weights import command, export
 from affectgpt.weights.command import export_main
 from tests.support.hub_models import KINDS, tiny_hub_model
 from train.config.model import LoraSettings
@@ -88,11 +88,11 @@ def test_weights_are_kept_in_the_precision_that_they_have(tiny, tmp_path):
 def test_the_options_are_followed(tmp_path, monkeypatch, capsys):
     asked = []
     report = {"dtype": "bfloat16", "prompts": 9, "max_difference": 0.0, "tolerance": 0.05}
-    monkeypatch.setattr(export, "export", lambda *given: asked.append(given) or dict(report))
+    monkeypatch.setattr(command, "export", lambda *given: asked.append(given) or dict(report))
     turns = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": "joy"}]
     write_clips(tmp_path / "rows.jsonl", [Clip(id=str(place), messages=turns, task="text") for place in range(10)])
     argv = ["run", "--out", tmp_path / "out", "--dtype", "bfloat16", "--check-rows", tmp_path / "rows.jsonl"]
-    assert export.main([*map(str, argv), "--json"]) == 0
+    assert command.export_main([*map(str, argv), "--json"]) == 0
     ((source, out, dtype, rows),) = asked
     assert (source, out, dtype) == ("run", tmp_path / "out", "bfloat16")
     assert [row.id for row in rows] == list("01234567")
