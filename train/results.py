@@ -39,7 +39,7 @@ def rows_to_score(clips: Sequence[Clip], recipe: Recipe) -> list[Clip]:
         if clip.task in ("tree", "expression_single"):
             chosen.append(clip)
         elif clip.task == "attribute_closed":
-            attributes.setdefault(clip.video or clip.id, []).append(clip)
+            attributes.setdefault(clip.video or clip.image or clip.id, []).append(clip)
     rng = stream_of(recipe.seed, "scored rows")
     for rows in attributes.values():
         count = min(recipe.evaluation.closed_per_clip, len(rows))
@@ -197,7 +197,7 @@ def _resources(out: Path, results: Sequence[StageResult], wall_s: float, memory:
 def _data_summary(recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
     summary: dict[str, Any] = {
         part: {
-            "clips": len({clip.video for clip in rows if clip.has_media}),
+            "clips": len({clip.video or clip.image for clip in rows if clip.has_media}),
             "rows": len(rows),
             "actors": len({clip.group for clip in rows if clip.group}),
         }

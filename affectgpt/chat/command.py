@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from affectgpt.media.media import DECODED
 from affectgpt.problems import InputError, nearest
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Conversation:
 
     Args:
         assistant: who answers.
-        media: 'video', 'audio' and 'face' of the clip; files that it has.
+        media: 'video' or 'image', 'audio' and 'face' of the clip; files that it has.
         subtitle: what is said in it.
         settings: how answers are generated, see `Assistant.ask`.
     """
@@ -81,7 +82,7 @@ class Conversation:
 def main(argv: list[str]) -> int:
     """Talk with a model about a clip, or ask it one question."""
     options = _parse(argv)
-    media = {name: getattr(options, name) for name in ("video", "audio", "face") if getattr(options, name) is not None}
+    media = {name: getattr(options, name) for name in DECODED if getattr(options, name) is not None}
     _require_sense(options, media)
 
     conversation = _open(options, media)
@@ -172,6 +173,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--video", metavar="FILE", help="the clip")
     parser.add_argument("--audio", metavar="FILE", help="its sound (default: that of the video)")
     parser.add_argument("--face", metavar="FILE.npy", help="crops of its face (default: looked for in the video)")
+    parser.add_argument("--image", metavar="FILE", help="a still picture instead of a video")
     parser.add_argument("--subtitle", metavar="TEXT", help="what is said in it")
     parser.add_argument("--text", action="store_true", help="there is no clip: words alone")
     plugins = "talk, with these trained plugins"

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from affectgpt.clip import Clip
+from affectgpt.clip import Clip, require_conversations
 from affectgpt.emotions.lemmas import tidy
 from affectgpt.evidence.kinds import CauseEvidence, CauseSpan, EmotionEvidence, Evidence, pieces_of
 from affectgpt.evidence.words import LONGEST_TURN, MOST_TURNS
@@ -77,8 +77,10 @@ def prompt_of(clip: Clip, cues: Cues = Cues()) -> list[Turn]:
     """The conversation up to the answer, evidence included.
 
     Raises:
-        InputError: evidence that is malformed, or of labels that the row's options lack; names the row.
+        InputError: evidence that is malformed, or of labels that the row's options lack, or no conversation; names the
+            row.
     """
+    require_conversations([clip])
     lines = _cue_lines(clip, cues) if TASKS[clip.task].shows_evidence else []
     turns = clip.prompt
     if clip.task == "dialogue":

@@ -15,7 +15,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from affectgpt.clip import Clip, read_clips
+from affectgpt.clip import Clip, read_clips, require_conversations
 from affectgpt.empathy.options import read_options
 from affectgpt.evidence.prompting import Cues, require_prompts
 from affectgpt.features.sources import build_features, media_of
@@ -65,6 +65,7 @@ def main(argv: list[str]) -> int:
     chosen = [clip for clip in clips if not options.tasks or clip.task in options.tasks][: options.limit]
     if not chosen:
         raise InputError(Problem(str(options.rows), "its rows", f"some of {', '.join(options.tasks)}", "none"))
+    require_conversations(chosen)
     if options.search is not None and not any(clip.task == "tree" for clip in chosen):
         raise InputError(Problem(str(options.rows), "its rows", "some of task tree, for --search", "none"))
     file = PredictionFile(options.out, clips, _settings(options))
