@@ -123,9 +123,7 @@ def require_conversations(clips: Iterable[Clip]) -> None:
         if not clip.messages
     ]
     if problems:
-        raise InputError(
-            problems, advice="A language model can be asked nothing by such rows. Leave them or their tasks out."
-        )
+        raise InputError(problems, advice="Such rows ask a language model nothing. Leave them out.")
 
 
 def write_clips(path: Path, clips: Iterable[Clip], root: Path | None = None) -> None:

@@ -196,6 +196,8 @@ def _require_sense(options: argparse.Namespace, media: dict[str, str]) -> None:
     problems = []
     if options.text and media:
         problems.append(f"--text: expected no clip beside it, got --{', --'.join(media)}. Leave one of them out.")
+    if "image" in media and "video" in media:
+        problems.append("--image: expected a picture or a video, got both. Leave one of them out.")
     if options.set and options.empathy is None:
         problems.append("--set: expected --empathy beside it. Leave it out.")
     if options.empathy and (options.temperature or options.top_p != 1):

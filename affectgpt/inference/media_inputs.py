@@ -43,14 +43,13 @@ def read_given(wanted: Wanted, media: dict[str, Given], sample_rate: int = 16_00
     """
     if {"image", "video"} <= media.keys():
         raise InputError("image: expected a picture or a video, got both. Leave one of them out.")
-    if isinstance(still := media.get("image"), np.ndarray):
-        rest_of_them = {name: value for name, value in media.items() if name != "image"}
-        return read_given(wanted, {**rest_of_them, "video": still[None]}, sample_rate, timeout_s)
     arrays = {name: value for name, value in media.items() if isinstance(value, np.ndarray)}
     problems = [_not_taken(name, wanted.streams) for name in media if not {*SERVES[name]} & {*wanted.streams}]
     problems += [problem for name, value in arrays.items() for problem in _array_problems(name, value)]
     if problems:
         raise InputError(problems)
+    if "image" in arrays:
+        arrays["video"] = arrays.pop("image")[None]
     decoded: Decoded = {}
     for name in ("face", "video"):
         if name in arrays:
@@ -90,5 +89,6 @@ def _array_problems(name: str, value: np.ndarray) -> list[Problem]:
     if name == "audio":
         right = value.ndim == 1 and value.size > 0 and value.dtype.kind == "f" and bool(np.isfinite(value).all())
         return [] if right else [Problem(name, "the array", "(samples,) of finite floats", got)]
-    right = value.ndim == 4 and value.shape[-1] == 3 and value.size > 0 and value.dtype == np.uint8
-    return [] if right else [Problem(name, "the array", "pictures (F, H, W, 3) uint8", got)]
+    sides, expected = (3, "a picture (H, W, 3) uint8") if name == "image" else (4, "pictures (F, H, W, 3) uint8")
+    right = value.ndim == sides and value.shape[-1] == 3 and value.size > 0 and value.dtype == np.uint8
+    return [] if right else [Problem(name, "the array", expected, got)]

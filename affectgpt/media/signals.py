@@ -78,8 +78,10 @@ def _read_npy(recording: Recording) -> Signal:
 
 def _read_npz(recording: Recording) -> Signal:
     path = recording.path
-    with zipfile.ZipFile(path) as archive:
-        if lacking := [name for name in ("data", "rate", "channels") if f"{name}.npy" not in archive.namelist()]:
+    if not zipfile.is_zipfile(path):
+        raise MediaError(f"{path}: no .npz archive, or one that was cut off")
+    with np.load(path, allow_pickle=False) as archive:
+        if lacking := [name for name in ("data", "rate", "channels") if name not in archive]:
             raise MediaError(f"{path}: expected the arrays data, rate and channels, it lacks {', '.join(lacking)}")
         names = _member(path, archive, "channels", _MOST_NAMES)
         rate = _member(path, archive, "rate", 1)
@@ -91,9 +93,10 @@ def _read_npz(recording: Recording) -> Signal:
     return _cut(recording, samples, float(rate.reshape(())), tuple(names.tolist()))
 
 
-def _member(path: Path, archive: zipfile.ZipFile, name: str, most: int) -> np.ndarray:
+def _member(path: Path, archive: np.lib.npyio.NpzFile, name: str, most: int) -> np.ndarray:
     """An array of an archive. Its header is read first, so that nothing large is unpacked, nor a pickle opened."""
-    with archive.open(f"{name}.npy") as file:
+    assert archive.zip is not None
+    with archive.zip.open(f"{name}.npy") as file:
         shape, dtype = _header(file)
     count = 1
     for side in shape:
@@ -102,8 +105,7 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str, most: int) -> np.nd
         raise MediaError(f"{path}: {name}: an array of Python objects, expected numbers or names; pickles stay shut")
     if count > most or dtype.itemsize > 4 * _LONGEST_NAME:
         raise MediaError(f"{path}: {name}: an array of {shape} {dtype}, expected at most {most} values")
-    with archive.open(f"{name}.npy") as file:
-        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+    return np.asarray(archive[name])
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
