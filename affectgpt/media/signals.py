@@ -122,6 +122,8 @@ def _read_by_mne(recording: Recording) -> Signal:
     except ImportError as error:
         raise MediaError(f"{path}: mne reads it and is not installed. Install it with: pip install mne") from error
     raw = mne.io.read_raw(path, preload=False, verbose="ERROR")
+    if len(raw.filenames) > 1:
+        raise MediaError(f"{path}: the first of {len(raw.filenames)} files of a recording, expected one that is whole")
     names = [name for name, kind in zip(raw.ch_names, raw.get_channel_types(), strict=True) if kind != "stim"]
     if not names:
         raise MediaError(f"{path}: no channel but triggers")

@@ -101,6 +101,14 @@ def test_edf_and_fif_by_mne(tmp_path: Path) -> None:
         found = read_signal(Recording(tmp_path / name))
         assert found.channels == NAMES
         assert np.allclose(found.samples, waves() * 1e-6, rtol=1e-5)
+    long = mne.io.RawArray(np.zeros((4, 300_000)), info, verbose="ERROR")
+    long.save(tmp_path / "long_eeg.fif", split_size="2MB", buffer_size_sec=10, verbose="ERROR")
+    with pytest.raises(MediaError, match=r"long_eeg\.fif: the first of \d files of a recording"):
+        read_signal(Recording(tmp_path / "long_eeg.fif"))
+    events = mne.io.RawArray(np.zeros((1, 9)), mne.create_info(["STI"], RATE, ["stim"]), verbose="ERROR")
+    events.save(tmp_path / "events_eeg.fif", verbose="ERROR")
+    with pytest.raises(MediaError, match="no channel but triggers"):
+        read_signal(Recording(tmp_path / "events_eeg.fif"))
     for name in ("cut.edf", "cut_eeg.fif"):
         whole = (tmp_path / name.replace("cut", "a")).read_bytes()
         (tmp_path / name).write_bytes(whole[:300])

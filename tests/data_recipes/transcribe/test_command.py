@@ -140,7 +140,7 @@ def test_rows_with_sound_and_without_subtitle_are_filled(
     assert written == [item | ({"subtitle": filled[item["id"]]} if item["id"] in filled else {}) for item in rows]
     assert not run.journal.exists()
     assert "3/3 sounds" in run.err
-    assert "7 rows" in run.err
+    assert "8 rows" in run.err
 
 
 def test_the_rows_can_be_written_elsewhere(run: Run, engine: Engine, five: list[str], tmp_path: Path) -> None:
