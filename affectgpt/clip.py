@@ -1,4 +1,4 @@
-"""A row of data: one clip, one conversation about it, and what the answer is compared with.
+"""A row of data: one clip, a conversation about it if its task has one, and what the answer is compared with.
 
 Rows live in JSONL files, one object a line; `docs/data.md` describes every field. `read_clips` is the only parser:
 training, evaluation and `affectgpt data check` all call it, so they refuse the same rows in the same words.
@@ -13,26 +13,37 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from affectgpt.media.media import DECODED, MEDIA
+from affectgpt.media.recording import Recording
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
-from affectgpt.tasks import ANSWER_TYPES, LEVELS, TASKS, is_label_list, is_number
+from affectgpt.tasks import ANSWER_TYPES, LEVELS, TASKS, Task, is_label_list, is_number
 
-MEDIA_FIELDS = ("video", "audio", "face")
+MEDIA_FIELDS = tuple(MEDIA)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
     """One row. Media paths are absolute once parsed; `None` means that the row has no such modality.
 
-    `audio` is None where the video's own track is to be used; a row without video and audio is text only.
+    `audio` is None where the video's own track is to be used; a row without media that models take is text only.
     """
 
     id: str
-    messages: list[dict[str, str]]
+    messages: list[dict[str, str]] = field(default_factory=list)
+    """The conversation; empty where the task needs none, see `AnswerType.spoken`."""
     task: str
     answer: Any = None
     video: Path | None = None
     audio: Path | None = None
     face: Path | None = None
+    image: Path | None = None
+    signal: Path | None = None
+    signal_rate: float | None = None
+    """Samples per second of a signal in an .npy file; other files tell it."""
+    signal_channels: list[str] | None = None
+    """Names of its channels, likewise."""
+    has_sound: bool = True
+    """False where the video is said to have no sound; in a file, `"audio": false`."""
     start: float | None = None
     end: float | None = None
     subtitle: str | None = None
@@ -50,7 +61,7 @@ class Clip:
 
     @property
     def prompt(self) -> list[dict[str, str]]:
-        """The conversation without its last turn."""
+        """The conversation without its last turn; empty where there is none."""
         return self.messages[:-1]
 
     @property
@@ -60,20 +71,35 @@ class Clip:
 
     @property
     def target(self) -> str:
-        """The last turn: what the model learns to say."""
+        """The last turn: what the model learns to say.
+
+        Raises:
+            InputError: the row has no conversation.
+        """
+        require_conversations([self])
         return self.messages[-1]["content"]
 
     @property
     def has_media(self) -> bool:
-        """Whether there is anything to look at or listen to."""
-        return any(getattr(self, name) is not None for name in MEDIA_FIELDS)
+        """Whether there is anything to look at or listen to; a signal is neither."""
+        return any(getattr(self, name) is not None for name in DECODED)
+
+    @property
+    def recording(self) -> Recording | None:
+        """Its signal, to be read by `affectgpt.media.signals.read_signal`; None where it has none."""
+        if self.signal is None:
+            return None
+        channels = None if self.signal_channels is None else tuple(self.signal_channels)
+        return Recording(self.signal, self.signal_rate, channels, self.start, self.end)
 
     def to_json(self, folder: Path | None = None) -> dict[str, Any]:
         """The row as JSON, unset fields left out, media paths relative to `folder`."""
         row: dict[str, Any] = {}
         for item in fields(self):
             value = getattr(self, item.name)
-            if value is None or value == {} or item.name == "line":
+            if item.name == "has_sound":
+                row |= {} if value else {"audio": False}
+            if value is None or value == {} or item.name in _NOT_WRITTEN or (item.name == "messages" and not value):
                 continue
             if isinstance(value, Path):
                 value = Path(os.path.relpath(value, folder)).as_posix() if folder else value.as_posix()
@@ -81,7 +107,23 @@ class Clip:
         return row
 
 
-FIELDS = tuple(item.name for item in fields(Clip) if item.name != "line")
+_NOT_WRITTEN = ("line", "has_sound")
+FIELDS = tuple(item.name for item in fields(Clip) if item.name not in _NOT_WRITTEN)
+
+
+def require_conversations(clips: Iterable[Clip]) -> None:
+    """Refuse rows that have nothing to ask or to answer.
+
+    Raises:
+        InputError: names every row without a conversation, and its task.
+    """
+    problems = [
+        f"row {clip.id}: expected a conversation, got none, its task is '{clip.task}'"
+        for clip in clips
+        if not clip.messages
+    ]
+    if problems:
+        raise InputError(problems, advice="Such rows ask a language model nothing. Leave them out.")
 
 
 def write_clips(path: Path, clips: Iterable[Clip], root: Path | None = None) -> None:
@@ -199,13 +241,21 @@ class _RowChecker:
         self._choice(row, "task", TASKS, required=True)
         self._choice(row, "level", LEVELS)
         self._span(row)
-        self._messages(row)
-        self._answer(row)
-        media = {name: self._media(row, name) for name in MEDIA_FIELDS}
+        task = TASKS.get(row["task"]) if isinstance(row.get("task"), str) else None
+        if row.get("messages") is not None or task is None or ANSWER_TYPES[task.answer].spoken:
+            self._messages(row)
+        self._answer(row, task)
+        has_sound = self._has_sound(row)
+        media = {name: self._media(row, name) for name in MEDIA_FIELDS if has_sound or name != "audio"}
+        self._signal(row)
+        if row.get("image") is not None and row.get("video") is not None:
+            self.add("image", "a picture or a video", "both", "Leave one out; sound may stand beside a picture.")
+        if task is not None and task.answer == "none" and not any(row.get(name) for name in MEDIA_FIELDS):
+            self.add("task", f"a row with media (task '{row['task']}')", "none of them")
         if self.problems:
             return None
-        given = {name: value for name, value in row.items() if value is not None}
-        return Clip(**{**given, **media}, line=self.number)
+        given = {name: value for name, value in row.items() if value is not None and name != "audio"}
+        return Clip(**{**given, **media}, has_sound=has_sound, line=self.number)
 
     @staticmethod
     def _got(row: dict[str, Any], name: str) -> str:
@@ -242,8 +292,7 @@ class _RowChecker:
         if isinstance(last, dict) and last.get("role") in ("system", "user"):
             self.add(f"messages[{len(messages) - 1}].role", "'assistant': the last turn is the target", last["role"])
 
-    def _answer(self, row: dict[str, Any]) -> None:
-        task = TASKS.get(row["task"]) if isinstance(row.get("task"), str) else None
+    def _answer(self, row: dict[str, Any], task: Task | None) -> None:
         options = row.get("options")
         if options is not None and not (is_label_list(options) and len(options) > 1):
             self.add("options", "a list of at least two distinct strings", self._got(row, "options"))
@@ -259,12 +308,36 @@ class _RowChecker:
                 if label not in options:
                     self.add("answer", f"one of its options: {', '.join(options)}", label, nearest(label, options))
 
+    def _has_sound(self, row: dict[str, Any]) -> bool:
+        """Whether the row does not say `"audio": false`."""
+        if row.get("audio") is not False:
+            return True
+        if row.get("video") is None:
+            self.add("audio", "a path, or false beside a video that has no sound", "false without a video")
+        return False
+
+    def _signal(self, row: dict[str, Any]) -> None:
+        """Check what is said of a signal: the rate and channels of an .npy file, which does not tell them itself."""
+        rate, channels, path = row.get("signal_rate"), row.get("signal_channels"), row.get("signal")
+        if rate is not None and not (is_number(rate) and rate > 0):
+            self.add("signal_rate", "samples per second, more than 0", self._got(row, "signal_rate"))
+        if channels is not None and not is_label_list(channels):
+            self.add("signal_channels", "a list of distinct names", self._got(row, "signal_channels"))
+        is_array = isinstance(path, str) and path.lower().endswith(".npy")
+        for name, value in (("signal_rate", rate), ("signal_channels", channels)):
+            if is_array and value is None:
+                self.add(name, "what an .npy file does not tell", "nothing")
+            elif value is not None and not is_array:
+                got = "one without a signal" if path is None else f"one beside {shorten(path)}, which tells its own"
+                self.add(name, "one for a signal in an .npy file", got, "Leave it out.")
+
     def _media(self, row: dict[str, Any], name: str) -> Path | None:
         value = row.get(name)
         if value is None:
             return None
         if not isinstance(value, str) or not value:
-            self.add(name, "a path", self._got(row, name))
+            expected = "a path, or false for a video without sound" if name == "audio" else "a path"
+            self.add(name, expected, self._got(row, name))
             return None
         path = Path(os.path.normpath(self.root / value))
         if Path(value).is_absolute() or not path.is_relative_to(self.root):
@@ -273,6 +346,6 @@ class _RowChecker:
             self.add(name, "a file", f"{value}, which is not there", f"Looked in {self.root}.")
         elif not path.resolve().is_relative_to(self.root.resolve()):
             self.add(name, f"a path inside {self.root}", f"{value}, a link that leaves it", "Copy the file there.")
-        elif name == "face" and path.suffix != ".npy":
-            self.add(name, "an .npy file of aligned crops", value)
+        elif (medium := MEDIA[name]).only and not path.name.lower().endswith(medium.suffixes):
+            self.add(name, medium.only, value)
         return path

@@ -81,7 +81,17 @@ def _is_distribution(value: object) -> bool:
 
 
 def _are_frames(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(item is None or isinstance(item, dict) for item in value)
+    return isinstance(value, list) and bool(value) and all(item is None or _is_frame(item) for item in value)
+
+
+def _is_frame(value: object) -> bool:
+    """Tell whether a value is like {"expression": "joy", "valence": -0.4, "units": {"AU12": 1}}."""
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(map(_is_text, value))
+        and all(is_number(item) or _is_text(item) or _numbers_by_label(item, math.inf) for item in value.values())
+    )
 
 
 ANSWER_TYPES: dict[str, AnswerType] = {
@@ -98,7 +108,11 @@ ANSWER_TYPES: dict[str, AnswerType] = {
     "distribution": AnswerType(
         expected="an object of labels, each with a share, which add up to 1", accepts=_is_distribution, spoken=False
     ),
-    "frames": AnswerType(expected="a list with an object or null for each frame", accepts=_are_frames, spoken=False),
+    "frames": AnswerType(
+        expected="a list with, for each frame, null or an object of labels and finite numbers",
+        accepts=_are_frames,
+        spoken=False,
+    ),
     "none": AnswerType(expected="nothing", accepts=lambda value: value is None, spoken=False),
 }
 
@@ -136,8 +150,15 @@ TASKS: dict[str, Task] = {
         judged="tree",
     ),
     "dialogue": Task(answer="label", title="Dialogues", level="emotion", shows_evidence=True),
+    "intensities": Task(answer="intensities", title="Intensities", level="emotion"),
+    "distribution": Task(answer="distribution", title="Distributions", level="emotion"),
+    "frames": Task(answer="frames", title="Frames"),
+    "clip": Task(answer="none", title="Unlabelled clips", scored=False),
     "text": Task(
         answer="text", title="Text", questions=("What is the tone of this line?",), judged="words", scored=False
     ),
 }
 """Name in a row -> task."""
+
+SPOKEN = tuple(name for name, task in TASKS.items() if ANSWER_TYPES[task.answer].spoken)
+"""The tasks that a conversation asks and answers."""

@@ -37,7 +37,7 @@ from affectgpt.inputs.reader import Reader
 from affectgpt.model.assemble import assemble
 from affectgpt.model.clip_encoder import ClipEncoder
 from affectgpt.model.loading import load_processor, model_folder
-from affectgpt.problems import InputError
+from affectgpt.problems import InputError, Problem
 from data_recipes.check.rows import load_rows
 from data_recipes.synthetic import generate as synthetic
 from data_recipes.synthetic.towers import WEIGHTS
@@ -96,8 +96,11 @@ def prepare(recipe: Recipe, console: Console) -> Prepared:
         paths = _row_files(recipe.data, cache, console)
         loaded = load_rows(list(paths.values()), recipe.data.media_root)
         clips = dict(zip(paths, loaded, strict=True))
+        _require_conversations(recipe, paths, clips)
         everything = [clip for part in clips.values() for clip in part]
-        console.done(f"{len({clip.video for clip in everything if clip.has_media})} clips, {len(everything)} rows")
+        console.done(
+            f"{len({clip.video or clip.image for clip in everything if clip.has_media})} clips, {len(everything)} rows"
+        )
 
         console.begin("media")
         model = _starting_model(recipe.model, recipe.seed, cache, clips)
@@ -118,6 +121,23 @@ def prepare(recipe: Recipe, console: Console) -> Prepared:
     reading = recipe.model.model_dump(mode="json", exclude={"path", "config", "parts", "tiny", "attention"})
     now = fingerprint(contents, weights, bad_files, reading, evidence, recipe.seed)
     return Prepared(usable, reader, model, now, v0_1_0, len(bad))
+
+
+def _require_conversations(recipe: Recipe, paths: dict[str, Path], clips: dict[str, list[Clip]]) -> None:
+    """Refuse mixtures that draw rows without a conversation; names the first such row of each task and file."""
+    problems = []
+    for stage in recipe.stages:
+        for task, weight in stage.mixture.items():
+            for part in ("train", "text", "rl"):
+                mute = [clip for clip in clips.get(part, []) if clip.task == task and not clip.messages]
+                if weight > 0 and mute:
+                    where = f"row {mute[0].line} ({mute[0].id}), field 'messages'"
+                    expected = f"a conversation, for stage '{stage.name}' draws rows of task '{task}'"
+                    got = f"none, here and in {len(mute) - 1} more rows"
+                    fix = f"Leave '{task}' out of stages.{stage.name}.mixture."
+                    problems.append(Problem(str(paths[part]), where, expected, got, fix))
+    if problems:
+        raise InputError(problems)
 
 
 def _open_reader(

@@ -76,7 +76,7 @@ def _resources(
 def _data_summary(recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
     summary: dict[str, Any] = {
         part: {
-            "clips": len({clip.video for clip in rows if clip.has_media}),
+            "clips": len({clip.video or clip.image for clip in rows if clip.has_media}),
             "rows": len(rows),
             "actors": len({clip.group for clip in rows if clip.group}),
         }

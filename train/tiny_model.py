@@ -99,4 +99,5 @@ def build_tiny(settings: ModelConfig, clips: Iterable[Clip], towers: Path, seed:
 
 def _texts_of(clip: Clip) -> list[str]:
     """Everything of a row that the model reads or says."""
-    return [clip.subtitle or "", *(turn["content"] for turn in prompt_of(clip)), clip.target]
+    said = [*(turn["content"] for turn in prompt_of(clip)), clip.target] if clip.messages else []
+    return [clip.subtitle or "", *said]

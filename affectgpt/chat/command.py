@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from affectgpt.inference.conversation import Conversation
+from affectgpt.media.media import DECODED
 from affectgpt.problems import InputError
 
 _NOTES = """
@@ -23,7 +24,7 @@ With --empathy each line is what you say: the plugins' evidence is shown, the em
 def main(argv: list[str]) -> int:
     """Talk with a model about a clip, or ask it one question."""
     options = _parse(argv)
-    media = {name: getattr(options, name) for name in ("video", "audio", "face") if getattr(options, name) is not None}
+    media = {name: getattr(options, name) for name in DECODED if getattr(options, name) is not None}
     _require_sense(options, media)
 
     conversation = _open(options, media)
@@ -95,6 +96,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--video", metavar="FILE", help="the clip")
     parser.add_argument("--audio", metavar="FILE", help="its sound (default: that of the video)")
     parser.add_argument("--face", metavar="FILE.npy", help="crops of its face (default: looked for in the video)")
+    parser.add_argument("--image", metavar="FILE", help="a still picture instead of a video")
     parser.add_argument("--subtitle", metavar="TEXT", help="what is said in it")
     parser.add_argument("--text", action="store_true", help="there is no clip: words alone")
     plugins = "talk, with these trained plugins"
@@ -117,6 +119,8 @@ def _require_sense(options: argparse.Namespace, media: dict[str, str]) -> None:
     problems = []
     if options.text and media:
         problems.append(f"--text: expected no clip beside it, got --{', --'.join(media)}. Leave one of them out.")
+    if "image" in media and "video" in media:
+        problems.append("--image: expected a picture or a video, got both. Leave one of them out.")
     if options.set and options.empathy is None:
         problems.append("--set: expected --empathy beside it. Leave it out.")
     if options.empathy and (options.temperature or options.top_p != 1):

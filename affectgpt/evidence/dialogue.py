@@ -128,7 +128,7 @@ def read_rows(path: Path, labels: Sequence[str] | None = None, media_root: Path 
     """
     path = require_file(path, "a file of dialogues", "A line is {'context': [turn, ...], 'emotion': label}.")
     first = next(iter(iterate_json(path)), (0, {}))[1]
-    if isinstance(first, dict) and "messages" in first:
+    if isinstance(first, dict) and {"messages", "task"} & first.keys():
         return read_clips(path, media_root)
     dialogues = read_dialogues(path, labels)
     named = {dialogue.emotion or "" for dialogue in dialogues}

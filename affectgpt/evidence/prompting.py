@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from affectgpt.clip import Clip
+from affectgpt.clip import Clip, require_conversations
 from affectgpt.evidence.cues import Cues
 from affectgpt.evidence.kinds.emotion import EmotionEvidence
 from affectgpt.evidence.plain import one_line
@@ -30,8 +30,10 @@ def prompt_of(clip: Clip, cues: Cues = Cues()) -> list[Turn]:  # noqa: B008 (fro
     """Return the conversation up to the answer, evidence included.
 
     Raises:
-        InputError: evidence that is malformed, or of labels that the row's options lack; names the row.
+        InputError: evidence that is malformed, or of labels that the row's options lack, or no conversation; names the
+            row.
     """
+    require_conversations([clip])
     lines = _cue_lines(clip, cues) if TASKS[clip.task].shows_evidence else []
     turns = clip.prompt
     if clip.task == "dialogue":

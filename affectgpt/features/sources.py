@@ -21,6 +21,7 @@ from affectgpt.features.file_hashes import ContentIndex
 from affectgpt.features.store import FeatureStore
 from affectgpt.media.bundle import Decoded, Media, Wanted, decode
 from affectgpt.media.decode import MediaError
+from affectgpt.media.media import DECODED
 from affectgpt.media.readers import FrameReader
 from affectgpt.media.sandbox import Sandbox, map_sandboxed
 from affectgpt.model.clip_encoder import STORED, ClipEncoder, Features, encoding_settings, fingerprint
@@ -28,10 +29,16 @@ from affectgpt.model.configuration import AffectGPTConfig
 from affectgpt.model.processing import AffectGPTProcessor
 from affectgpt.problems import InputError, Problem, shorten
 
+_ALWAYS_KEYED = ("video", "audio", "face")
+"""Media that a key names even where a clip lacks them, as the first stores do: what they hold must be found again."""
+
 
 def media_of(clip: Clip) -> Media | None:
-    """The media of a row; None for a row of text alone."""
-    return Media(clip.video, clip.audio, clip.face, clip.start, clip.end) if clip.has_media else None
+    """The media of a row that models can take; None for a row of text, or of a signal, alone."""
+    if not clip.has_media:
+        return None
+    files: dict[str, Any] = {name: getattr(clip, name) for name in DECODED}
+    return Media(**files, start=clip.start, end=clip.end, has_sound=clip.has_sound)
 
 
 def wanted_by(config: AffectGPTConfig, processor: AffectGPTProcessor, reader: FrameReader = "auto") -> Wanted:
@@ -187,7 +194,12 @@ def rows_by_media(clips: Iterable[Clip]) -> dict[Media, list[str]]:
 
 def media_key(media: Media, hashes: dict[Path, str], mark: str) -> str:
     """The key of a clip's features: hash of its files' contents, its span and the fingerprint of the settings."""
-    files = {name: path and hashes[path] for name in ("video", "audio", "face") for path in [getattr(media, name)]}
+    paths = {name: media.file(name) for name in DECODED}
+    files: dict[str, str | bool | None] = {
+        name: None if path is None else hashes[path] for name, path in paths.items() if path or name in _ALWAYS_KEYED
+    }
+    if not media.has_sound:
+        files["audio"] = False
     return hashlib.sha256(json.dumps([mark, media.start, media.end, files]).encode()).hexdigest()
 
 
@@ -285,7 +297,7 @@ def undecodable(
     timeout_s: float,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[BadSample]:
-    """Decode the media of every clip as training would; the clips that fail."""
+    """Decode the media of every clip as training would; the clips that fail. Signals are left to plugins."""
     rows = rows_by_media(clips)
     bad = []
     outcomes = map_sandboxed(partial(decode, wanted=wanted), rows, workers, timeout_s)

@@ -81,6 +81,7 @@ class Assistant:
         audio: Given | None = None,
         face: Given | None = None,
         sample_rate: int = 16_000,
+        image: Given | None = None,
     ) -> Encoded:
         """What the model takes of a clip, for `ask(features=...)`: worth it where one clip is asked about many times.
 
@@ -89,11 +90,12 @@ class Assistant:
             audio: a file, or (samples,) float at `sample_rate`; by default the sound of the video file.
             face: an .npy file of face crops, or the crops (F, H, W, 3) uint8 RGB; by default they are looked for in
                 the video.
+            image: a still picture instead of a video: a file, or (H, W, 3) uint8 RGB.
 
         Raises:
             InputError: a medium that the model does not take, or that cannot be used.
         """
-        given = {"video": video, "audio": audio, "face": face}
+        given = {"video": video, "audio": audio, "face": face, "image": image}
         media = {name: value for name, value in given.items() if value is not None}
         decoded = read_given(self.wanted, media, sample_rate, self.timeout_s) if media else {}
         return self.encode_decoded(decoded) if decoded else decoded
@@ -109,6 +111,7 @@ class Assistant:
         video: Given | None = None,
         audio: Given | None = None,
         face: Given | None = None,
+        image: Given | None = None,
         sample_rate: int = 16_000,
         subtitle: str | None = None,
         features: Encoded | None = None,
@@ -121,7 +124,7 @@ class Assistant:
         """The model's answer.
 
         Args:
-            video, audio, face, sample_rate: the clip, see `encode`; none for a question about text alone.
+            video, audio, face, image, sample_rate: the clip, see `encode`; none for a question about text alone.
             subtitle: what is said in the clip.
             features: the clip as `encode` gives it, or as a `ClipEncoder` does, instead of its media.
             history: earlier turns, {'role': 'system' | 'user' | 'assistant', 'content': text}; the clip stands in the
@@ -131,14 +134,14 @@ class Assistant:
         Raises:
             InputError: something that the model cannot be given, explained.
         """
-        media = {"video": video, "audio": audio, "face": face}
+        media = {"video": video, "audio": audio, "face": face, "image": image}
         if features is not None and any(value is not None for value in media.values()):
             raise InputError("features: expected features or media of the clip, got both. Leave one of them out.")
         turns = [*(history or []), {"role": "user", "content": question}]
         if problems := [_turn_problem(number, turn) for number, turn in enumerate(turns, 1) if not _is_turn(turn)]:
             raise InputError(problems)
         if features is None:
-            features = self.encode(video, audio, face, sample_rate)
+            features = self.encode(video, audio, face, sample_rate, image)
         reader = self.reader(features)
         unanswered = {"role": "assistant", "content": ""}
         rows = reader.read([Clip(id="question", messages=[*turns, unanswered], task="text", subtitle=subtitle)])

@@ -19,7 +19,7 @@ class Conversation:
 
     Args:
         assistant: who answers.
-        media: 'video', 'audio' and 'face' of the clip; files that it has.
+        media: 'video' or 'image', 'audio' and 'face' of the clip; files that it has.
         subtitle: what is said in it.
         settings: how answers are generated, see `Assistant.ask`.
     """

@@ -16,13 +16,14 @@ from av import AudioFrame, AudioResampler
 from affectgpt.media.bundle import Decoded, Media, Wanted, decode
 from affectgpt.media.decode import MediaError
 from affectgpt.media.faces import crop_faces
+from affectgpt.media.media import MEDIA
 from affectgpt.media.sampling import even_indices
 from affectgpt.media.sandbox import map_sandboxed
 from affectgpt.problems import InputError, Problem
 
 Given = str | Path | np.ndarray
 """A file or an array."""
-SERVES = {"video": ("face", "frame", "audio"), "audio": ("audio",), "face": ("face",)}
+SERVES = {name: medium.streams for name, medium in MEDIA.items() if medium.streams}
 """As what each medium can be decoded."""
 
 
@@ -31,19 +32,24 @@ def read_given(wanted: Wanted, media: dict[str, Given], sample_rate: int = 16_00
 
     Args:
         wanted: by the model.
-        media: 'video' and 'face', files or (F, H, W, 3) uint8 RGB; 'audio', a file or (samples,) float. An array of
-            pictures has no sound; a video file has its own, unless 'audio' is given.
+        media: 'video' and 'face', files or (F, H, W, 3) uint8 RGB; 'image', a file or (H, W, 3), instead of a video;
+            'audio', a file or (samples,) float. An array of pictures has no sound; a video file has its own, unless
+            'audio' is given.
         sample_rate: of the samples, where they are an array.
         timeout_s: seconds to decode files.
 
     Raises:
         InputError: a medium that the model does not take, or that cannot be used; all such arrays at once.
     """
+    if {"image", "video"} <= media.keys():
+        raise InputError("image: expected a picture or a video, got both. Leave one of them out.")
     arrays = {name: value for name, value in media.items() if isinstance(value, np.ndarray)}
     problems = [_not_taken(name, wanted.streams) for name in media if not {*SERVES[name]} & {*wanted.streams}]
     problems += [problem for name, value in arrays.items() for problem in _array_problems(name, value)]
     if problems:
         raise InputError(problems)
+    if "image" in arrays:
+        arrays["video"] = arrays.pop("image")[None]
     decoded: Decoded = {}
     for name in ("face", "video"):
         if name in arrays:
@@ -56,7 +62,7 @@ def read_given(wanted: Wanted, media: dict[str, Given], sample_rate: int = 16_00
     files = {name: Path(value) for name, value in media.items() if not isinstance(value, np.ndarray)}
     if files:
         rest = replace(wanted, streams=tuple(stream for stream in wanted.streams if stream not in decoded))
-        item = Media(files.get("video"), files.get("audio"), files.get("face"), None, None)
+        item = Media(**files)  # type: ignore[arg-type]
         ((_, outcome),) = map_sandboxed(partial(decode, wanted=rest), [item], 1, timeout_s)
         if isinstance(outcome, MediaError):
             raise InputError(str(outcome))
@@ -83,5 +89,6 @@ def _array_problems(name: str, value: np.ndarray) -> list[Problem]:
     if name == "audio":
         right = value.ndim == 1 and value.size > 0 and value.dtype.kind == "f" and bool(np.isfinite(value).all())
         return [] if right else [Problem(name, "the array", "(samples,) of finite floats", got)]
-    right = value.ndim == 4 and value.shape[-1] == 3 and value.size > 0 and value.dtype == np.uint8
-    return [] if right else [Problem(name, "the array", "pictures (F, H, W, 3) uint8", got)]
+    sides, expected = (3, "a picture (H, W, 3) uint8") if name == "image" else (4, "pictures (F, H, W, 3) uint8")
+    right = value.ndim == sides and value.shape[-1] == 3 and value.size > 0 and value.dtype == np.uint8
+    return [] if right else [Problem(name, "the array", expected, got)]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import TypeAlias
 
 import numpy as np
 
-from affectgpt.media.decode import open_media, read_audio, read_face, read_video
+from affectgpt.media.decode import read_audio, read_face, read_video
 from affectgpt.media.faces import crop_faces
+from affectgpt.media.media import DECODED, MEDIA
 from affectgpt.media.readers import FrameReader
 from affectgpt.media.sampling import Fps, Sampling, Uniform
-from affectgpt.media.source import MediaFile
+from affectgpt.media.source import open_media
 
 Decoded = dict[str, np.ndarray]
 """'face' and 'frame' (F, H, W, 3) uint8, 'times' (F,) of the frames in seconds, 'audio' (samples,) float32; what a clip
@@ -22,23 +26,34 @@ lacks is absent."""
 class Media:
     """Files and span of a clip; rows about the same clip have equal media, and share what is computed from it."""
 
-    video: Path | None
-    audio: Path | None
-    face: Path | None
-    start: float | None
-    end: float | None
+    video: Path | None = None
+    audio: Path | None = None
+    face: Path | None = None
+    start: float | None = None
+    end: float | None = None
+    image: Path | None = None
+    has_sound: bool = True
+    """False where the video is said to have none."""
 
     def files(self) -> list[Path]:
         """The files it is read from."""
-        return [path for path in (self.video, self.audio, self.face) if path is not None]
+        return [path for name in DECODED if (path := self.file(name)) is not None]
+
+    def file(self, medium: str) -> Path | None:
+        """The file of a medium, if there is one."""
+        path: Path | None = getattr(self, medium)
+        return path
+
+    def source(self, stream: str) -> str | None:
+        """The medium that 'face', 'frame' or 'audio' is decoded from: of those that have it, the one that has least
+        besides, so that a file of its own goes before the video."""
+        mute = () if self.has_sound or stream != "audio" else ("video",)
+        having = [name for name in DECODED if name not in mute and stream in MEDIA[name].streams and self.file(name)]
+        return min(having, key=lambda name: len(MEDIA[name].streams), default=None)
 
     def has(self, stream: str) -> bool:
         """Whether it can be decoded as 'face', 'frame' or 'audio'."""
-        return {
-            "face": self.face is not None or self.video is not None,
-            "frame": self.video is not None,
-            "audio": self.audio is not None or self.video is not None,
-        }[stream]
+        return self.source(stream) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,35 +80,51 @@ class Wanted:
         return Uniform(self.num_frames) if self.fps is None else Fps(self.fps, self.num_frames)
 
 
+Reading: TypeAlias = Callable[[Path, Media, Wanted], Decoded]
+"""Reader of a medium, see `Medium.reader`."""
+
+
 def decode(media: Media, wanted: Wanted) -> Decoded:
     """Decode what is wanted and what there is.
 
-    Faces are the precomputed crops where a clip has them, else they are looked for in its frames.
+    Faces are the precomputed crops where a clip has them, else they are looked for in its pictures.
 
     Raises:
         MediaError: a file cannot be used.
     """
+    streams: dict[str, list[str]] = {}
+    for stream in wanted.streams:
+        if (source := media.source(stream)) is not None:
+            streams.setdefault(source, []).append(stream)
     decoded: Decoded = {}
-    streams = [stream for stream in wanted.streams if media.has(stream)]
-    if media.face is not None and "face" in streams:
-        decoded["face"] = read_face(media.face, wanted.num_frames)
-    pictures = [stream for stream in streams if stream != "audio" and stream not in decoded]
-    if media.video is not None and (pictures or ("audio" in streams and media.audio is None)):
-        with open_media(media.video) as video:
-            if pictures:
-                decoded |= _read_pictures(video, media, wanted, pictures)
-            if "audio" in streams and media.audio is None:
-                decoded["audio"] = read_audio(video, wanted.sample_rate, media.start, media.end)
-    if media.audio is not None and "audio" in streams:
-        decoded["audio"] = read_audio(media.audio, wanted.sample_rate, media.start, media.end)
+    for name, of_it in streams.items():
+        reader: Reading = resolve_name(MEDIA[name].reader)
+        path = media.file(name)
+        assert path is not None
+        decoded |= reader(path, media, replace(wanted, streams=tuple(of_it)))
     return decoded
 
 
-def _read_pictures(video: MediaFile, media: Media, wanted: Wanted, streams: list[str]) -> Decoded:
-    frames, times = read_video(video, wanted.sampling, media.start, media.end, wanted.reader)
-    found: Decoded = {}
-    if "frame" in streams:
-        found |= {"frame": frames, "times": times}
-    if "face" in streams:
-        found["face"] = crop_faces(frames).crops
-    return found
+def decode_video(path: Path, media: Media, wanted: Wanted) -> Decoded:
+    """The pictures and the sound of a video, each only where wanted."""
+    decoded: Decoded = {}
+    with open_media(path) as video:
+        if {"face", "frame"} & {*wanted.streams}:
+            frames, times = read_video(video, wanted.sampling, media.start, media.end, wanted.reader)
+            if "frame" in wanted.streams:
+                decoded |= {"frame": frames, "times": times}
+            if "face" in wanted.streams:
+                decoded["face"] = crop_faces(frames).crops
+        if "audio" in wanted.streams:
+            decoded["audio"] = read_audio(video, wanted.sample_rate, media.start, media.end)
+    return decoded
+
+
+def decode_audio(path: Path, media: Media, wanted: Wanted) -> Decoded:
+    """The sound of a file."""
+    return {"audio": read_audio(path, wanted.sample_rate, media.start, media.end)}
+
+
+def decode_face(path: Path, media: Media, wanted: Wanted) -> Decoded:
+    """Precomputed crops, of the whole file."""
+    return {"face": read_face(path, wanted.num_frames)}

@@ -90,7 +90,7 @@ class ClipEncoder:
 
         Args:
             media: 'face', 'frame' (F, H, W, 3) uint8 and 'audio' (samples,) float32; what the clip lacks is absent, and
-                what the model does not take is left out.
+                what the model does not take is left out. One picture, a still, stands for `num_frames` of them.
         """
         config, features = self.config, {}
         for stream in config.streams:
@@ -108,7 +108,10 @@ class ClipEncoder:
                 value = encode_sound(tower, inputs, sound.shares, config.audio_layers, spans)
             else:
                 tower = self.towers["vision"]
-                inputs = _moved(self.processor.pictures(media[stream]), tower)
+                pictures = media[stream]
+                if len(pictures) == 1:  # a still: what it shows is shown all the time
+                    pictures = np.broadcast_to(pictures, (config.num_frames, *pictures.shape[1:]))
+                inputs = _moved(self.processor.pictures(pictures), tower)
                 value = encode_pictures(tower, inputs, config.vision_layers, config.vision_pooling)
             features[f"{stream}_features"] = value.to(STORED).float().cpu()
         return features

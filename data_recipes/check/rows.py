@@ -9,6 +9,10 @@ from affectgpt.clip import Clip, scan_clips
 from affectgpt.evidence.prompting import require_prompts
 from affectgpt.features.sources import undecodable
 from affectgpt.media.bundle import Wanted
+from affectgpt.media.decode import MediaError
+from affectgpt.media.recording import Recording
+from affectgpt.media.sandbox import map_sandboxed
+from affectgpt.media.signals import check_signal
 from affectgpt.model.configuration import STREAMS
 from affectgpt.problems import InputError, Problem
 from videmo.tree import explain_syntax_errors
@@ -58,11 +62,23 @@ def load_rows(paths: Sequence[Path], media_root: Path | None = None) -> list[lis
 
 
 def media_problems(path: Path, clips: Sequence[Clip], timeout_s: float, workers: int) -> list[Problem]:
-    """Decode the media of every row as training would; a problem for each clip that fails, at its first row."""
+    """Decode the media of every row as training would, and read its signal as plugins would; a problem for each clip,
+    and each signal, that fails, at its first row."""
     line = {clip.id: clip.line for clip in clips}
-    return [
+    problems = [
         Problem(str(path), f"row {line[sample.rows[0]]} ({sample.rows[0]})", "media that decode", sample.reason)
         for sample in undecodable(clips, Wanted(STREAMS), workers, timeout_s)
+    ]
+    signals: dict[Recording, Clip] = {}
+    for clip in clips:
+        if (recording := clip.recording) is not None:
+            signals.setdefault(recording, clip)
+    return problems + [
+        Problem(str(path), f"row {clip.line} ({clip.id})", "a signal that can be read", str(outcome))
+        for clip, (_, outcome) in zip(
+            signals.values(), map_sandboxed(check_signal, signals, workers, timeout_s), strict=True
+        )
+        if isinstance(outcome, MediaError)
     ]
 
 

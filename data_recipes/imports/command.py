@@ -9,9 +9,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from affectgpt.clip import MEDIA_FIELDS, Clip, write_clips
+from affectgpt.clip import Clip, media_outside, write_clips
 from affectgpt.problems import InputError, Problem
-from affectgpt.tasks import TASKS
+from affectgpt.tasks import SPOKEN
 from data_recipes.imports.conversations import from_ms_swift, from_sharegpt
 from data_recipes.imports.mer_caption import from_mer_caption
 from data_recipes.imports.tables import from_csv
@@ -22,8 +22,8 @@ def import_main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="affectgpt data import", description=import_main.__doc__)
     parser.add_argument("path", metavar="PATH", type=Path, help="a JSON or JSONL file; for mer-caption, its folder")
     parser.add_argument("--from", dest="format", required=True, choices=("ms-swift", "sharegpt", "mer-caption"))
-    tasks = f"what the rows ask, caption by default: {', '.join(TASKS)}"
-    parser.add_argument("--task", choices=tuple(TASKS), metavar="TASK", help=tasks)
+    tasks = f"what the rows ask, caption by default: {', '.join(SPOKEN)}"
+    parser.add_argument("--task", choices=SPOKEN, metavar="TASK", help=tasks)
     _add_common(parser)
     args = parser.parse_args(argv)
     if args.format == "mer-caption":
@@ -41,7 +41,9 @@ def from_csv_main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="affectgpt data from-csv", description=from_csv_main.__doc__)
     parser.add_argument("path", metavar="CLIPS.csv", type=Path)
     parser.add_argument("--label", required=True, metavar="COLUMN", help="column of the labels")
-    parser.add_argument("--file", default="file", metavar="COLUMN", help="column of the video or sound files: file")
+    parser.add_argument(
+        "--file", default="file", metavar="COLUMN", help="column of the videos, sounds or pictures: file"
+    )
     parser.add_argument("--subtitle", metavar="COLUMN", help="column of what is said: subtitle, if there is one")
     parser.add_argument("--group", metavar="COLUMN", help="column of speaker or dialogue: group, if there is one")
     _add_common(parser)
@@ -63,7 +65,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def _finish(clips: list[Clip], args: argparse.Namespace) -> int:
     root = Path(os.path.abspath(args.media_root or args.out.parent))
-    _require_media_below(clips, root, args.out)
+    if problem := media_outside(clips, args.out, root):
+        raise InputError(problem)
     write_clips(args.out, clips, root)
     check = f"affectgpt data check {shlex.quote(str(args.out))}"
     if args.media_root:
@@ -72,12 +75,3 @@ def _finish(clips: list[Clip], args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"rows": len(clips), "out": str(args.out)}))
     return 0
-
-
-def _require_media_below(clips: list[Clip], root: Path, out: Path) -> None:
-    media = (getattr(clip, name) for clip in clips for name in MEDIA_FIELDS)
-    outside = {path for path in media if path is not None and not path.is_relative_to(root)}
-    if outside:
-        got = f"{len(outside)} elsewhere, such as {min(outside)}"
-        fix = "Name a folder that holds them all with --media-root, or write the row file to one."
-        raise InputError(Problem(str(out), "its media", f"files below {root}", got, fix))

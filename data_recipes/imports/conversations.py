@@ -17,9 +17,10 @@ from typing import Any
 
 from affectgpt.clip import Clip, iterate_json
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
-from affectgpt.tasks import LEVELS, TASKS
+from affectgpt.tasks import LEVELS, SPOKEN, TASKS
 
 KINDS = ("video", "audio", "image")
+"""The media that these formats know; each is a medium of ours."""
 _PLACEHOLDER = re.compile(r"[ \t]*<(video|audio|image)>[ \t]*\n?")
 _ROLES = {"human": "user", "gpt": "assistant"}
 
@@ -29,8 +30,8 @@ Row = dict[str, Any]
 def from_ms_swift(path: str | Path, task: str = "caption", media_root: str | Path | None = None) -> list[Clip]:
     """Rows of ms-swift's format, which Emo-CFG uses too.
 
-    A row holds `messages`, whose user turns mark media by `<video>` and `<audio>`, and `videos` and `audios`, lists of
-    at most one path; `id` and `source` are kept, everything else goes to `extra`.
+    A row holds `messages`, whose user turns mark media by `<video>`, `<audio>` and `<image>`, and `videos`, `audios`
+    and `images`, lists of at most one path; `id` and `source` are kept, everything else goes to `extra`.
 
     Args:
         path: JSONL, or a JSON array.
@@ -44,7 +45,8 @@ def from_ms_swift(path: str | Path, task: str = "caption", media_root: str | Pat
 
 
 def from_sharegpt(path: str | Path, task: str = "caption", media_root: str | Path | None = None) -> list[Clip]:
-    """Rows of the ShareGPT format: `conversations` of {from: human | gpt | system, value}, and `video` or `videos`.
+    """Rows of the ShareGPT format: `conversations` of {from: human | gpt | system, value}, and `video` or `videos` and
+    the like.
 
     Arguments, the other fields and errors are those of `from_ms_swift`.
     """
@@ -65,8 +67,8 @@ def _conversations(
     path: str | Path, task: str, media_root: str | Path | None, messages_of: Callable[[Row, _Place], list[Row]]
 ) -> list[Clip]:
     path = require_file(path, "a file of conversations", "")
-    if task not in TASKS:
-        raise InputError(Problem("task", "its name", f"one of {', '.join(TASKS)}", task, nearest(task, TASKS)))
+    if task not in SPOKEN:
+        raise InputError(Problem("task", "its name", f"one of {', '.join(SPOKEN)}", task, nearest(task, SPOKEN)))
     root = Path(media_root or path.parent).absolute()
     problems: list[Problem] = []
     clips: list[Clip] = []
@@ -81,7 +83,8 @@ def _conversations(
         if len(problems) == before:
             messages, counts = _strip_placeholders(messages, place)
             media = {kind: _media(row, kind, counts[kind], root, place) for kind in KINDS}
-            _check_images(media, place)
+            if media["image"] is not None and media["video"] is not None:
+                place.add("images", "a picture or a video", "both", "Make a row of each.")
             answer = _answer(messages, task, place)
         identifier = f"{path.stem}-{number:06d}" if row.get("id") in (None, "") else str(row["id"])
         if seen.setdefault(identifier, number) != number:
@@ -103,6 +106,7 @@ def _conversations(
                 answer=answer,
                 video=media["video"],
                 audio=media["audio"],
+                image=media["image"],
                 level=level if level in LEVELS else None,
                 source=source if isinstance(source, str) else path.stem,
                 extra=extra,
@@ -206,13 +210,6 @@ def _media(row: Row, kind: str, marked: int, root: Path, place: _Place) -> Path 
     elif len(paths) > 1:
         place.add(field, "at most one file a row", str(len(paths)), "Make a row of each.")
     return Path(os.path.normpath(root / paths[0])) if len(paths) == 1 else None
-
-
-def _check_images(media: dict[str, Path | None], place: _Place) -> None:
-    if media["image"] is not None:
-        alone = media["video"] is None and media["audio"] is None
-        got = "a row with images only" if alone else "images beside them"
-        place.add("images", "video or sound: still images are not read", got, "Leave such rows out.")
 
 
 def _answer(messages: list[Row], task: str, place: _Place) -> str | float | list[str]:

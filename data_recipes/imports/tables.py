@@ -7,10 +7,9 @@ import os
 from pathlib import Path
 
 from affectgpt.clip import Clip
+from affectgpt.media.media import medium_of
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
 from affectgpt.tasks import TASKS
-
-AUDIO_SUFFIXES = frozenset({".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"})
 
 
 def from_csv(
@@ -26,7 +25,7 @@ def from_csv(
     Args:
         path: CSV in UTF-8 with a header.
         label_column: holds the label.
-        file_column: holds the path of a video or sound file, relative to `media_root`; also the row's id.
+        file_column: holds the path of a video, sound or picture, relative to `media_root`; also the row's id.
         subtitle_column: holds what is said; "subtitle" by default, if there is one.
         group_column: holds the speaker, actor or dialogue; "group" by default, if there is one.
         media_root: folder that relative paths start from; the file's own by default.
@@ -58,12 +57,10 @@ def from_csv(
             got = f"{file}, also in line {seen[file]}"
             problems.append(Problem(str(path), f"{where} '{file_column}'", "a file named once", got))
         media = Path(os.path.normpath(root / file))
-        is_audio = media.suffix.lower() in AUDIO_SUFFIXES
         clips.append(
             Clip(
                 id=file,
-                video=None if is_audio else media,
-                audio=media if is_audio else None,
+                **{medium_of(media): media},  # type: ignore[arg-type]
                 subtitle=row.get(subtitle_column or "subtitle") or None,
                 group=row.get(group_column or "group") or None,
                 messages=conversation(TASKS["emotion_label"].questions[0], label),

@@ -78,7 +78,7 @@ def main(argv: list[str]) -> int:
     _require_usable(options, clips, root)
     wanted: dict[Sound, list[Clip]] = {}
     for clip in clips:
-        path = clip.audio or clip.video
+        path = clip.audio or (clip.video if clip.has_sound else None)
         if path is not None and (options.overwrite_subtitles or not (clip.subtitle or "").strip()):
             wanted.setdefault(Sound(path, clip.start, clip.end), []).append(clip)
     journal = options.out.with_name(f"{options.out.name}.part")

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from affectgpt.clip import read_clips
+from affectgpt.clip import read_clips, require_conversations
 from affectgpt.empathy.options import read_options
 from affectgpt.evidence.prompting import Cues, require_prompts
 from affectgpt.inference.assistant import Assistant
@@ -46,6 +46,7 @@ def main(argv: list[str]) -> int:
     chosen = [clip for clip in clips if not options.tasks or clip.task in options.tasks][: options.limit]
     if not chosen:
         raise InputError(Problem(str(options.rows), "its rows", f"some of {', '.join(options.tasks)}", "none"))
+    require_conversations(chosen)
     if search is not None and not any(clip.task == "tree" for clip in chosen):
         raise InputError(Problem(str(options.rows), "its rows", "some of task tree, for --search", "none"))
     settings = answer_settings(options.model, options.max_new_tokens, cues if options.evidence else None, search)

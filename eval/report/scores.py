@@ -96,7 +96,7 @@ def _primary(scored: TaskScore | None, resamples: int) -> Metric:
 def constant_baseline(train: Sequence[Clip], test: Sequence[Clip], resamples: int = 1000) -> dict[str, Metric]:
     """The scores of the answer that is right most often in training, given to every test row of its question."""
     counts: dict[tuple[str, str], dict[str, int]] = {}
-    for clip in train:
+    for clip in (clip for clip in train if clip.messages):
         answers = counts.setdefault((clip.task, clip.prompt[-1]["content"]), {})
         answers[clip.target] = answers.get(clip.target, 0) + 1
     said = [

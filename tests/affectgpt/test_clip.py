@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from affectgpt.clip import FIELDS, Clip, media_outside, read_clips, scan_clips, write_clips
+from affectgpt.clip import FIELDS, Clip, media_outside, read_clips, require_conversations, scan_clips, write_clips
+from affectgpt.evidence.prompting import prompt_of
+from affectgpt.media.recording import Recording
 from affectgpt.problems import InputError
 from affectgpt.tasks import TASKS
 
@@ -21,7 +23,7 @@ DROP = object()
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
     (folder / "clips").mkdir(parents=True)
-    for name in ("a.mp4", "a.wav", "a.npy"):
+    for name in ("a.mp4", "a.wav", "a.npy", "a.png", "a.npz", "a.edf"):
         (folder / "clips" / name).touch()
     (tmp_path / "outside.mp4").touch()
     return folder
@@ -63,8 +65,11 @@ def test_a_row_with_every_field(folder: Path) -> None:
         situation="On the bus.",
         source="ours",
         extra={"note": 1},
+        signal="clips/a.npy",
+        signal_rate=128,
+        signal_channels=["Fp1", "Fp2"],
     )
-    assert set(given) == set(FIELDS)
+    assert set(given) == set(FIELDS) - {"image"}
     (clip,) = read_clips(write(folder, given))
     assert clip.video == folder / "clips" / "a.mp4"
     assert clip.audio == folder / "clips" / "a.wav"
@@ -72,9 +77,67 @@ def test_a_row_with_every_field(folder: Path) -> None:
     assert (clip.start, clip.end, clip.group, clip.extra) == (0, 1.5, "speaker 1", {"note": 1})
     assert clip.prompt == given["messages"][:1]
     assert clip.target == "joy"
+    assert clip.recording == Recording(folder / "clips" / "a.npy", 128, ("Fp1", "Fp2"), 0, 1.5)
     assert clip.has_media
+    assert clip.has_sound
     assert clip.line == 1
     assert clip.to_json(folder) == given
+
+
+def test_a_picture_stands_where_a_video_would(folder: Path) -> None:
+    given = row(video=DROP, image="clips/a.png", audio="clips/a.wav")
+    (clip,) = read_clips(write(folder, given))
+    assert (clip.image, clip.video) == (folder / "clips" / "a.png", None)
+    assert clip.has_media
+    assert clip.to_json(folder) == given
+
+
+def test_a_signal_alone_is_text_to_a_language_model(folder: Path) -> None:
+    given = row(video=DROP, signal="clips/a.edf", start=1, end=2)
+    (clip,) = read_clips(write(folder, given))
+    assert not clip.has_media
+    assert clip.recording == Recording(folder / "clips" / "a.edf", start=1, end=2)
+    assert clip.to_json(folder) == given
+    assert read_clips(write(folder, row()))[0].recording is None
+
+
+def test_a_video_may_be_said_to_have_no_sound(folder: Path) -> None:
+    (silent, plain) = read_clips(write(folder, row(audio=False), row(id="b", audio=None)))
+    assert (silent.has_sound, silent.audio, plain.has_sound, plain.audio) == (False, None, True, None)
+    assert silent.to_json(folder) == row(audio=False)
+    assert "audio" not in plain.to_json(folder)
+
+
+@pytest.mark.parametrize(
+    ("task", "answer"),
+    [
+        ("clip", DROP),
+        ("clip", None),
+        ("intensities", {"joy": 7.5, "fear": 0}),
+        ("distribution", {"joy": 0.75, "fear": 0.25}),
+        ("frames", [{"expression": "joy", "valence": -0.5, "units": {"AU12": 1}}, None, {"state": "hesitant"}]),
+    ],
+)
+def test_a_row_without_a_conversation(task: str, answer: Any, folder: Path) -> None:
+    given = row(task=task, answer=answer, messages=DROP)
+    (clip,) = read_clips(write(folder, given))
+    assert (clip.messages, clip.prompt, clip.question) == ([], [], "")
+    assert clip.to_json(folder) == {key: value for key, value in given.items() if value is not None}
+    write_clips(folder / "again.jsonl", [clip])
+    assert read_clips(folder / "again.jsonl") == [replace(clip, line=1)]
+    with pytest.raises(InputError, match=f"row a: expected a conversation, got none, its task is '{task}'"):
+        assert clip.target
+    with pytest.raises(InputError, match="row a: expected a conversation"):
+        prompt_of(clip)
+    (spoken,) = read_clips(write(folder, row(task=task, answer=answer)))
+    assert spoken.target == "joy"
+    require_conversations([spoken])
+
+
+def test_all_rows_without_a_conversation_are_named() -> None:
+    clips = [Clip(id=name, task="clip") for name in ("a", "b")]
+    with pytest.raises(InputError, match=r"row a: [^\n]*\n  row b: [^\n]*\nSuch rows ask a language model nothing"):
+        require_conversations([clips[0], Clip(id="c", task="text", messages=TWO_TURNS), clips[1]])
 
 
 def test_a_row_of_text_only(folder: Path) -> None:
@@ -151,6 +214,7 @@ def test_empty_lines_count_but_do_not_matter(folder: Path) -> None:
 
 
 TWO_TURNS = row()["messages"]
+NPY = {"signal": "clips/a.npy", "signal_rate": 128, "signal_channels": ["Fp1"]}
 WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"id": DROP}, "'id'", "got nothing"),
     ({"id": ""}, "'id'", "a non-empty string"),
@@ -208,6 +272,46 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"audio": "clips/../../outside.mp4"}, "'audio'", "a path inside"),
     ({"video": "/etc/hostname"}, "'video'", "a path inside"),
     ({"face": "clips/a.mp4"}, "'face'", "an .npy file"),
+    ({"image": "clips/a.png"}, "'image'", "a picture or a video, got both"),
+    ({"image": "clips/b.png", "video": DROP}, "'image'", "which is not there"),
+    ({"image": False, "video": DROP}, "'image'", "a path"),
+    ({"audio": True}, "'audio'", "a path, or false for a video without sound, got True"),
+    ({"audio": False, "video": DROP}, "'audio'", "got false without a video"),
+    ({"signal": "clips/a.wav"}, "'signal'", "an .npy, .npz, EDF or FIF file"),
+    ({"signal": "clips/a.npy", "signal_channels": ["a"]}, "'signal_rate'", "what an .npy file does not tell"),
+    ({"signal": "clips/a.npy", "signal_rate": 1}, "'signal_channels'", "what an .npy file does not tell"),
+    ({**NPY, "signal_rate": 0}, "'signal_rate'", "more than 0, got 0"),
+    ({**NPY, "signal_rate": "128"}, "'signal_rate'", "samples per second"),
+    ({**NPY, "signal_rate": float("nan")}, "'signal_rate'", "samples per second"),
+    ({**NPY, "signal_channels": ["a", "a"]}, "'signal_channels'", "distinct names"),
+    ({**NPY, "signal_channels": "Fp1"}, "'signal_channels'", "a list"),
+    ({"signal": "clips/a.npz", "signal_rate": 128}, "'signal_rate'", "which tells its own"),
+    ({"signal_channels": ["a"]}, "'signal_channels'", "without a signal"),
+    ({"task": "clip", "messages": DROP}, "'answer'", "nothing (task 'clip'), got 'joy'"),
+    ({"task": "clip", "messages": DROP, "answer": DROP, "video": DROP}, "'task'", "a row with media"),
+    ({"task": "clip", "messages": [], "answer": DROP}, "'messages'", "at least two"),
+    ({"task": "clip", "messages": TWO_TURNS[:1], "answer": DROP}, "'messages'", "at least two"),
+    *(
+        ({"task": task, "messages": DROP, "answer": answer}, "'answer'", f"(task '{task}')")
+        for task, answer in (
+            ("intensities", DROP),
+            ("intensities", {}),
+            ("intensities", {"joy": 11}),
+            ("intensities", {"joy": float("nan")}),
+            ("intensities", {"joy": True}),
+            ("distribution", {"joy": 0.5}),
+            ("distribution", [0.5, 0.5]),
+            ("frames", []),
+            ("frames", {"0": {"valence": 1}}),
+            ("frames", [{}]),
+            ("frames", [0.5]),
+            ("frames", [{"valence": float("inf")}]),
+            ("frames", [{"valence": None}]),
+            ("frames", [{"units": {"AU12": float("nan")}}]),
+            ("frames", [{"units": {"AU": {"12": 1}}}]),
+            ("frames", [{"expression": " "}]),
+        )
+    ),
 ]
 
 
@@ -298,5 +402,6 @@ def test_files_that_are_not_there_or_empty(folder: Path) -> None:
 
 def test_every_task_takes_an_answer_of_its_type(folder: Path) -> None:
     answers = {"label": "joy", "labels": ["joy"], "number": 0, "text": "Joy.", "tree": "m1 joy"}
+    answers |= {"intensities": {"joy": 10}, "distribution": {"joy": 1}, "frames": [None], "none": None}
     rows = [row(id=task, task=task, answer=answers[asked.answer]) for task, asked in TASKS.items()]
     assert [clip.task for clip in read_clips(write(folder, *rows))] == list(TASKS)

@@ -32,7 +32,7 @@ def rows_to_score(clips: Sequence[Clip], seed: int, closed_per_clip: int) -> lis
         if clip.task in ("tree", "expression_single"):
             chosen.append(clip)
         elif clip.task == "attribute_closed":
-            attributes.setdefault(clip.video or clip.id, []).append(clip)
+            attributes.setdefault(clip.video or clip.image or clip.id, []).append(clip)
     rng = stream_of(seed, "scored rows")
     for rows in attributes.values():
         count = min(closed_per_clip, len(rows))

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 
 from affectgpt.chat import command as chat
 from affectgpt.inference import assistant
@@ -32,6 +33,14 @@ def test_one_question_one_answer(run, tmp_path, write_mp4, capsys):
     said = json.loads(capsys.readouterr().out)
     assert set(said) == {"question", "answer", "seconds"}
     assert (said["question"], said["answer"]) == (QUESTION, printed.strip())
+
+
+def test_a_question_about_a_still_picture(run, tmp_path, capsys):
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "a.png")
+    assert run("--image", tmp_path / "a.png", "--question", QUESTION, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["question"] == QUESTION
+    with pytest.raises(InputError, match="--image: expected a picture or a video, got both"):
+        run("--image", tmp_path / "a.png", "--video", tmp_path / "a.mp4", "--question", QUESTION)
 
 
 def test_lines_of_standard_input_are_one_conversation(tiny, run, tmp_path, write_mp4, capsys, monkeypatch):

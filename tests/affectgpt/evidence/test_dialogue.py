@@ -86,6 +86,13 @@ def test_the_closed_set_is_the_published_one_where_it_holds_all(tmp_path):
     assert len(set(EMOTIONS)) == 32
 
 
+def test_rows_may_begin_with_one_that_has_no_conversation(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"id": "a", "task": "clip", "video": "a.mp4"}))
+    assert [(row.id, row.task) for row in read_rows(path)] == [("a", "clip")]
+
+
 def test_rows_of_other_tasks_and_without_words_are_passed_over(tmp_path):
     rows = [dialogue("a"), clip(id="silent"), clip(id="said", subtitle="Go!"), clip("caption", id="x", subtitle="Go!")]
     path = tmp_path / "rows.jsonl"

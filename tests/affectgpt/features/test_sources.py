@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from affectgpt.clip import Clip
 from affectgpt.features import sources as module
@@ -30,8 +32,10 @@ from affectgpt.features.sources import (
     wanted_by,
 )
 from affectgpt.features.store import FeatureStore
+from affectgpt.inputs.reader import ClipReader
 from affectgpt.media.bundle import Media, Wanted
 from affectgpt.media.decode import MediaError
+from affectgpt.media.faces import crop_faces
 from affectgpt.model.clip_encoder import encoding_settings, fingerprint, weights_hash
 from affectgpt.problems import InputError
 from tests.support.limits import PATIENCE_S
@@ -221,6 +225,60 @@ def test_progress_is_told(tiny, store, write_mp4, tmp_path):
 
 
 # Keys
+
+
+@pytest.mark.parametrize(
+    ("clip", "key"),
+    [
+        ({"video": "v"}, "88bd9b98394db1cc43e3e0f0b306cb6ec9e238ba4fd289cc69cce22af9951839"),
+        (
+            {"video": "v", "audio": "a", "face": "f", "start": 1.5, "end": 4.0},
+            "8a5686c5d1d15dc5a95f5efdb9781c43ad3799528edcf39ddb5e7c6dfd934607",
+        ),
+        ({"audio": "a", "start": 0.0}, "53dd3d76d6ef239c2f88ff2a475e27f80cfdfc7c8fa15a1c3a7145c0c4a99791"),
+        ({"video": "v", "face": "f", "end": 2}, "2eca52d193fa2667776cabfc8fc88b70e0416a67eca6ecda316f394bc944ed82"),
+    ],
+)
+def test_keys_are_those_of_the_first_stores(clip, key):
+    hashes = {Path("v"): "aa" * 32, Path("a"): "bb" * 32, Path("f"): "cc" * 32}
+    paths = {name: Path(value) if isinstance(value, str) else value for name, value in clip.items()}
+    media = media_of(make_clip("a", **paths))
+    assert media is not None
+    assert media_key(media, hashes, "m" * 64) == key
+
+
+def test_keys_of_stills_and_of_videos_without_sound_are_their_own():
+    path = Path("x")
+    media = [Media(path), Media(path, has_sound=False), Media(image=path), Media(audio=path), Media(path, path)]
+    assert len({media_key(item, {path: "aa"}, "m") for item in media}) == len(media)
+
+
+def test_a_still_has_features_for_every_frame_and_a_signal_none(tiny, store, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    still, brain = make_clip("still", image=tmp_path / "a.png"), make_clip("brain", signal=tmp_path / "a.npz")
+    assert media_of(brain) is None
+    stored, bad = build(tiny, store, [still, brain])
+    assert bad == []
+    features, nothing = stored.of([still, brain])
+    assert nothing == {}
+    assert {name: tuple(value.shape) for name, value in features.items()} == {"face_features": (3, 24)}
+    crops = crop_faces(pixels[None]).crops
+    assert torch.equal(features["face_features"], tiny.encoder.encode({"face": crops[[0, 0, 0]]})["face_features"])
+    reader = ClipReader(tiny.processor, stored)
+    assert reader.streams(still) == ("face",)
+    assert reader.streams(still, hide=("video",)) == ()
+    assert reader.streams(brain) == ()
+    (row,) = reader.read([still])
+    assert row.inputs["face_features"].shape == (1, 3, 24)
+
+
+def test_a_video_without_sound_has_no_features_of_sound(tiny, store, write_mp4, tmp_path):
+    clip = make_clip("silent", video=write_mp4(tmp_path / "a.mp4"), has_sound=False)
+    stored, bad = build(tiny, store, [clip])
+    assert bad == []
+    assert stored.of([clip])[0].keys() == {"face_features"}
+    assert ClipReader(tiny.processor, stored).streams(clip) == ("face",)
 
 
 def test_keys_change_with_bytes_span_and_kind(tmp_path):

@@ -218,7 +218,7 @@ def test_media_that_the_model_has_no_tower_for(tiny, tmp_path, video):
     model = tiny.build(audio_config=None)
     model.save_pretrained(tmp_path)
     deaf = Assistant(model, tiny.processor, tmp_path)
-    with pytest.raises(InputError, match="audio: the medium: expected video, face, got audio"):
+    with pytest.raises(InputError, match="audio: the medium: expected video, face, image, got audio"):
         deaf.ask(QUESTION, audio=np.zeros(8, np.float32))
 
 

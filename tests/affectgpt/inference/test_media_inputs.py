@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.io import wavfile
 
 from affectgpt.inference import media_inputs as given
@@ -99,8 +100,21 @@ def test_arrays_that_are_no_media(name: str, array: np.ndarray) -> None:
         read_given(Wanted(ALL), {name: array})
 
 
+def test_a_still_is_given_as_a_file_or_as_an_array(tmp_path: Path) -> None:
+    Image.fromarray(pictures(1)[0]).save(tmp_path / "a.png")
+    found = read_given(Wanted(("face", "frame"), 3), {"image": tmp_path / "a.png"})
+    assert np.array_equal(found["frame"], pictures(1))
+    assert len(found["face"]) == 1
+    found = read_given(Wanted(("face", "frame"), 3), {"image": pictures(1)[0]})
+    assert np.array_equal(found["frame"], pictures(1)[[0, 0, 0]])
+    with pytest.raises(InputError, match=r"image: expected a picture or a video, got both"):
+        read_given(Wanted(("frame",)), {"image": tmp_path / "a.png", "video": pictures(2)})
+    with pytest.raises(InputError, match=r"image: the array: expected a picture \(H, W, 3\) uint8, got \(4, 4\)"):
+        read_given(Wanted(("frame",)), {"image": np.zeros((4, 4), np.uint8)})
+
+
 def test_media_that_a_model_does_not_take() -> None:
-    with pytest.raises(InputError, match=r"audio: the medium: expected video, face, got audio"):
+    with pytest.raises(InputError, match=r"audio: the medium: expected video, face, image, got audio"):
         read_given(Wanted(("face",)), {"audio": np.zeros(4)})
     with pytest.raises(InputError, match=r"none: this model reads text alone"):
         read_given(Wanted(()), {"video": pictures(1)})

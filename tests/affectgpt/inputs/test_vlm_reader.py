@@ -10,9 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from affectgpt.clip import Clip
 from affectgpt.evidence.cues import Cues
+from affectgpt.features.sources import DecodedMedia
 from affectgpt.inputs.batch import prompt_batch, supervised_batch
 from affectgpt.inputs.vlm_reader import VlmReader, wanted_by_vlm
 from affectgpt.media.bundle import Wanted
@@ -67,6 +69,25 @@ def test_a_row_has_a_placeholder_for_every_merged_patch(reader, folder):
     assert all(len(values) == len(row.prompt_ids) for values in row.per_token.values())
     hears = "audio" in wanted_by_vlm(reader.processor, 4).streams
     assert hears == ("input_features" in row.inputs)
+
+
+@torch.no_grad()
+def test_a_still_is_a_video_of_one_frame(folder, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    processor = load_processor(folder)
+    rows = [replace(clip(name, video=False), image=tmp_path / "a.png") for name in "ab"]
+    for fps in (None, 2.0):
+        media = DecodedMedia(wanted_by_vlm(processor, 8, fps), workers=1, timeout_s=30)
+        reader = VlmReader(processor, media, ("video", "audio", "text"))
+        seen, hidden = reader.read(rows, [(), ("video",)])
+        media.close()
+        pads = seen.prompt_ids.count(reader.tokenizer.convert_tokens_to_ids("<|video_pad|>"))
+        assert int(seen.inputs["video_grid_thw"][0, 0]) == 1
+        assert pads == int(seen.inputs["video_grid_thw"].prod(-1).sum()) // 4
+        assert hidden.inputs == {}
+    logits = load_model(folder)(**supervised_batch([seen, hidden], reader.tokenizer.pad_token_id)).logits
+    assert torch.isfinite(logits).all()
 
 
 @torch.no_grad()

@@ -74,6 +74,22 @@ def test_a_file_that_nothing_is_wanted_of_is_not_opened(video: Path, tmp_path: P
         decode(media, Wanted(("frame", "audio")))
 
 
+def test_a_video_that_is_said_to_have_no_sound_is_not_listened_to(video: Path, other: Path) -> None:
+    silent = Media(video, has_sound=False)
+    assert [silent.has(stream) for stream in ("face", "frame", "audio")] == [True, True, False]
+    assert decode(silent, Wanted(("frame", "audio"), 2)).keys() == {"frame", "times"}
+    assert decode(Media(audio=video, has_sound=False), Wanted(("audio",))).keys() == {"audio"}
+
+
+def test_the_file_that_has_least_besides_goes_first(video: Path, tmp_path: Path) -> None:
+    face, sound, still = tmp_path / "face.npy", tmp_path / "a.wav", tmp_path / "a.png"
+    whole = Media(video, sound, face)
+    assert [whole.source(stream) for stream in ("face", "frame", "audio")] == ["face", "video", "audio"]
+    pictured = Media(audio=sound, face=face, image=still)
+    assert [pictured.source(stream) for stream in ("face", "frame", "audio")] == ["face", "image", "audio"]
+    assert pictured.files() == [sound, face, still]
+
+
 def test_what_a_clip_lacks_is_absent(video: Path) -> None:
     media = Media(None, video, None, None, None)
     assert [media.has(stream) for stream in ("face", "frame", "audio")] == [False, False, True]

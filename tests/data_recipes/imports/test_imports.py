@@ -90,14 +90,33 @@ def test_media_root_is_where_paths_start(tmp_path: Path) -> None:
     assert from_ms_swift(path, media_root=tmp_path / "m")[0].video == tmp_path / "m" / "v" / "a.mp4"
 
 
+def test_still_pictures_are_media(tmp_path: Path) -> None:
+    swift_rows = [
+        {"messages": turns("<image>Who?", "She."), "images": ["p/a.png"]},
+        {"messages": turns("<image><audio>Who?", "She."), "images": ["a.png"], "audios": ["a.wav"]},
+    ]
+    first, second = from_ms_swift(write_lines(tmp_path / "a.jsonl", *swift_rows))
+    assert (first.image, first.video, first.question) == (tmp_path / "p" / "a.png", None, "Who?")
+    assert (second.image, second.audio) == (tmp_path / "a.png", tmp_path / "a.wav")
+    gpt = {"conversations": [{"from": "human", "value": "<image>\nWho?"}, {"from": "gpt", "value": "She."}]}
+    (clip,) = from_sharegpt(write_lines(tmp_path / "b.jsonl", {**gpt, "image": "b.jpg"}))
+    assert (clip.image, clip.question) == (tmp_path / "b.jpg", "Who?")
+
+
+@pytest.mark.parametrize("task", ["clip", "frames"])
+def test_a_conversation_is_of_a_task_that_is_spoken(task: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"task: its name: expected one of attribute_closed, .*, got {task}"):
+        from_ms_swift(write_lines(tmp_path / "a.jsonl", swift()), task)
+
+
 def test_ms_swift_tells_all_problems(tmp_path: Path) -> None:
     image = {"messages": turns("<image>Who?", "She."), "images": ["a.png"]}
     cases = [
         (swift(videos=["a.mp4", "b.mp4"]), "as many files as there are <video> placeholders (1), got 2"),
         (swift(messages=turns("<video><audio>?", "Joy.")), "<audio> placeholders (1), got 0"),
         (swift(messages=turns("?", "Joy."), videos=["a.mp4", "b.mp4"]), "at most one file a row, got 2"),
-        (image, "got a row with images only"),
-        ({**image, "videos": ["a.mp4"]}, "got images beside them"),
+        ({**image, "images": ["a.png", "b.png"]}, "as many files as there are <image> placeholders (1), got 2"),
+        ({**image, "videos": ["a.mp4"]}, "'images': expected a picture or a video, got both"),
         (swift(videos=[3]), "'videos': expected paths"),
         (swift(messages=turns("<video>", "Joy.")), "nothing but placeholders"),
         (swift(messages=turns("<video>?")), "the assistant's turn last"),
@@ -283,6 +302,14 @@ def test_csv(table: Path) -> None:
     assert (second.video, second.audio, second.subtitle) == (None, table.parent / "b.WAV", None)
     write_clips(table.parent / "rows.jsonl", [first, second])
     assert len(read_clips(table.parent / "rows.jsonl")) == 2
+
+
+def test_csv_of_pictures(table: Path) -> None:
+    (table.parent / "c.JPG").touch()
+    table.write_text("file,label\na.mp4,joy\nc.JPG,anger\n", encoding="utf-8")
+    video, still = from_csv(table, "label")
+    assert (video.video, video.image) == (table.parent / "a.mp4", None)
+    assert (still.image, still.video) == (table.parent / "c.JPG", None)
 
 
 def test_csv_columns_by_other_names(table: Path) -> None:

@@ -130,16 +130,17 @@ def test_rows_with_sound_and_without_subtitle_are_filled(
         row("again", audio="a.wav", subtitle=" "),
         row("face", face="face.npy"),
         row("quiet", audio="quiet.wav"),
+        row("mute", video="b.mp4", audio=False),
     ]
     write_rows(tmp_path, *rows)
-    assert run() == {"rows": 7, "transcribed": 3, "kept": 3, "silent": 1, "bad": []}
+    assert run() == {"rows": 8, "transcribed": 3, "kept": 4, "silent": 1, "bad": []}
     assert engine.heard == ["5", "10", "7"], "each sound once, in order of the rows"
     filled = {"sound": "5 tenths", "span": "10 tenths", "again": "5 tenths"}
     written = [json.loads(line) for line in run.out.read_text(encoding="utf-8").splitlines()]
     assert written == [item | ({"subtitle": filled[item["id"]]} if item["id"] in filled else {}) for item in rows]
     assert not run.journal.exists()
     assert "3/3 sounds" in run.err
-    assert "7 rows" in run.err
+    assert "8 rows" in run.err
 
 
 def test_the_rows_can_be_written_elsewhere(run: Run, engine: Engine, five: list[str], tmp_path: Path) -> None:

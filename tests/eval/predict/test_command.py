@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from affectgpt.clip import Clip, write_clips
 from affectgpt.inference import row_assistant
@@ -165,6 +166,18 @@ def test_trees_are_searched_for_when_asked(run, rows, tmp_path):
     run.out.unlink()
     code, _, several = run("--search", "n=3", "scorer=consistency", "--bad-sample-budget", 0.2)
     assert (code, len(several)) == (0, 6)
+
+
+def test_a_still_is_answered_and_a_row_without_a_conversation_refused(run, rows, tmp_path):
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "a.png")
+    turns = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": "joy"}]
+    still = Clip(id="still", messages=turns, task="emotion_label", answer="joy", image=tmp_path / "a.png")
+    write_clips(rows, [still, Clip(id="mute", task="clip", image=tmp_path / "a.png")])
+    with pytest.raises(InputError, match=r"row mute: expected a conversation, got none, its task is 'clip'"):
+        run()
+    assert not run.out.exists()
+    code, report, (line,) = run("--tasks", "emotion_label")
+    assert (code, report["error"], line["id"]) == (0, 0, "still")
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,7 @@ def test_the_constant_baseline_gives_each_question_its_most_frequent_answer() ->
     train = [clip(f"m{index}", "attribute_closed", "smiling", "Which mouth?") for index in range(3)]
     train += [clip("m3", "attribute_closed", "pressed", "Which mouth?")]
     train += [clip("b0", "attribute_closed", "raised", "Which brows?")]
+    train += [Clip(id="mute", task="clip")]  # nothing is asked
     train += [clip("s0", "expression_single", "scowl", "Which mouth?")]  # another task, whatever the question
     train += [clip(f"t{index}", "tree", TREE.format(name)) for index, name in enumerate(["joy", "joy", "fear"])]
     test = [

@@ -1,0 +1,85 @@
+"""Reads still pictures. A still is a clip of one frame: what sees videos sees it, and nothing is heard."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from affectgpt.media.bundle import Decoded, Media, Wanted
+from affectgpt.media.faces import crop_faces
+from affectgpt.media.source import MAX_PIXELS, MediaError, require_content
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+"""Decoders of Pillow that a file may choose, by its content, whatever its name; the others stay shut."""
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """A still picture, turned the way its EXIF data say; what is transparent becomes white.
+
+    Of a JPEG that carries further pictures, such as a preview, the first.
+
+    Args:
+        path: JPEG, PNG, WebP, BMP, TIFF or GIF.
+
+    Returns:
+        (H, W, 3) uint8, RGB; of 16 bits a channel, the upper 8.
+
+    Raises:
+        MediaError: no such picture, damaged, truncated, of more than `MAX_PIXELS`, with several frames or pages, or
+            of values that have no white (32 bits a channel).
+    """
+    require_content(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large pictures, which are refused below, and of odd metadata
+            with Image.open(path, formats=FORMATS) as picture:
+                _require_still(path, picture)
+                return _pixels(path, picture)
+    except MediaError:
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise MediaError(f"{path}: no picture that can be read, expected {', '.join(FORMATS)}") from error
+    except Image.DecompressionBombError as error:
+        raise MediaError(f"{path}: expected a picture of at most {MAX_PIXELS} pixels: {error}") from error
+    except Exception as error:  # What a damaged picture trips over is open-ended.
+        raise MediaError(f"{path}: the picture is truncated or damaged ({error})") from error
+
+
+def decode_image(path: Path, media: Media, wanted: Wanted) -> Decoded:
+    """One frame, at 0 seconds, and the face on it, or its middle."""
+    frames = read_image(path)[None]
+    decoded: Decoded = {}
+    if "frame" in wanted.streams:
+        decoded |= {"frame": frames, "times": np.zeros(1)}
+    if "face" in wanted.streams:
+        decoded["face"] = crop_faces(frames).crops
+    return decoded
+
+
+def _require_still(path: str | Path, picture: Image.Image) -> None:
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise MediaError(
+            f"{path}: a picture of {width} x {height}, expected at most {MAX_PIXELS} pixels: the header is damaged, or "
+            "the picture has to be scaled down"
+        )
+    if picture.format != "MPO" and getattr(picture, "is_animated", False):
+        raise MediaError(
+            f"{path}: several frames or pages, expected one picture; a row names a GIF that moves as video"
+        )
+
+
+def _pixels(path: str | Path, picture: Image.Image) -> np.ndarray:
+    picture.load()
+    if picture.mode.startswith("I;16"):
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    elif picture.mode in ("I", "F"):
+        raise MediaError(f"{path}: a picture of 32 bits a channel, expected 8 or 16: what is white in it is unknown")
+    picture = ImageOps.exif_transpose(picture)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return np.array(picture.convert("RGB"))
