@@ -1,4 +1,4 @@
-"""Rows for the tiny model of `conftest.py`: four prompts of unequal length, with both modalities, one, none."""
+"""Rows for the tiny model of `models.py`: four prompts of unequal length, with both modalities, one, none."""
 
 from __future__ import annotations
 
