@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
-ENV = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-TRAIN = [sys.executable, "-m", "train.run"]
+from tests.support.commands import ENV, ROOT, TRAIN, Done, run
+
 MARK = "=== next call ==="
 DRIVER = f"""
 import json, sys
@@ -27,23 +24,6 @@ for call in json.loads(sys.argv[1]):
     print({MARK!r}, file=sys.stderr, flush=True)
 print(json.dumps(codes))
 """
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended and what it said."""
-
-    code: int
-    out: str
-    err: str
-
-
-def run(*command: object) -> Done:
-    """Run a command of the project in its checkout."""
-    done = subprocess.run(
-        [str(word) for word in command], cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=240, check=False
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="session")

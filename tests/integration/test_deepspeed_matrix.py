@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.integration.test_deepspeed import free_port
+from tests.support.commands import free_port
 
 pytest.importorskip("deepspeed")
 STAGES = ("sft-equal", "sft-unequal", "grpo-equal", "grpo-unequal")

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.integration.conftest import ENV, ROOT
+from tests.support.commands import ENV, ROOT
 from train.fault_tolerance.checkpoint import newest_valid
 
 # torchrun's own store, which outlives a restart, would give the new processes the addresses of the old ones.

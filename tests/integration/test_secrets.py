@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import ROOT, TRAIN
+from tests.support.commands import ROOT, TRAIN
 
 SECRETS = {
     "HF_TOKEN": "hf_Zq7RkWm2XvTb9LsNc4YdPfGh1JuAeKo3",

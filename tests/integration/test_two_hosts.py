@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import ENV, ROOT
+from tests.support.commands import ENV, ROOT
 
 pytest.importorskip("deepspeed")
 NEEDED = {"ip": "iproute2", "sshd": "openssh-server", "ssh": "openssh-client", "pdsh": "pdsh"}
