@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
 import affectgpt.model  # noqa: F401  (registers the Auto classes)
+from tests.support.commands import free_port
 
 pytest.importorskip("deepspeed")
 ROOT = Path(__file__).parents[2]

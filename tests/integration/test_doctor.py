@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.commands import free_port
+
 pytest.importorskip("deepspeed")
 
 

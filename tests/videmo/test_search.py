@@ -16,6 +16,7 @@ from affectgpt.inference.generate import Answer, answer
 from affectgpt.inputs.batch import supervised_batch
 from affectgpt.inputs.reader import ClipReader
 from affectgpt.problems import InputError
+from tests.support.feature_sources import NoMedia
 from videmo.candidates import Candidate
 from videmo.reward_model import RewardModel
 from videmo.scorers import consistency, likelihood, load_scorer
@@ -26,11 +27,6 @@ TREES = [
     "a1 mouth: smiling\na2 brows: relaxed\ne1 smile <- a1 a2\nm1 joy <- e1",
     "a1 brows: raised\ne1 frown <- a1\ne2 smile\nm1 fear <- e1",
 ]
-
-
-class NoMedia:
-    def of(self, clips: Sequence[Clip]) -> list[dict]:
-        return [{} for _ in clips]
 
 
 @pytest.fixture(scope="module")

@@ -9,16 +9,7 @@ from affectgpt.clip import Clip
 from affectgpt.inference.label_scores import score_labels, split_lead
 from affectgpt.inputs.batch import prompt_batch
 from affectgpt.inputs.reader import ClipReader, Row
-
-
-class Table:
-    """Features by row."""
-
-    def __init__(self, features):
-        self.features = features
-
-    def of(self, clips):
-        return [self.features.get(clip.id, {}) for clip in clips]
+from tests.support.feature_sources import Table
 
 
 @pytest.fixture

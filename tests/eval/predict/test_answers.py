@@ -5,7 +5,7 @@ from __future__ import annotations
 from affectgpt.clip import Clip
 from affectgpt.inputs.reader import ClipReader
 from eval.predict.answers import answer_rows
-from tests.affectgpt.empathy.test_two_stage import NoMedia
+from tests.support.feature_sources import NoMedia
 
 
 def rows() -> list[Clip]:
