@@ -19,9 +19,9 @@ def make_turns(*texts: str) -> list[dict[str, str]]:
 
 
 def make_clip(
-    name: str = "a", answer: str = "joy", task: str = "emotion_label", question: str = QUESTION, **fields: object
+    name: str = "a", answer: str = "joy", /, task: str = "emotion_label", question: str = QUESTION, **fields: object
 ) -> Clip:
-    """Make a row of one question whose answer is also what the assistant says; `fields` go before all of it."""
+    """Make a row of one question whose answer is also what the assistant says; any field of a `Clip` goes before it."""
     fixed = {"id": name, "messages": make_turns(question, answer), "task": task, "answer": answer}
     return Clip(**{**fixed, **fields})  # type: ignore[arg-type]
 

@@ -9,6 +9,7 @@ from affectgpt.clip import Clip
 from affectgpt.inputs.reader import ClipReader
 from affectgpt.model.clip_encoder import Features
 from tests.support.feature_sources import Table
+from tests.support.rows import make_turns
 
 QUESTIONS = ("joy?", "What does this person feel?", "fear?", "Explain step by step.")
 
@@ -18,7 +19,7 @@ def tiny_rows(tiny: Any) -> tuple[list[Clip], ClipReader]:
     clips = []
     features: dict[str, Features] = {}
     for index, question in enumerate(QUESTIONS):
-        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": "a1 mouth: smiling"}]
+        turns = make_turns(question, "a1 mouth: smiling")
         path = Path(f"/clips/{index}.mp4")
         media = [{"video": path}, {"face": path}, {"video": path}, {}][index]
         clips.append(Clip(id=f"row{index}", messages=turns, task="tree", answer="m1 joy", subtitle="Oh.", **media))

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from affectgpt.clip import Clip
 from affectgpt.features import sources as module
 from affectgpt.features.file_hashes import ContentIndex
 from affectgpt.features.prune import prune
@@ -34,11 +33,7 @@ from affectgpt.media.bundle import Media, Wanted
 from affectgpt.media.decode import MediaError
 from affectgpt.model.clip_encoder import encoding_settings, fingerprint, weights_hash
 from affectgpt.problems import InputError
-
-
-def make_clip(name: str, **media: object) -> Clip:
-    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "joy"}]
-    return Clip(id=name, messages=turns, task="text", **media)  # type: ignore[arg-type]
+from tests.support.rows import make_clip
 
 
 @pytest.fixture

@@ -2,9 +2,10 @@ import json
 
 import pytest
 
-from affectgpt.clip import Clip, write_clips
+from affectgpt.clip import write_clips
 from affectgpt.problems import InputError
 from eval.predict import command as predict_command
+from tests.support.rows import make_clip
 
 QUESTION = "What does this person feel?"
 
@@ -17,8 +18,7 @@ def rows(tmp_path, write_mp4):
     bad.write_bytes(b"no video")
 
     def row(name, task, video=None):
-        turns = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": "joy"}]
-        return Clip(id=name, messages=turns, task=task, answer="joy", video=video)
+        return make_clip(name, task=task, video=video)
 
     clips = [
         row("a1", "emotion_label", videos[0]),

@@ -12,6 +12,7 @@ from transformers import AutoModelForImageTextToText
 
 from affectgpt.clip import Clip
 from affectgpt.problems import InputError
+from tests.support.rows import make_clip
 from train.config.sections import LoraSettings, Recipe
 from train.stages.run import add_adapter, freeze, load_stage_model, planned_stages, stage_order, without_adapter
 from train.stages.sft import common_arguments
@@ -31,8 +32,7 @@ def recipe(path: Path | str = "x", **settings: object) -> Recipe:
 
 @pytest.fixture
 def clips() -> list[Clip]:
-    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "joy"}]
-    return [Clip(id=str(row), messages=turns, task=("text", "caption")[row % 2], answer="joy") for row in range(20)]
+    return [make_clip(str(row), task=("text", "caption")[row % 2]) for row in range(20)]
 
 
 def test_an_adapter_touches_the_language_model_alone_and_reloads_equal(tiny, tmp_path):
