@@ -20,8 +20,11 @@ Stamp = tuple[str, int, int]
 class ContentIndex:
     """Hashes of files, kept in a journal that several processes may append to.
 
+    A line begins with its newline instead of ending with it, so that nobody needs to look whether the last one was cut
+    short, by a full disk or while another process still writes it: what comes next begins a line either way.
+
     Args:
-        path: the journal, one JSON array a line; a line cut short by a kill is passed over.
+        path: the journal, one JSON array a line; empty lines and those cut short are passed over.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,14 +47,14 @@ class ContentIndex:
                 found = dict(zip(missing, pool.map(_hash, missing), strict=True))
             fresh = {stamps[path]: digest for path, digest in found.items() if digest is not None}
             self._known |= fresh
-            self._write("".join(json.dumps([*stamp, digest]) + "\n" for stamp, digest in fresh.items()))
+            self._write("".join("\n" + json.dumps([*stamp, digest]) for stamp, digest in fresh.items()))
         return {path: self._known[stamp] for path, stamp in stamps.items() if stamp in self._known}
 
     def _write(self, lines: str) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab", buffering=0) as journal:  # one write, which no other process's can fall into
-                journal.write(("\n" * _is_torn(self.path) + lines).encode())
+                journal.write(lines.encode())
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EROFS):  # where we may only read, files are hashed every time
                 raise
@@ -71,13 +74,3 @@ def _hash(path: Path) -> str | None:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
-
-
-def _is_torn(path: Path) -> bool:
-    """Whether the last line of a file lacks its end."""
-    with path.open("rb") as file:
-        file.seek(0, os.SEEK_END)
-        if not file.tell():
-            return False
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) != b"\n"

@@ -16,6 +16,7 @@ import pytest
 from affectgpt.llm.endpoint import TOKEN_VARIABLE, ChatEndpoint
 from affectgpt.problems import InputError, Problem, RunError
 from affectgpt.redaction import guard_logs, without_secrets
+from tests.support.limits import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "tok-2f9b81/c4\\e0'7d" + "a" * 90
@@ -130,7 +131,7 @@ def test_an_endpoint_that_says_back_what_it_was_sent(server, monkeypatch, caplog
     server.behaviour = (status, echo)
     url = f"http://127.0.0.1:{server.server_port}/v1"
     with caplog.at_level(logging.DEBUG), pytest.raises(InputError) as caught:
-        ChatEndpoint(url, "m", attempts=2, pause=0.01, timeout=5).complete(["x"])
+        ChatEndpoint(url, "m", attempts=2, pause=0.01, timeout=PATIENCE_S).complete(["x"])
     said = f"{caught.value}{caught.value!r}{caplog.text}{''.join(capfd.readouterr())}"
     assert "***" in said
     assert [part for part in (TOKEN[start : start + 6] for start in range(0, 19, 6)) if part in said] == []
@@ -141,7 +142,7 @@ def test_an_answer_that_holds_the_token(server, monkeypatch):
     monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
     server.behaviour = (200, lambda sent: json.dumps({"choices": [{"message": {"content": f"I saw {sent}"}}]}))
     url = f"http://127.0.0.1:{server.server_port}/v1"
-    assert ChatEndpoint(url, "m", timeout=5).complete(["x"]) == ["I saw Bearer ***"]
+    assert ChatEndpoint(url, "m", timeout=PATIENCE_S).complete(["x"]) == ["I saw Bearer ***"]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.support.commands import ENV, ROOT, TRAIN, Done, run
+from tests.support.models import TINY
 
 MARK = "=== next call ==="
 DRIVER = f"""
@@ -67,16 +68,18 @@ def start_train() -> Callable[..., subprocess.Popen]:
 
 
 @pytest.fixture(scope="session")
-def data(affectgpt, tmp_path_factory) -> Path:
+def data(affectgpt, once) -> Path:
     """A folder of synthetic clips and rows."""
-    folder = tmp_path_factory.mktemp("synthetic") / "data"
     counts = {"clips": 12, "rl-clips": 4, "dev-clips": 2, "test-clips": 6, "text-rows": 20}
     actors = {"train-actors": 3, "dev-actors": 1, "test-actors": 2}
     words = [word for name, count in (counts | actors).items() for word in (f"--{name}", count)]
-    done = affectgpt("data", "synthetic", *words, "--seed", 5, "--out", folder, "--json")
-    assert done.code == 0, done.err
-    assert json.loads(done.out)["rows"]["text"] == 20
-    return folder
+
+    def make(folder: Path) -> None:
+        done = affectgpt("data", "synthetic", *words, "--seed", 5, "--out", folder / "data", "--json")
+        assert done.code == 0, done.err
+        assert json.loads(done.out)["rows"]["text"] == 20
+
+    return once("synthetic", make) / "data"
 
 
 def stage(name: str, kind: str = "sft", steps: int = 3, **settings: Any) -> dict[str, Any]:
@@ -97,9 +100,7 @@ def write_recipe(data) -> Callable[..., Path]:
             "seed": 3,
             "threads": 1,
             "data": {part: str(rows / f"{part}.jsonl") for part in ("train", "rl", "dev", "test", "text")},
-            "model": {
-                "tiny": {"hidden_size": 32, "num_layers": 1, "num_heads": 2, "intermediate_size": 48, "vocab_size": 320}
-            },
+            "model": TINY,
             "stages": stages or [stage("attribute", mixture={"attribute_closed": 0.5, "text": 0.5})],
             "evaluation": {"max_new_tokens": 8, "resamples": 20, "examples": 2},
             **settings,

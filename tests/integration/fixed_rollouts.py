@@ -1,17 +1,15 @@
-"""`train.run`, but in stages of `max_new_tokens` 13 the answers are fixed by the prompt, whatever the model says.
+"""Answers that the prompt fixes, whatever the model says, in stages of `max_new_tokens` 13.
 
 So that what several processes learn can be compared with what one does: sampling differs between them.
 """
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from train import run
 from train.stages import grpo_trainer
 
 TOKENS = 13
@@ -32,8 +30,3 @@ def generate(model: Any, prompt: dict[str, Tensor], group: Tensor, **kwargs: Any
         answers[place, :length] = torch.randint(10, 250, (length,), generator=rng)
         answers[place, length] = kwargs["tokenizer"].eos_token_id
     return answers
-
-
-if __name__ == "__main__":
-    grpo_trainer.generate_groups = generate
-    sys.exit(run.entry(sys.argv[1:]))

@@ -1,6 +1,9 @@
 """Several runs one after the other in the processes of one launch, with the answers of `fixed_rollouts`.
 
-    deepspeed ... --module tests.integration.several_runs '[["recipe.yaml", "output=..."], ...]'
+    deepspeed ... --module tests.integration.several_runs '[["sgd", "recipe.yaml", "output=..."], ...]'
+
+The first word of a run is its optimiser: "adamw", the product's, or "sgd", whose weights can be compared
+(`tests/support/rounding.py`).
 
 Which rows a supervised step reads is written to `rows-RANK.jsonl` in the folder of its run.
 """
@@ -13,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from accelerate.state import AcceleratorState, PartialState
+from transformers import Trainer
 from transformers.integrations import unset_hf_deepspeed_config
 
 from tests.integration.fixed_rollouts import generate
+from tests.support.rounding import sgd_with_momentum
 from train import run
 from train.fault_tolerance.finite_loss import ROW_IDS
 from train.stages import grpo_trainer, sft
@@ -34,10 +39,11 @@ def compute_loss(self: Any, model: Any, inputs: dict[str, Any], *args: Any, **kw
 if __name__ == "__main__":
     grpo_trainer.generate_groups = generate
     sft.OrderedTrainer.compute_loss = compute_loss  # type: ignore[method-assign]
-    calls = json.loads(next(word for word in sys.argv[1:] if word.startswith("[")))
+    optimisers = {"adamw": Trainer.get_optimizer_cls_and_kwargs, "sgd": sgd_with_momentum}
     codes = []
-    for call in calls:
-        codes.append(run.entry(call))
+    for optimiser, *words in json.loads(next(word for word in sys.argv[1:] if word.startswith("["))):
+        Trainer.get_optimizer_cls_and_kwargs = staticmethod(optimisers[optimiser])  # type: ignore[method-assign]
+        codes.append(run.entry(words))
         unset_hf_deepspeed_config()
         AcceleratorState._reset_state()  # else the next run would have the DeepSpeed configuration of this one
     sys.exit(max(codes))

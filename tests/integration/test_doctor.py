@@ -27,7 +27,7 @@ def test_two_processes_meet_and_measure(launch, tmp_path):
         assert together[name]["status"] == "ok", together[name]
     assert "2 processes on " in together["arrival"]["found"]
     (link,) = report["links"]
-    assert link["mb_per_s"] > 1
+    assert link["mb_per_s"] > 0
     (machine,) = report["machines"]
     found = {check["name"]: check for check in machine["checks"]}
     for name in ("recipe", "batches", "deepspeed config", "folder", "decoders", "deepspeed", "gpus"):

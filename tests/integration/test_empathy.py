@@ -20,7 +20,7 @@ def rows(tmp_path_factory) -> Path:
     return folder
 
 
-def test_an_empathy_stage(train, write_recipe, make_stage, rows, tmp_path):
+def test_an_empathy_stage(train, train_in_turn, write_recipe, make_stage, rows, tmp_path):
     plugins = {"emotion": {"encoder": "scratch", "epochs": 2}, "cause": {}}
     stage = make_stage("empathy", "empathy", mixture={"dialogue": 1.0}, plugins=plugins, evidence_dropout=0.2)
     data = {part: str(rows / f"{part}.jsonl") for part in ("train", "test")}
@@ -45,10 +45,11 @@ def test_an_empathy_stage(train, write_recipe, make_stage, rows, tmp_path):
     assert len(pieces) == 60
     stamp = (folder / "emotion" / "model.safetensors").stat().st_mtime_ns
 
-    again = train(recipe, "stages.empathy.steps=2")  # the stage is another one; its plugins are the same
+    again, wrong = train_in_turn(
+        [recipe, "stages.empathy.steps=2"],  # the stage is another one; its plugins are the same
+        [recipe, "stages.empathy.mixture={dialogue: 0, tree: 1}"],
+    )
     assert again.code == 0, again.err
     assert (folder / "emotion" / "model.safetensors").stat().st_mtime_ns == stamp
-
-    wrong = train(recipe, "stages.empathy.mixture={dialogue: 0, tree: 1}")
     assert wrong.code == 2
     assert "stage 'empathy': expected rows of task dialogue or emotion_label with words, got none" in wrong.err

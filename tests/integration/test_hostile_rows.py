@@ -22,7 +22,17 @@ def hostile(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, **said, "id": f"{NAME}/{row['id']}", "group": f"{NAME}/{SCRIPT}{row.get('group')}", "extra": extra}
 
 
-def test_a_run_on_hostile_rows(train, affectgpt, write_recipe, make_stage, data, tmp_path):
+def write_huge(data: Path, rows: Path) -> int:
+    """A copy of the data in which every training row has a task and an id of 100 kB; how many there are."""
+    shutil.copytree(data, rows)
+    lines = [json.loads(line) for line in (rows / "train.jsonl").read_text().splitlines()]
+    huge = "x" * 100_000
+    spoilt = [{**row, "task": huge, "id": f"{row['id']}\x1b[2J{huge}"} for row in lines]
+    (rows / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in spoilt))
+    return len(lines)
+
+
+def test_runs_on_hostile_and_on_huge_rows(train_in_turn, affectgpt, write_recipe, make_stage, data, tmp_path):
     rows = tmp_path / "a" / "b" / "c" / "rows"
     shutil.copytree(data, rows)
     for path in (rows / f"{part}.jsonl" for part in ("train", "rl", "dev", "test", "text")):
@@ -30,7 +40,12 @@ def test_a_run_on_hostile_rows(train, affectgpt, write_recipe, make_stage, data,
         path.write_text("".join(f"{line}\n" for line in lines))
     closed = {"attribute_closed": 1.0}
     stages = [make_stage("attribute", mixture=closed), make_stage("grpo", "grpo", steps=1, mixture=closed)]
-    done = train(write_recipe(tmp_path / "a" / "b" / "c" / "job", stages, rows=rows))
+    huge = tmp_path / "huge"
+    count = write_huge(data, huge)
+    done, refused = train_in_turn(
+        [write_recipe(tmp_path / "a" / "b" / "c" / "job", stages, rows=rows)],
+        [write_recipe(tmp_path / "job", rows=huge)],
+    )
     assert done.code == 0, done.err
     run = tmp_path / "a" / "b" / "c" / "job" / "run"
     assert [path for path in tmp_path.rglob("*") if "escaped" in str(path.relative_to(tmp_path))] == []
@@ -46,16 +61,8 @@ def test_a_run_on_hostile_rows(train, affectgpt, write_recipe, make_stage, data,
     assert all(json.loads(line)["id"].startswith(NAME) for line in answers.read_text().splitlines())
     assert max(map(len, (run / "rollouts.jsonl").read_text().splitlines())) < 2000
 
-
-def test_what_a_run_says_of_bad_rows_is_bounded(train, write_recipe, data, tmp_path):
-    rows = tmp_path / "rows"
-    shutil.copytree(data, rows)
-    lines = [json.loads(line) for line in (rows / "train.jsonl").read_text().splitlines()]
-    huge = "x" * 100_000
-    spoilt = [{**row, "task": huge, "id": f"{row['id']}\x1b[2J{huge}"} for row in lines]
-    (rows / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in spoilt))
-    done = train(write_recipe(Path(tmp_path / "job"), rows=rows))
-    assert done.code == 2
-    assert len(done.err) < 40_000
-    assert f"and {len(lines) - 20} more" in done.err
-    assert "\x1b" not in done.err
+    # What a run says of bad rows is bounded.
+    assert refused.code == 2
+    assert len(refused.err) < 40_000
+    assert f"and {count - 20} more" in refused.err
+    assert "\x1b" not in refused.err

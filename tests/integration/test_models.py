@@ -58,27 +58,31 @@ def parts(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def runs(train_in_turn, write_recipe, make_stage, tmp_path_factory) -> dict[str, Path]:
+def runs(once, train_in_turn, write_recipe, make_stage) -> dict[str, Path]:
     """Run folders by name; all of them trained in one process."""
-    root = tmp_path_factory.mktemp("models")
     mixed = [make_stage("attribute", steps=4, mixture={"attribute_closed": 0.8, "text": 0.2})]
     packed = [make_stage("attribute", batch_size=2, mixture={"attribute_closed": 1.0}, packing=256,
                          modality_dropout=0.5)]  # fmt: skip
-    calls = {}
-    for name in ("stored", "online"):
-        recipe = write_recipe(root / name, mixed)
-        calls[name] = [recipe, f"data.features={name}"]
-    calls["packed"] = [write_recipe(root / "packed", packed)]
-    both = [make_stage("tree", steps=2), make_stage("rl", "grpo", steps=1)]
-    calls["parts"] = [write_recipe(root / "parts", both, model=parts(root / "checkpoints"))]
-    for kind in KINDS:
-        model = {"path": str(tiny_hub_model(kind, root / "checkpoints" / kind)), "num_frames": 4, "max_pixels": 1024}
-        lora = {"lora": {"r": 2, "dropout": 0.0}} if kind == "qwen3_vl" else {}
-        calls[kind] = [write_recipe(root / kind, both, model=model | lora)]
-    for done in train_in_turn(*calls.values()):
-        assert done.code == 0, done.err
-        assert "Traceback" not in done.err
-    return {name: root / name / "run" for name in calls}
+
+    def make(root: Path) -> None:
+        calls = {}
+        for name in ("stored", "online"):
+            recipe = write_recipe(root / name, mixed)
+            calls[name] = [recipe, f"data.features={name}"]
+        calls["packed"] = [write_recipe(root / "packed", packed)]
+        both = [make_stage("tree", steps=2), make_stage("rl", "grpo", steps=1)]
+        calls["parts"] = [write_recipe(root / "parts", both, model=parts(root / "checkpoints"))]
+        for kind in KINDS:
+            path = str(tiny_hub_model(kind, root / "checkpoints" / kind))
+            model = {"path": path, "num_frames": 4, "max_pixels": 1024}
+            lora = {"lora": {"r": 2, "dropout": 0.0}} if kind == "qwen3_vl" else {}
+            calls[kind] = [write_recipe(root / kind, both, model=model | lora)]
+        for done in train_in_turn(*calls.values()):
+            assert done.code == 0, done.err
+            assert "Traceback" not in done.err
+
+    root = once("models", make)
+    return {name: root / name / "run" for name in ("stored", "online", "packed", "parts", *KINDS)}
 
 
 def log(run: Path) -> list[dict[str, Any]]:

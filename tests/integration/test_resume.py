@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 from tests.support.commands import ENV, ROOT
+from tests.support.limits import PATIENCE_S, wait_for
+from tests.support.rounding import assert_same_but_for_rounding
 from train.fault_tolerance.checkpoint import newest_valid
 
 # torchrun's own store, which outlives a restart, would give the new processes the addresses of the old ones.
@@ -31,7 +32,8 @@ def test_runs_killed_inside_saves_are_resumed_to_the_bit(launch):
 
 @pytest.fixture(scope="module")
 def recipe(write_recipe, make_stage, tmp_path_factory):
-    steps = make_stage("attribute", steps=60, save_steps=5, batch_size=4, mixture={"attribute_closed": 1.0})
+    closed = {"attribute_closed": 1.0}
+    steps = make_stage("attribute", steps=60, save_steps=5, batch_size=4, learning_rate=0.02, mixture=closed)
     return write_recipe(tmp_path_factory.mktemp("elastic"), [steps])
 
 
@@ -41,17 +43,22 @@ def losses(folder: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in lines if line.endswith("\n")]
 
 
+def by_sgd(recipe: Path, folder: Path) -> list[str]:
+    """Training whose weights can be compared on one process and two, see `tests/support/rounding.py`."""
+    return ["-m", "tests.integration.by_sgd", str(recipe), f"output={folder}"]
+
+
 def start_two(recipe: Path, folder: Path, *options: str) -> subprocess.Popen[str]:
-    command = [*TORCHRUN, *options, "-m", "train.run", str(recipe), f"output={folder}"]
+    command = [*TORCHRUN, *options, *by_sgd(recipe, folder)]
     return subprocess.Popen(command, cwd=ROOT, env=TORCHRUN_ENV, stderr=subprocess.PIPE, text=True)
 
 
 def wait_for_step(running: subprocess.Popen[str], folder: Path, step: int) -> None:
-    limit = time.monotonic() + 60
-    while len(losses(folder)) < step:
+    def is_there() -> bool:
         assert running.poll() is None, running.communicate()
-        assert time.monotonic() < limit
-        time.sleep(0.01)
+        return len(losses(folder)) >= step
+
+    wait_for(is_there)
 
 
 def worker_of(running: subprocess.Popen[str]) -> int:
@@ -60,22 +67,22 @@ def worker_of(running: subprocess.Popen[str]) -> int:
     return int(children[-1])
 
 
-def test_another_number_of_processes_keeps_the_order_of_rows(train, recipe):
+def test_another_number_of_processes_keeps_the_order_of_rows(launch, recipe):
     """From 2 processes to 1 after the first died; and from 2 to 2, started again by torchrun itself."""
-    alone = train(recipe)
+    alone = launch(sys.executable, *by_sgd(recipe, recipe.parent / "alone"))
     assert alone.code == 0, alone.err
-    expected = losses(recipe.parent / "run")
+    expected = losses(recipe.parent / "alone")
     assert len(expected) == 60
 
     folder = recipe.parent / "fewer"
     running = start_two(recipe, folder)
     wait_for_step(running, folder, 12)
     os.kill(worker_of(running), signal.SIGKILL)
-    _, err = running.communicate(timeout=60)
+    _, err = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 1
     assert "died without a word, while: sft attribute" in err
     assert len(losses(folder)) < 60
-    done = train(recipe, f"output={folder}")
+    done = launch(sys.executable, *by_sgd(recipe, folder))
     assert done.code == 0, done.err
     assert losses(folder) == pytest.approx(expected, abs=1e-4)
 
@@ -83,12 +90,16 @@ def test_another_number_of_processes_keeps_the_order_of_rows(train, recipe):
     running = start_two(recipe, folder, "--max-restarts", "1")
     wait_for_step(running, folder, 12)
     os.kill(worker_of(running), signal.SIGKILL)
-    _, err = running.communicate(timeout=90)
+    _, err = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 0, err
     assert losses(folder) == pytest.approx(expected, abs=1e-4)
-    weights = [load_file(recipe.parent / name / "checkpoints/attribute/model.safetensors") for name in ("run", folder)]
-    for name, value in weights[0].items():
-        torch.testing.assert_close(weights[1][name], value, rtol=0, atol=1e-4, msg=name)
+    before = load_file(next((recipe.parent / "cache").glob("base-*")) / "model.safetensors")
+    expected_weights, *others = (
+        load_file(recipe.parent / name / "checkpoints/attribute/model.safetensors")
+        for name in ("alone", "fewer", "restarted")
+    )
+    for weights in others:
+        assert_same_but_for_rounding(weights, expected_weights, before)
 
 
 @pytest.fixture
@@ -108,16 +119,17 @@ def test_a_disk_that_fills_keeps_the_checkpoint_before(train, start_train, write
     recipe = write_recipe(small_disk, stages)
     folder, steps = small_disk / "run", small_disk / "run/checkpoints/attribute.steps"
     running = start_train(recipe, "output=" + str(folder))
-    limit = time.monotonic() + 60
-    while not list(steps.glob("checkpoint-*/manifest.json")):
+
+    def has_a_checkpoint() -> bool:
         assert running.poll() is None, running.communicate()
-        assert time.monotonic() < limit
-        time.sleep(0.005)
+        return any(steps.glob("checkpoint-*/manifest.json"))
+
+    wait_for(has_a_checkpoint)
     with (small_disk / "filler").open("wb") as filler:
         while shutil.disk_usage(small_disk).free > 100_000:
             filler.write(b"0" * 50_000)
             filler.flush()
-    _, err = running.communicate(timeout=60)
+    _, err = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 1, err
     assert "Traceback" not in err
     assert "MB are missing" in err or "the disk is full" in err
@@ -132,12 +144,24 @@ def test_a_disk_that_fills_keeps_the_checkpoint_before(train, start_train, write
 
 def test_launches_may_share_a_cache_but_not_a_run_folder(start_train, write_recipe, make_stage, tmp_path):
     recipe = write_recipe(tmp_path, [make_stage("attribute", steps=100, mixture={"attribute_closed": 1.0})])
-    running = [start_train(recipe, f"output={tmp_path / name}") for name in ("one", "one", "two")]
-    ended = [one.communicate(timeout=110)[1] for one in running]
-    codes = [one.returncode for one in running]
-    assert sorted(codes[:2]) == [0, 2], ended
-    assert "one: another run is going on there" in ended[codes.index(2)]
-    assert codes[2] == 0, ended[2]
+    first, other = (start_train(recipe, f"output={tmp_path / name}") for name in ("one", "two"))
+
+    def is_under_way() -> bool:
+        assert first.poll() is None, first.communicate()
+        return bool(losses(tmp_path / "one"))
+
+    wait_for(is_under_way)
+    os.kill(first.pid, signal.SIGSTOP)  # however long the next one takes to come
+    try:
+        second = start_train(recipe, f"output={tmp_path / 'one'}")
+        _, err = second.communicate(timeout=PATIENCE_S)
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
+    assert second.returncode == 2, err
+    assert "one: another run is going on there" in err
+    for running in (first, other):
+        _, err = running.communicate(timeout=PATIENCE_S)
+        assert running.returncode == 0, err
     one, two = (load_file(tmp_path / name / "checkpoints/attribute/model.safetensors") for name in ("one", "two"))
     assert all(torch.equal(value, two[name]) for name, value in one.items())
     assert len(losses(tmp_path / "one")) == 100

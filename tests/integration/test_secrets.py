@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import ROOT, TRAIN
+from tests.support.limits import PATIENCE_S
 
 SECRETS = {
     "HF_TOKEN": "hf_Zq7RkWm2XvTb9LsNc4YdPfGh1JuAeKo3",
@@ -60,7 +61,7 @@ def secretly(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProce
     def call(*words: object, **more: str) -> subprocess.CompletedProcess[bytes]:
         env = {**kept, **SECRETS, **places, **settings, **more}
         command = [str(word) for word in words]
-        return subprocess.run(command, cwd=work, env=env, capture_output=True, timeout=240, check=False)
+        return subprocess.run(command, cwd=work, env=env, capture_output=True, timeout=PATIENCE_S, check=False)
 
     yield call
     short.unlink()

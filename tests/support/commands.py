@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.limits import PATIENCE_S
+
 ROOT = Path(__file__).parents[2]
 ENV = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 TRAIN = [sys.executable, "-m", "train.run"]
@@ -26,7 +28,7 @@ class Done:
 def run(*command: object) -> Done:
     """Run a command of the project in its checkout."""
     done = subprocess.run(
-        [str(word) for word in command], cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=240, check=False
+        list(map(str, command)), cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     return Done(done.returncode, done.stdout, done.stderr)
 

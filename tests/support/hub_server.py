@@ -9,7 +9,6 @@ import base64
 import hashlib
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,13 +30,13 @@ TOKEN = "hf_" + "AbCdEfGh" * 4
 
 @dataclass
 class Failure:
-    """What a request gets instead of its answer, `times` times: a status, silence for `hang` s, a cut after bytes."""
+    """What a request gets instead of its answer, `times` times: a status, none at all (`hang`), a cut after bytes."""
 
     method: str
     path: str
     """Part of the path."""
     status: int = 0
-    hang: float = 0.0
+    hang: bool = False
     cut: int = -1
     times: int = 1
     after: bool = False
@@ -82,6 +81,7 @@ class FakeHub(ThreadingHTTPServer):
         """Whether the storage takes no more large files."""
         self.rival: dict[str, bytes] = {}
         """A commit that someone else makes just before the next one."""
+        self.closing = threading.Event()
         self.waits: list[float] = []
         """Seconds that our client would have waited between tries."""
         self.lock = threading.Lock()
@@ -91,6 +91,7 @@ class FakeHub(ThreadingHTTPServer):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.closing.set()
         self.shutdown()
         self.server_close()
 
@@ -155,7 +156,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         body = self.body()
         if failure is not None and failure.hang:
-            time.sleep(failure.hang)
+            hub.closing.wait()
+            return
         if failure is not None and not failure.after:
             return self.answer(failure.status or 504, {"error": failure.said or f"no luck with {path}"})
         with hub.lock:

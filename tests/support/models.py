@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
+TINY = {"tiny": {"hidden_size": 32, "num_layers": 1, "num_heads": 2, "intermediate_size": 48, "vocab_size": 320}}
+"""The model of a recipe that trains one of its own."""
 TEXTS = [
     "What does this person feel? joy, anger, sadness, fear, surprise",
     'They say: "I did not expect that."',

@@ -15,6 +15,7 @@ import yaml
 
 from affectgpt.clip import Clip
 from affectgpt.problems import InputError
+from tests.support.limits import PATIENCE_S
 from train.config.recipe_file import load_recipe, save_recipe
 from videmo.reward_run import BoundReward, RewardError
 from videmo.rewards import REWARDS
@@ -129,24 +130,28 @@ def test_a_reward_that_ends_the_program_is_a_failure_too():
 
 
 def test_a_reward_that_does_not_come_back_is_not_waited_for_nor_called_again():
-    come_back, calls = threading.Event(), []
+    begun, come_back, calls = threading.Event(), threading.Event(), []
 
     def reward(completions: list[str], **_: Any) -> list[float]:
         calls.append(completions)
-        come_back.wait(60)
+        begun.set()
+        come_back.wait(PATIENCE_S)
         return [1.0] * len(completions)
 
     with pytest.raises(RewardError, match=r"did not come back within 0.05 s: row row0, completion 'one', and 1 more"):
         call(BoundReward("mine", reward, CLIPS, limit_s=0.05), ["one", "two"], [0, 1])
     bound = BoundReward("mine", reward, CLIPS, "drop", limit_s=0.05, say=lambda _: None)
+    begun.wait(PATIENCE_S)
     calls.clear()
+    begun.clear()
     assert [call(bound, ["one"], [0]) for _ in range(3)] == [[None]] * 3
+    begun.wait(PATIENCE_S)
     assert (calls, bound.dropped) == ([["one"]], 3)
     late = bound._late
     assert late is not None
     come_back.set()
-    late.join(60)
-    bound.limit_s = 60
+    late.join(PATIENCE_S)
+    bound.limit_s = PATIENCE_S
     assert call(bound, ["one"], [0]) == [1.0]
 
 

@@ -112,6 +112,8 @@ class BackgroundPush:
             stderr=subprocess.PIPE,
             text=True,
         )
+        if self.stopped.is_set():  # just now: who stopped us could not know of this process yet
+            self.process.kill()
         out, said = self.process.communicate()
         if self.process.returncode != 0:
             return (said.strip().splitlines() or [f"it ended with code {self.process.returncode}"])[-1]

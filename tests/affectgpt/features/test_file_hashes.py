@@ -8,7 +8,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,12 +43,19 @@ def right(files: list[Path]) -> dict[Path, str]:
     return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def lines_of(journal: Path) -> list[str]:
+    """The lines of a journal; each begins with its newline."""
+    before, *lines = journal.read_text().split("\n")
+    assert before == ""
+    return lines
+
+
 def test_a_file_is_hashed_once(journal, files, hashed):
     index = ContentIndex(journal)
     assert index.hashes([*files, *files]) == right(files)
     assert index.hashes(files) == ContentIndex(journal).hashes(files) == right(files)
     assert sorted(hashed) == files
-    assert len(journal.read_text().splitlines()) == len(files)
+    assert len(lines_of(journal)) == len(files)
 
 
 def test_a_changed_file_is_hashed_again(journal, files, hashed):
@@ -96,16 +105,74 @@ def test_a_journal_that_may_only_be_read_will_do(journal, files, hashed, monkeyp
 def test_a_line_cut_short_costs_one_file(journal, files, hashed, cut):
     ContentIndex(journal).hashes(files)
     journal.write_bytes(journal.read_bytes()[:-cut])
-    whole_lines = journal.read_bytes().count(b"\n") + (cut == 1)  # without its newline a line can still be read
     hashed.clear()
     assert ContentIndex(journal).hashes(files) == right(files)
-    assert len(hashed) == len(files) - whole_lines
+    assert len(hashed) == 1
     new = files[0].with_name("new.mp4")
     new.write_bytes(b"new")
     ContentIndex(journal).hashes([new])
     hashed.clear()
     assert ContentIndex(journal).hashes([*files, new]) == right([*files, new])
     assert hashed == []
+
+
+def test_a_line_cut_short_while_we_are_about_to_write_costs_that_line_alone(journal, files, monkeypatch):
+    """Whenever another process is cut off, at the last moment before our write too."""
+    ContentIndex(journal).hashes(files[:2])
+    torn = journal.read_bytes() + b'\n["/clips/0.mp4", 12'
+    opened = Path.open
+
+    class JustBefore:
+        """The journal, which another process writes to just before we do."""
+
+        def __init__(self, file: Any) -> None:
+            self.file = file
+
+        def __enter__(self) -> JustBefore:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.file.close()
+
+        def write(self, data: bytes) -> int:
+            journal.write_bytes(torn)
+            return self.file.write(data)
+
+    def open_just_before(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        file = opened(path, mode, *args, **kwargs)
+        return JustBefore(file) if path == journal and "a" in mode else file
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", open_just_before)
+        ContentIndex(journal).hashes(files[2:])
+    assert len(lines_of(journal)) == len(files) + 1
+    monkeypatch.setattr(module, "_hash", lambda path: pytest.fail(f"{path} is hashed again"))
+    assert ContentIndex(journal).hashes(files) == right(files)
+
+
+def test_processes_that_find_a_line_cut_short_go_on_side_by_side(journal, files):
+    """Where both mended it, an empty line stood between them."""
+    journal.parent.mkdir()
+    everyone = threading.Barrier(len(files))
+
+    def append(path: Path) -> None:
+        index = ContentIndex(journal)
+        everyone.wait()
+        index.hashes([path])
+
+    for attempt in range(20):
+        cut_short = f'\n["/clips/{attempt}.mp4", 12'
+        journal.write_text(cut_short)
+        threads = [threading.Thread(target=append, args=(path,)) for path in files]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        first, *rest = lines_of(journal)
+        assert f"\n{first}" == cut_short
+        assert {name: digest for name, *_, digest in map(json.loads, rest)} == {
+            str(path): digest for path, digest in right(files).items()
+        }
 
 
 def test_lines_of_anything_are_passed_over(journal, files, hashed):
@@ -136,5 +203,5 @@ def test_processes_append_at_once(tmp_path):
     workers = [subprocess.Popen([*command, first], cwd=root) for first in ("0", "150")]
     assert [worker.wait() for worker in workers] == [0, 0]
     files = sorted(tmp_path.glob("*.mp4"))[:1350]
-    lines = [json.loads(line) for line in (tmp_path / "contents.jsonl").read_text().splitlines()]  # none is torn
+    lines = [json.loads(line) for line in lines_of(tmp_path / "contents.jsonl")]  # none is torn, none empty
     assert {name: digest for name, *_, digest in lines} == {str(path): mark for path, mark in right(files).items()}

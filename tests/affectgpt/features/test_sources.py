@@ -33,6 +33,7 @@ from affectgpt.media.bundle import Media, Wanted
 from affectgpt.media.decode import MediaError
 from affectgpt.model.clip_encoder import encoding_settings, fingerprint, weights_hash
 from affectgpt.problems import InputError
+from tests.support.limits import PATIENCE_S
 from tests.support.rows import make_clip
 
 
@@ -90,7 +91,7 @@ def test_stored_equals_online_and_clips_are_decoded_once(tiny, store, decoded, w
     encoded: list[object] = []
     encoder = copy.copy(tiny.encoder)
     encoder.encode = lambda media: encoded.append(media) or tiny.encoder.encode(media)  # type: ignore[method-assign]
-    online = OnlineFeatures(encoder, workers=1, timeout_s=20)
+    online = OnlineFeatures(encoder, workers=1, timeout_s=PATIENCE_S)
     assert same(online.of(clips), found)
     assert len(encoded) == 4  # three clips, and the row of text
     online.media.close()

@@ -14,6 +14,7 @@ import psutil
 from affectgpt.features import shard as disk
 from affectgpt.features import store as module
 from affectgpt.features.store import FeatureStore
+from tests.support.limits import wait_for
 from tests.support.stores import features, fill, holds, in_child, key, same
 
 WRITER = """
@@ -65,9 +66,7 @@ def test_a_reader_sees_what_is_written_after_it_was_opened(folder):
             writer.put(key(name), features(name))
             assert holds(reader, name) == [True]
         writer.put(key("late"), features("late"))
-    deadline = time.monotonic() + 5
-    while reader.get(key("late")) is None:  # by itself, too
-        assert time.monotonic() < deadline
+    wait_for(lambda: reader.get(key("late")) is not None)  # by itself, too
     assert len(reader) == 6
 
 

@@ -20,6 +20,7 @@ from affectgpt.media.decode import read_audio, read_frames
 from affectgpt.model.loading import load_model
 from affectgpt.problems import InputError
 from tests.support.hub_models import KINDS, tiny_hub_model
+from tests.support.limits import PATIENCE_S
 
 QUESTION = "What does this person feel?"
 INPUTS = ("video", "audio", "text")
@@ -229,7 +230,7 @@ def test_a_script_without_a_guard_decodes(tiny, video, tmp_path):
         f"print('loading')\nassistant = Assistant.from_pretrained({str(tiny.folder)!r})\n"
         f"print(sorted(assistant.encode(video={str(video)!r})))\n"
     )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.stdout.splitlines() == ["loading", "['audio_features', 'face_features']"], done.stderr
 
 

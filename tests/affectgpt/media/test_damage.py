@@ -15,6 +15,7 @@ import pytest
 from affectgpt.media.bundle import Decoded, Media, Wanted, decode
 from affectgpt.media.decode import MediaError
 from affectgpt.media.sandbox import map_sandboxed
+from tests.support.limits import PATIENCE_S
 
 FRAMES, RATE = 4, 16_000
 HEIGHT, WIDTH, SECONDS = 48, 64, 3
@@ -177,7 +178,7 @@ def test_a_hundred_damaged_files(good: dict[str, bytes], tmp_path: Path) -> None
     for name, case in cases.items():
         (tmp_path / name).write_bytes(case.data)
     items = [as_media[case.role](tmp_path / name) for name, case in cases.items()]
-    outcomes = list(map_sandboxed(decode_file, items, workers=2, timeout_s=20))
+    outcomes = list(map_sandboxed(decode_file, items, workers=2, timeout_s=PATIENCE_S))
     assert [media for media, _ in outcomes] == items
     wrong = []
     for (media, outcome), case in zip(outcomes, cases.values(), strict=True):

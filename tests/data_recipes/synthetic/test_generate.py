@@ -29,6 +29,7 @@ from data_recipes.synthetic.lines import lines_for
 from data_recipes.synthetic.rows import caption, rows_of_clip, text_rows
 from data_recipes.synthetic.voice import SAMPLE_RATE, loudness_per_frame, speak
 from data_recipes.synthetic.world import ASPECTS, FACE_ASPECTS, LOOK_ASPECTS, Scene, annotate, draw_actor
+from tests.support.limits import PATIENCE_S
 from videmo.tree import parse_tree
 
 ROOT = Path(__file__).parents[3]
@@ -337,7 +338,7 @@ def test_an_interrupted_generation_leaves_nothing_and_stops_soon(
         "    for shot in shots:\n"
         "        with (folder.parent / 'log').open('a') as file:\n"
         "            file.write(f'{shot.name}\\n')\n"
-        "        time.sleep(0.002)\n"
+        "        time.sleep(0.01)\n"
         "        (folder / 'half').touch()\n"
         "    return len(shots)\n"
     )
@@ -365,7 +366,7 @@ def test_a_program_that_used_opencv_before_does_not_hang(tmp_path: Path) -> None
         "cv2.GaussianBlur(numpy.zeros((2000, 2000, 3), numpy.uint8), (31, 31), 5)\n"
         "generate(Settings(clips=1, rl_clips=1, dev_clips=1, test_clips=1), Path(sys.argv[1]), workers=1)\n"
     )
-    subprocess.run([sys.executable, "-c", script, str(tmp_path / "out")], cwd=ROOT, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "out")], cwd=ROOT, check=True, timeout=PATIENCE_S)
     assert (tmp_path / "out" / "manifest.json").is_file()
 
 

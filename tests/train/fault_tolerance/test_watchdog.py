@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import pytest
 
+from tests.support.limits import PATIENCE_S
 from train.fault_tolerance.sentinel import GRACE_S, Member, judge
 
 # Each process of a scenario is a fork of one that has imported everything; `way` is how it ends.
-DRIVER = """
+DRIVER = '''
 import json, os, signal, sys, time
 from pathlib import Path
+from train.fault_tolerance import watchdog
+import psutil
 from train.fault_tolerance import watchdog
 folder, scenarios = Path(sys.argv[1]), json.loads(sys.argv[2])
 os.environ["MASTER_ADDR"] = "127.0.0.1"
@@ -23,13 +28,23 @@ os.environ["MASTER_ADDR"] = "127.0.0.1"
 def sentinel_of(pid):
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
+def meet(name, rank, world):
+    """Wait until the sentinels of a scenario know each other, however long they take to start."""
+    beside = psutil.Process(sentinel_of(os.getpid()))
+    while rank and not any(link.status == "ESTABLISHED" for link in beside.net_connections()):
+        time.sleep(0.05)
+    (folder / f"{name}-{rank}.met").touch()
+    while not all((folder / f"{name}-{other}.met").exists() for other in range(world)):
+        time.sleep(0.05)
+
 def live(name, rank, world, way):
     def work():
         sys.stderr = open(folder / f"{name}-{rank}.err", "w", buffering=1)
         os.dup2(sys.stderr.fileno(), 2)
-        watchdog.SILENCE_S = 5.0
-        with watchdog.Watchdog(folder / name, rank, world, hang_s=2.0 if "hang" in name else 60.0):
+        watchdog.SILENCE_S = 12.0 if "frozen" in name else 60.0
+        with watchdog.Watchdog(folder / name, rank, world, hang_s=10.0 if "hang" in name else 60.0):
             watchdog.begin("sft one")
+            meet(name, rank, world)
             for step in range(3):
                 watchdog.doing(f"step {step}")
                 time.sleep(0.3)
@@ -48,7 +63,7 @@ def live(name, rank, world, way):
                         pass
                 waits_for_ever()
             if way != "done":
-                time.sleep(60)
+                time.sleep(1200)
     try:
         work()
     except ValueError:
@@ -75,7 +90,7 @@ while running:
             for one in (sentinel_of(other), other):
                 os.kill(one, signal.SIGKILL)
 print(json.dumps(result))
-"""
+'''
 SCENARIOS = {
     "fine": ["done", "done", "done"],
     "killed": ["waits", "waits", "killed"],
@@ -97,7 +112,7 @@ def ended(tmp_path_factory) -> tuple[dict[str, dict], Path]:
         [sys.executable, "-c", DRIVER, str(folder), json.dumps(SCENARIOS)],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=PATIENCE_S,
         cwd=Path(__file__).parents[3],
         check=False,
     )
@@ -111,14 +126,12 @@ def said(ended, name: str, rank: int) -> str:
 
 def test_processes_that_end_well_are_left_alone(ended):
     assert ended[0]["fine"]["codes"] == [0, 0, 0]
-    assert ended[0]["fine"]["seconds"] < 10
     assert [said(ended, "fine", rank) for rank in range(3)] == ["", "", ""]
     assert list((ended[1] / "fine").iterdir()) == []
 
 
 def test_a_rank_that_dies_ends_the_whole_job_with_its_name_and_last_lines(ended):
     assert ended[0]["killed"]["codes"] == [1, 1, -9]
-    assert ended[0]["killed"]["seconds"] < 20
     text = said(ended, "killed", 0)
     assert "process 2 (pid" in text
     assert "died without a word, while: sft one: step 2" in text
@@ -133,7 +146,7 @@ def test_the_first_process_is_missed_too(ended):
 
 def test_an_exception_on_one_rank_ends_the_others(ended):
     assert ended[0]["raises"]["codes"] == [1, 3]
-    assert GRACE_S - 1 < ended[0]["raises"]["seconds"] < GRACE_S + 10
+    assert ended[0]["raises"]["seconds"] > GRACE_S - 1  # the others may fail by themselves until then
     assert "failed, while: sft one: step 2. ValueError: row 7 is odd" in said(ended, "raises", 0)
     assert ended[0]["first_raises"]["codes"] == [3, 1]
     assert "process 0 (pid" in said(ended, "first_raises", 0)
@@ -201,8 +214,14 @@ def test_who_never_came_is_told_of():
 def test_messages_are_short_and_never_wait(tmp_path):
     from train.fault_tolerance.watchdog import Watchdog, doing
 
-    with Watchdog(tmp_path, 0, 1, 60.0):
-        begun = time.monotonic()
+    def tell() -> None:
         for _ in range(2000):
             doing("x" * 100_000)
-        assert time.monotonic() - begun < 20
+
+    with Watchdog(tmp_path, 0, 1, PATIENCE_S) as watchdog:
+        os.kill(watchdog._beside.pid, signal.SIGSTOP)  # it reads nothing, and the pipe is soon full
+        telling = threading.Thread(target=tell, daemon=True)
+        telling.start()
+        telling.join(PATIENCE_S)
+        os.kill(watchdog._beside.pid, signal.SIGCONT)
+        assert not telling.is_alive()

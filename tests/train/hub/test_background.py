@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from huggingface_hub import constants
 
 from affectgpt.problems import InputError
+from tests.support.limits import PATIENCE_S
 from train import pipeline
 from train.config.recipe_file import load_recipe
 from train.config.sections import Recipe
@@ -25,7 +30,7 @@ stage = options[options.index("--stage") + 1]
 with open(f"{run}/calls", "a") as file:
     file.write(json.dumps(options) + "\\n")
 if stage == "slow":
-    time.sleep(60)
+    time.sleep(1200)
 if stage == "bad":
     sys.exit("first line\\nuser/model: the upload failed 6 times")
 print(json.dumps({"url": "http://hub/user/model"}))
@@ -100,12 +105,12 @@ def test_the_end_of_a_run_waits_no_longer_than_it_says(make, monkeypatch):
     with push:
         push(results["slow"], {})
         push(results["two"], {})
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < PATIENCE_S
     assert said[0] == "Waiting for the upload of slow, two to user/model, 0.01 minutes at most."
     assert [text.partition(":")[2].split(" was")[0] for text in said[1:]] == [" stage 'slow'", " stage 'two'"]
     assert "affectgpt push" in said[1]
     assert "the run ended before it had arrived" in said[1]
-    assert push.process.wait(5) != 0
+    assert push.process.wait(PATIENCE_S) != 0
 
 
 def test_a_run_that_fails_waits_for_nothing(make):
@@ -119,9 +124,31 @@ def test_a_run_that_fails_waits_for_nothing(make):
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < PATIENCE_S
     assert not any("Waiting" in text for text in said)
     assert "Warning: stage 'slow' was not published" in said[-1]
+
+
+def test_a_command_that_starts_while_the_run_ends_is_ended_too(make, monkeypatch):
+    push, _, results = make()
+    start, asked = subprocess.Popen, threading.Event()
+
+    def start_late(*given: Any, **settings: Any) -> subprocess.Popen[str]:
+        asked.set()
+        push.stopped.wait(PATIENCE_S)
+        return start(*given, **settings)
+
+    def interrupted() -> None:
+        with push:
+            push(results["slow"], {})
+            asked.wait(PATIENCE_S)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", start_late)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    push.worker.join(PATIENCE_S)
+    assert push.process.returncode == -signal.SIGKILL
 
 
 def test_a_command_that_cannot_start_is_a_warning(make, monkeypatch):

@@ -68,8 +68,8 @@ def test_a_server_in_trouble_is_asked_again(hub, status):
 
 
 def test_silence_is_a_failure(hub, monkeypatch):
-    monkeypatch.setattr(hub_client, "TIMEOUT_S", 0.2)
-    hub.failures = [Failure("POST", "/commit/", hang=0.6)]
+    monkeypatch.setattr(hub_client, "TIMEOUT_S", 3.0)  # every other request is answered by then
+    hub.failures = [Failure("POST", "/commit/", hang=True)]
     send(REPO, FILES, "one")
     assert hub.waits == [2.0]
     assert hub.repos[REPO].messages == ["one"]
