@@ -19,6 +19,15 @@ PAPER = {
 """AffectGPT's plain prompt, field by field in the order of the paper: its structure, in words of our own. Released
 weights expect the wording of their own code; `AffectGPTProcessor(wording=...)` takes it."""
 
+TRANSCRIPT = {
+    "system": "{text}\n\n",
+    "user": "User: {text}\n",
+    "assistant": "Assistant:\n{text}\n",
+    "answer": "Assistant:\n",
+    "stop": "User:",
+}
+"""A conversation for a language model whose tokenizer has no chat template, turn by turn."""
+
 EMPATHY = {
     "role": "You listen to somebody and answer with empathy.",
     "labels": "Emotions: {labels}.",
@@ -26,12 +35,18 @@ EMPATHY = {
     "likely": "Likely emotions: {first}.",
     "words": "Causes: {words}.",
     "moments": "Moments: {moments}.",
+    "reader": "Readers feel: {first}.",
+    "response": "Answer with: {first}.",
+    "intensities": "Strength of 10: {values}.",
+    "dimensions": "Scales: {values}.",
+    "units": "Face: {values}.",
+    "spans": "States: {values}.",
     "situation": "What happened: {situation}",
     "format": "Say in two lines what they feel and what you answer.\nEmotion: ...\nResponse: ...",
     "none": "none of these",
 }
-"""What evidence adds to a prompt, a line each: few words, since every row pays for them. `affectgpt.evidence.prompting`
-puts them together."""
+"""What evidence adds to a prompt, a line each: few words, since every row pays for them. The kinds of evidence fill
+them in, `affectgpt.evidence.prompting` puts them together."""
 
 CAPTION_JUDGE = """\
 Two descriptions of the same video of a person. The first is true.

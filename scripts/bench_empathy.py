@@ -28,7 +28,8 @@ from _bench import alternate, compare, report
 
 from affectgpt.clip import Clip
 from affectgpt.evidence.dialogue import rows_with_emotion
-from affectgpt.evidence.prompting import opening, prompt_of
+from affectgpt.evidence.prompting import prompt_of
+from affectgpt.evidence.shortlist import opening
 from affectgpt.inference.label_scores import score_labels, split_lead
 from affectgpt.inputs.batch import supervised_batch
 from affectgpt.inputs.reader import ClipReader
@@ -38,7 +39,7 @@ from affectgpt.plugins.emotion.plugin import EmotionModel
 from affectgpt.plugins.plugin import with_evidence
 from affectgpt.prompts import EMPATHY
 from data_recipes.synthetic.towers import WEIGHTS
-from train.config.sections import ModelConfig
+from train.config.model import ModelConfig
 from train.stages.curriculum import batch_by_length
 from train.stages.dataset import StageDataset, SupervisedCollator
 from train.tiny_model import build_tiny

@@ -50,7 +50,7 @@ from affectgpt.model.loading import load_model
 from affectgpt.model.processing import AffectGPTProcessor
 from data_recipes.synthetic.generate import Settings, generate
 from data_recipes.synthetic.towers import WEIGHTS
-from train.config.recipe_file import load_recipe
+from train.recipe_file import load_recipe
 from train.stages.dataset import StageDataset, SupervisedCollator
 from train.tiny_model import build_tiny, train_tokenizer
 

@@ -33,8 +33,8 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
 from affectgpt.clip import Clip
-from affectgpt.inputs.reader import Row
-from train.pipeline import quiet_libraries
+from affectgpt.inputs.reader import EncodedRow
+from train.libraries import quiet_libraries
 from train.stages.grpo_trainer import MediaGRPOTrainer
 
 VOCABULARY, GENERATIONS = 4096, 8
@@ -82,10 +82,13 @@ class WordRows:
         """Tokens of each prompt."""
         return [len(row.prompt_ids) for row in self.read(clips)]
 
-    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[Row]:
+    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[EncodedRow]:
         """The prompts' ids."""
         prompts = [clip.prompt[0]["content"] for clip in clips]
-        return [Row(clip.id, self.tokenizer(text)["input_ids"], []) for clip, text in zip(clips, prompts, strict=True)]
+        return [
+            EncodedRow(clip.id, self.tokenizer(text)["input_ids"], [])
+            for clip, text in zip(clips, prompts, strict=True)
+        ]
 
 
 def prompt_of(length: int, seed: int = 0) -> str:
@@ -204,7 +207,7 @@ def encoder_share() -> float:
         begin = time.perf_counter()
         for _ in range(20):
             found = [{name: value.float()[None] for name, value in store.get(key).items()} for key in keys]
-            join_inputs([Row(key, [], [], features) for key, features in zip(keys, found, strict=True)])
+            join_inputs([EncodedRow(key, [], [], features) for key, features in zip(keys, found, strict=True)])
         return (time.perf_counter() - begin) / 20 / whole
 
 

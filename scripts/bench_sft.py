@@ -34,13 +34,17 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from trl import SFTConfig, SFTTrainer
 
 from affectgpt.clip import Clip
-from affectgpt.inputs.reader import Row
-from train.config.sections import Recipe, StageConfig
-from train.pipeline import quiet_libraries
+from affectgpt.inputs.reader import EncodedRow
+from train.config.model import ModelConfig
+from train.libraries import quiet_libraries
+from train.monitor import Console
+from train.run_folder import RunFolder
+from train.stages.context import StageContext
 from train.stages.curriculum import batch_by_length
 from train.stages.dataset import StageDataset, SupervisedCollator
 from train.stages.packing import pack
-from train.stages.sft import run_sft
+from train.stages.sft import SftStage
+from train.stages.sft_trainer import run_sft
 from train.tiny_model import train_tokenizer
 
 VOCABULARY = 4096
@@ -59,13 +63,13 @@ class RandomRows:
         """Tokens of each row."""
         return [clip.extra["length"] for clip in clips]
 
-    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[Row]:
+    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[EncodedRow]:
         """The rows, the same at every call."""
         rows = []
         for clip in clips:
             ids = np.random.default_rng(clip.extra["seed"]).integers(3, VOCABULARY, clip.extra["length"]).tolist()
             half = len(ids) // 2
-            rows.append(Row(clip.id, ids[:half], ids[half:]))
+            rows.append(EncodedRow(clip.id, ids[:half], ids[half:]))
         return rows
 
 
@@ -101,7 +105,7 @@ def small_model() -> Qwen3ForCausalLM:
 
 def train_ours(items: list[list[int]], clips: list[Clip], batch: int, packing: int | None) -> None:
     """A supervised stage over those items, from the same untrained model."""
-    stage = StageConfig(
+    stage = SftStage(
         name="bench",
         kind="sft",
         steps=len(items) // batch,
@@ -113,9 +117,15 @@ def train_ours(items: list[list[int]], clips: list[Clip], batch: int, packing: i
         save_steps=10_000,
     )
     with tempfile.TemporaryDirectory() as folder:
-        recipe = Recipe(output=folder, data={"train": "x"}, model={"path": "x"}, stages=(stage,))
         data = StageDataset(clips, items, RandomRows())
-        run_sft(recipe, stage, small_model(), data, Path(folder), [])
+        context = StageContext(
+            folder=RunFolder(Path(folder)),
+            model=ModelConfig(path="x"),
+            rows={},
+            reader=data.reader,
+            console=Console({}),
+        )
+        run_sft(context, stage, small_model(), data, Path(folder), [])
 
 
 def train_trl(order: list[int], clips: list[Clip], tokenizer: PreTrainedTokenizerFast) -> None:
@@ -174,8 +184,8 @@ def large(rounds: int) -> list[dict[str, Any]]:
     from transformers import CLIPVisionConfig, HubertConfig, Qwen2Config
 
     from affectgpt.model import AffectGPTConfig, AffectGPTForConditionalGeneration
-    from train.config.sections import LoraSettings
-    from train.stages.run import add_adapter, freeze_encoders
+    from train.config.model import LoraSettings
+    from train.model_setup import add_adapter, freeze_encoders
 
     config = AffectGPTConfig(
         text_config=Qwen2Config(
@@ -203,7 +213,7 @@ def large(rounds: int) -> list[dict[str, Any]]:
         ids = torch.randint(0, 150_000, (120,)).tolist()
         ids[5:8] = [151667, 151666, 151665]
         features = {"face_features": torch.randn(1, 8, 768), "audio_features": torch.randn(1, 8, 1024)}
-        rows.append(Row(str(index), ids[:80], ids[80:], features))
+        rows.append(EncodedRow(str(index), ids[:80], ids[80:], features))
     collate = SupervisedCollator(RandomRows(), packing=True)
     batch = {
         name: value.cuda() if isinstance(value, torch.Tensor) else value

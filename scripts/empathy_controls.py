@@ -18,8 +18,8 @@ import numpy as np
 
 from affectgpt.clip import Clip, write_clips
 from affectgpt.evidence.dialogue import rows_with_emotion
-from train.config.sections import Recipe
 from train.pipeline import run_recipe
+from train.recipe import Recipe
 
 STEPS = 300
 DROPOUT = {"with_evidence": 0.3, "alone": 1.0}

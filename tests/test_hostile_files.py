@@ -168,8 +168,8 @@ def test_an_adapter_of_pickled_weights(bomb, write, tiny, tmp_path):
 def adapter(tiny: Any, folder: Path) -> None:
     """A saved LoRA adapter of the tiny model."""
     from affectgpt.model.loading import load_model
-    from train.config.sections import LoraSettings
-    from train.stages.run import add_adapter
+    from train.config.model import LoraSettings
+    from train.model_setup import add_adapter
 
     add_adapter(load_model(tiny.folder), LoraSettings(r=2)).save_pretrained(str(folder))
 
@@ -322,24 +322,20 @@ class TextAlone:
 def interrupted(tiny, tmp_path_factory) -> Callable[[Path], Any]:
     """`interrupted(folder)` runs a supervised stage from wherever the folder's checkpoints stand."""
     from affectgpt.inputs.reader import ClipReader
-    from train.config.sections import Recipe
+    from tests.support.stages import make_context
     from train.stages.dataset import StageDataset
-    from train.stages.sft import run_sft
+    from train.stages.sft import SftStage
+    from train.stages.sft_trainer import run_sft
 
     turns = [{"role": "user", "content": "joy?"}, {"role": "assistant", "content": "joy"}]
     clips = [Clip(id=str(row), messages=turns, task="text") for row in range(4)]
 
     def go(folder: Path, steps: int) -> Any:
-        stage = {"name": "one", "kind": "sft", "steps": steps, "batch_size": 2, "learning_rate": 1e-3, "save_steps": 1}
-        recipe = Recipe(
-            output=folder.parent,
-            data={"train": "x"},
-            model={"path": "x"},
-            stages=[{**stage, "mixture": {"text": 1}}],
-        )
+        fixed = {"name": "one", "kind": "sft", "steps": steps, "batch_size": 2, "learning_rate": 1e-3, "save_steps": 1}
+        stage = SftStage.model_validate({**fixed, "mixture": {"text": 1}})
         reader = ClipReader(tiny.processor, TextAlone())
         dataset = StageDataset(clips, [[0], [1], [2], [3]] * 2, reader)
-        return run_sft(recipe, recipe.stages[0], tiny.model().train(), dataset, folder, [])
+        return run_sft(make_context(folder.parent, reader), stage, tiny.model().train(), dataset, folder, [])
 
     return go
 

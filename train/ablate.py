@@ -23,12 +23,15 @@ from affectgpt.inputs.reader import ClipReader
 from eval.metrics.stats import Difference, compare, mean_tally
 from eval.predict.answers import Prediction, answer_rows
 from eval.report.scores import score
-from train.config.recipe_file import save_recipe
-from train.config.sections import FusionSettings, Recipe
+from train.config.model import FusionSettings
+from train.model_setup import load_stage_model
 from train.monitor import Console
-from train.prepare import Prepared, prepare
-from train.results import read_predictions, rows_to_score
-from train.stages.run import load_stage_model, planned_stages
+from train.prepare import context_of, prepare
+from train.recipe import Recipe
+from train.recipe_file import save_recipe
+from train.stages.context import StageContext
+from train.stages.kinds import rewarded_stages
+from train.stages.scores import read_predictions, scored_rows
 from videmo.distance import tree_similarity
 from videmo.scorers import likelihood
 from videmo.search import SearchSettings, TreeSearch
@@ -50,10 +53,10 @@ _Answers = tuple[list[Clip], list[Prediction]]
 
 
 class _DoneRun(NamedTuple):
-    """A run that is done, and its data."""
+    """A run that is done: its recipe, and what its stages were given."""
 
     recipe: Recipe
-    prepared: Prepared
+    context: StageContext
 
 
 def variants(recipe: Recipe) -> dict[str, dict[str, Any]]:
@@ -70,15 +73,14 @@ def derive(recipe: Recipe, name: str, seed: int) -> Recipe:
     """The recipe of one run: `name` is 'full', 'no_tree_reward' or one of `variants`."""
     output = recipe.output.with_name(f"{recipe.output.name}-{name}-{seed}")
     common: dict[str, Any] = {"output": output, "seed": seed, "threads": 1, "hub": None}
-    supervised = tuple(stage for stage in recipe.stages if stage.kind == "sft")
+    supervised = tuple(stage for stage in recipe.stages if stage.merges)
     if name == "full":
-        return recipe.model_copy(update={**common, "stages": tuple(s for s in recipe.stages if s.kind != "empathy")})
+        return recipe.model_copy(update={**common, "stages": tuple(s for s in recipe.stages if s.answers_clips)})
     if name == "no_tree_reward":
-        parent = derive(recipe, "full", seed).output / "checkpoints" / supervised[-1].name
+        parent = derive(recipe, "full", seed).folder.checkpoint(supervised[-1].name)
         stages = [
             stage.model_copy(update={"rewards": {key: value for key, value in stage.rewards.items() if key != "tree"}})
-            for stage in recipe.stages
-            if stage.kind == "grpo"
+            for stage in rewarded_stages(recipe.stages)
         ]
         built = {
             name: field.get_default(call_default_factory=True) for name, field in FusionSettings.model_fields.items()
@@ -118,23 +120,23 @@ def tabulate(recipe: Recipe, seeds: Sequence[int]) -> dict[str, Any]:
         answers[f"masked_{hidden}"] = _answered_again(full, -1, inputs)
     table = {name: dict(score(*pooled, resamples=1000).metrics) for name, pooled in answers.items()}
     compared = {f"{second} over {first}": _compare(answers[first], answers[second]) for first, second in COMPARED}
-    (recipe.output / "ablations.json").write_text(json.dumps(table, indent=2) + "\n")
-    (recipe.output / "comparisons.json").write_text(json.dumps(compared, indent=2) + "\n")
+    recipe.folder.ablations.write_text(json.dumps(table, indent=2) + "\n")
+    recipe.folder.comparisons.write_text(json.dumps(compared, indent=2) + "\n")
     return table
 
 
 def _rows_of_table(recipe: Recipe) -> list[tuple[str, str, int]]:
     """Name in the table, the runs it comes from, and which stage of them: the last, or the last supervised one."""
-    last = len([stage for stage in recipe.stages if stage.kind == "sft"]) - 1
+    last = len([stage for stage in recipe.stages if stage.merges]) - 1
     rows = [("full", "full", -1), ("no_tree_reward", "no_tree_reward", -1), ("supervised", "full", last)]
     return [*rows, *((name, name, -1) for name in variants(recipe))]
 
 
 def _run(recipe: Recipe) -> Path:
     """One run in a process of its own."""
-    path = recipe.output / "ablation.yaml"
+    path = recipe.folder.ablation
     save_recipe(recipe, path)
-    with (recipe.output / "console.log").open("w") as log:
+    with recipe.folder.console.open("w") as log:
         done = subprocess.run([sys.executable, "-m", "train.run", str(path)], stdout=log, stderr=log, check=False)
     if done.returncode:
         raise RuntimeError(f"the run in {recipe.output} failed; its console.log says why")
@@ -142,16 +144,17 @@ def _run(recipe: Recipe) -> Path:
 
 
 def _done_run(recipe: Recipe) -> _DoneRun:
-    return _DoneRun(recipe, prepare(recipe, Console({}, quiet=True)))
+    console = Console({}, quiet=True)
+    return _DoneRun(recipe, context_of(recipe, prepare(recipe, console), console))
 
 
 def _pooled(runs: Sequence[_DoneRun], stage: int) -> _Answers:
     """Test rows and answers of several runs together; clips of one actor stay one cluster."""
     clips: list[Clip] = []
     predictions: list[Prediction] = []
-    for recipe, prepared in runs:
-        clips += rows_to_score(prepared.clips["test"], recipe)
-        predictions += read_predictions(recipe, planned_stages(recipe)[stage].name, "test")
+    for recipe, context in runs:
+        clips += scored_rows(context, "test")
+        predictions += read_predictions(context.folder, recipe.planned[stage].name, "test")
     return clips, predictions
 
 
@@ -161,11 +164,11 @@ def _answered_again(
     """Trees of a stage's model when it is given some modalities only, or searches."""
     clips: list[Clip] = []
     predictions: list[Prediction] = []
-    for recipe, prepared in runs:
-        assert isinstance(prepared.reader, ClipReader)
-        reader = ClipReader(prepared.reader.processor, prepared.reader.source, inputs, prepared.reader.cues)
-        rows = [clip for clip in rows_to_score(prepared.clips["test"], recipe) if clip.task == "tree"]
-        model = load_stage_model(recipe.output / "checkpoints" / planned_stages(recipe)[stage].name, recipe)
+    for recipe, context in runs:
+        assert isinstance(context.reader, ClipReader)
+        reader = ClipReader(context.reader.processor, context.reader.source, inputs, context.reader.cues)
+        rows = [clip for clip in scored_rows(context, "test") if clip.task == "tree"]
+        model = load_stage_model(context.folder.checkpoint(recipe.planned[stage].name), recipe.model)
         limits = recipe.evaluation.batch_size, recipe.evaluation.max_new_tokens
         torch.manual_seed(recipe.seed)
         clips += rows

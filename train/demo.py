@@ -23,10 +23,11 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     if options.seeds < 1:
         raise InputError(f"--seeds: expected 1 or more, got {options.seeds}")
-    from train.config.recipe_file import load_recipe
     from train.pipeline import run_recipe
+    from train.recipe_file import load_recipe
+    from train.stages.kinds import KINDS
 
-    recipe = load_recipe("demo", options.overrides)
+    recipe = load_recipe("demo", options.overrides, lambda text: print(text, file=sys.stderr))
     if options.ablate:
         from train.ablate import run_ablations
 
@@ -37,7 +38,7 @@ def main(argv: list[str]) -> int:
     if report is not None and options.json:
         print(json.dumps(report))
     elif report is not None:
-        stages = [stage["metrics"] for stage in report["stages"] if stage["kind"] != "empathy"]
+        stages = [stage["metrics"] for stage in report["stages"] if KINDS[stage["kind"]].answers_clips]
         before, after = stages[-2:]
         print(
             f"\nOn {after['emotion_uar']['n']} clips of actors never seen: "
@@ -45,7 +46,7 @@ def main(argv: list[str]) -> int:
             f"{_shown(after['emotion_uar'])} after GRPO; "
             f"tree similarity {_shown(before['tree_similarity'])}, then {_shown(after['tree_similarity'])}.\n"
             f"{_plugins(report)}"
-            f"Open {recipe.output / 'report.html'} in a browser."
+            f"Open {recipe.folder.page} in a browser."
         )
     return 0
 

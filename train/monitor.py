@@ -200,20 +200,6 @@ def show_rollouts(path: Path, stage: str, to_wandb: bool, step: int, rollouts: S
             wandb.log({f"rollouts/{stage}": table, "train/global_step": step})
 
 
-def forget_stage(path: Path, stage: str, after_step: int = 0) -> None:
-    """Drop the log lines of a stage beyond a step: it is about to run again from there."""
-    if path.is_file():
-        kept = []
-        for line in path.read_text().splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:  # cut short by a kill
-                continue
-            if row["stage"] != stage or row["step"] <= after_step:
-                kept.append(line)
-        path.write_text("".join(f"{line}\n" for line in kept))
-
-
 class MemoryMeter:
     """Peak resident memory of this process and its children, in MB, sampled while it is open."""
 

@@ -20,7 +20,7 @@ from filelock import FileLock
 from transformers import AutoConfig
 
 from affectgpt.clip import Clip
-from affectgpt.evidence.prompting import Cues
+from affectgpt.evidence.cues import Cues
 from affectgpt.features.file_hashes import ContentIndex
 from affectgpt.features.sources import (
     BadSample,
@@ -30,21 +30,24 @@ from affectgpt.features.sources import (
     build_features,
     media_of,
     undecodable,
-    wanted_by,
 )
 from affectgpt.features.store import FeatureStore
-from affectgpt.inputs.reader import ClipReader, Reader
-from affectgpt.inputs.vlm_reader import HubReader, wanted_by_hub_model
+from affectgpt.inputs.open import open_encoder, open_reader, remember_inputs, require_readable, takes, wanted_of
+from affectgpt.inputs.reader import Reader
 from affectgpt.model.assemble import assemble
 from affectgpt.model.clip_encoder import ClipEncoder
 from affectgpt.model.loading import load_processor, model_folder
-from affectgpt.model.processing import AffectGPTProcessor
 from affectgpt.problems import InputError
 from data_recipes.check.rows import load_rows
 from data_recipes.synthetic import generate as synthetic
 from data_recipes.synthetic.towers import WEIGHTS
-from train.config.sections import PARTS, Recipe
+from train.config.data import PARTS, DataConfig
+from train.config.model import ModelConfig
+from train.fingerprint import fingerprint
 from train.monitor import Console
+from train.recipe import Recipe
+from train.run_folder import RunFolder
+from train.stages.context import StageContext
 from train.tiny_model import build_tiny
 
 
@@ -54,57 +57,67 @@ class Prepared:
 
     clips: dict[str, list[Clip]]
     reader: Reader
-    base: Path
+    starting_model: Path
     fingerprint: str
     """Hash of everything that training depends on besides the stages."""
+    v0_1_0: str
+    """The same as v0.1.0 had it, by which its checkpoints are found again."""
     bad: int
 
 
-def digest(*parts: Any) -> str:
-    """A short name for any JSON values."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+def synthetic_settings(data: DataConfig) -> synthetic.Settings:
+    """Return the generator's settings of a recipe."""
+    return synthetic.Settings(**(data.synthetic or {}))  # type: ignore[arg-type]
 
 
-def cache_of(recipe: Recipe) -> Path:
-    """What runs beside each other share: synthetic data, features, untrained models."""
-    return recipe.output.parent / "cache"
-
-
-def synthetic_settings(recipe: Recipe) -> synthetic.Settings:
-    """The generator's settings of a recipe."""
-    return synthetic.Settings(**(recipe.data.synthetic or {}))  # type: ignore[arg-type]
+def context_of(recipe: Recipe, prepared: Prepared, console: Console) -> StageContext:
+    """Gather what stages are given of a run."""
+    return StageContext(
+        folder=recipe.folder,
+        model=recipe.model,
+        rows=prepared.clips,
+        reader=prepared.reader,
+        console=console,
+        seed=recipe.seed,
+        evaluation=recipe.evaluation,
+        merged=recipe.merged,
+        deepspeed=recipe.deepspeed,
+        wandb=recipe.wandb,
+    )
 
 
 def prepare(recipe: Recipe, console: Console) -> Prepared:
     """Make or find everything; all problems of all row files are reported before a weight is loaded."""
-    cache = cache_of(recipe)
+    cache = recipe.folder.cache
     cache.mkdir(parents=True, exist_ok=True)
     recipe.output.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / ".lock"):
         console.begin("data")
-        paths = _row_files(recipe, cache, console)
+        paths = _row_files(recipe.data, cache, console)
         loaded = load_rows(list(paths.values()), recipe.data.media_root)
         clips = dict(zip(paths, loaded, strict=True))
         everything = [clip for part in clips.values() for clip in part]
         console.done(f"{len({clip.video for clip in everything if clip.has_media})} clips, {len(everything)} rows")
 
         console.begin("media")
-        base = _base_model(recipe, cache, clips)
-        processor = load_processor(base)
-        reader, bad = _open_reader(recipe, base, processor, everything, console)
+        model = _starting_model(recipe.model, recipe.seed, cache, clips)
+        processor = load_processor(model)
+        reader, bad = _open_reader(recipe, model, processor, everything, console)
         total = len({media_of(clip) for clip in everything if clip.has_media})
-        _report_bad(recipe, bad, total, console)
+        _report_bad(recipe.folder, recipe.data.bad_sample_budget, bad, total, console)
         console.done(f"{total - len(bad)} clips" + (f", {len(bad)} unusable" if bad else ""))
     index = ContentIndex(cache / "contents.jsonl")
     lost = {sample.media for sample in bad}
     usable = {part: [clip for clip in rows if media_of(clip) not in lost] for part, rows in clips.items()}
     contents = {part: hashlib.sha256(path.read_bytes()).hexdigest() for part, path in paths.items()}
     bad_files = sorted(sample.files for sample in bad)
-    weights = _weights_hash(base, index)
+    weights = _weights_hash(model, index)
+    lora, evidence = str(recipe.model.lora), recipe.evidence.model_dump()
+    v0_1_0 = fingerprint(contents, weights, bad_files, recipe.model.inputs, lora, evidence, recipe.seed)
     # How clips are read and prompts are written leaves no trace in the weights; where those lie does not matter.
-    model = recipe.model.model_dump(mode="json", exclude={"path", "config", "parts", "tiny", "attention"})
-    fingerprint = digest(contents, weights, bad_files, model, recipe.evidence.model_dump(), recipe.seed)
-    return Prepared(usable, reader, base, fingerprint, len(bad))
+    reading = recipe.model.model_dump(mode="json", exclude={"path", "config", "parts", "tiny", "attention"})
+    now = fingerprint(contents, weights, bad_files, reading, evidence, recipe.seed)
+    return Prepared(usable, reader, model, now, v0_1_0, len(bad))
 
 
 def _open_reader(
@@ -112,61 +125,57 @@ def _open_reader(
 ) -> tuple[Reader, list[BadSample]]:
     """What reads rows for the model, and the clips that it cannot read."""
     workers, timeout_s = os.cpu_count() or 1, recipe.data.decode_timeout_s
-    cues = Cues(**recipe.evidence.model_dump())
+    folder, settings = model_folder(base), recipe.model
 
     def show(done: int, count: int) -> None:
         console.show(f"{done}/{count} clips", done / count)
 
-    if not isinstance(processor, AffectGPTProcessor):
-        wanted = wanted_by_hub_model(processor, recipe.model.num_frames, recipe.model.fps, recipe.data.reader)
-        # A checkpoint's processor remembers how its clips were sampled.
-        processor.video_processor.num_frames, processor.video_processor.fps = recipe.model.num_frames, recipe.model.fps
-        media = DecodedMedia(wanted, workers, timeout_s)
-        bad = undecodable(clips, wanted, workers, timeout_s, show)
-        return HubReader(processor, media, recipe.model.inputs, recipe.model.max_pixels, cues), bad
-    folder = model_folder(base)
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    processor.inputs = list(recipe.model.inputs)
-    source: FeatureSource
-    if recipe.data.features == "online":
-        encoder = ClipEncoder.from_pretrained(folder, _device())
-        bad = undecodable(clips, wanted_by(config, processor, recipe.data.reader), workers, timeout_s, show)
-        source = OnlineFeatures(encoder, workers, timeout_s, recipe.data.reader)
-    else:
-        store = FeatureStore(recipe.data.store or cache_of(recipe) / "features")
+    require_readable(processor, clips)
+    remember_inputs(processor, settings.inputs, settings.num_frames, settings.fps)
+    config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    source: FeatureSource | DecodedMedia
+    if takes(processor) == "features" and recipe.data.features != "online":
         source, bad = build_features(
             clips,
             config,
             processor,
-            store,
+            FeatureStore(recipe.data.store or recipe.folder.cache / "features"),
             lambda: ClipEncoder.from_pretrained(folder, _device()),
             timeout_s,
             workers,
             show,
             recipe.data.reader,
         )
-    return ClipReader(processor, source, cues=cues), bad
+    else:
+        wanted = wanted_of(processor, config, settings.num_frames, settings.fps, recipe.data.reader)
+        bad = undecodable(clips, wanted, workers, timeout_s, show)
+        encoder = open_encoder(processor, folder, _device())
+        if encoder is not None:
+            source = OnlineFeatures(encoder, workers, timeout_s, recipe.data.reader)
+        else:
+            source = DecodedMedia(wanted, workers, timeout_s)
+    cues = Cues(**recipe.evidence.model_dump())
+    return open_reader(processor, source, settings.inputs, cues, settings.max_pixels), bad
 
 
 def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _row_files(recipe: Recipe, cache: Path, console: Console) -> dict[str, Path]:
-    if recipe.data.synthetic is None:
-        given = {part: getattr(recipe.data, part) for part in PARTS}
+def _row_files(data: DataConfig, cache: Path, console: Console) -> dict[str, Path]:
+    if data.synthetic is None:
+        given = {part: getattr(data, part) for part in PARTS}
         return {part: path for part, path in given.items() if path is not None}
-    settings = synthetic_settings(recipe)
-    folder = recipe.data.folder or cache / f"synthetic-{digest(synthetic.FORMAT, asdict(settings))}"
+    settings = synthetic_settings(data)
+    folder = data.folder or cache / f"synthetic-{fingerprint(synthetic.FORMAT, asdict(settings))}"
     synthetic.generate(
         settings, folder, progress=lambda done, count: console.show(f"filming {done}/{count} clips", done / count)
     )
     return {part: folder / f"{part}.jsonl" for part in PARTS if (folder / f"{part}.jsonl").stat().st_size}
 
 
-def _base_model(recipe: Recipe, cache: Path, clips: dict[str, list[Clip]]) -> Path:
-    """Where the untrained model lies; it is made there if it is not one that the recipe names."""
-    settings = recipe.model
+def _starting_model(settings: ModelConfig, seed: int, cache: Path, clips: dict[str, list[Clip]]) -> Path:
+    """Find the untrained model; it is made if it is not one that the recipe names."""
     if settings.path is not None:
         return Path(settings.path)
     shape: Any = settings.model_dump(mode="json", exclude={"inputs", "lora", "dtype", "attention", "max_pixels", "fps"})
@@ -175,7 +184,7 @@ def _base_model(recipe: Recipe, cache: Path, clips: dict[str, list[Clip]]) -> Pa
         texts = [*clips["train"], *clips.get("text", [])]
         towers = json.loads((WEIGHTS / "manifest.json").read_text())
         shape = [shape, towers, [(clip.subtitle, clip.messages) for clip in texts]]
-    folder = cache / f"base-{digest(shape, recipe.seed)}"
+    folder = cache / f"base-{fingerprint(shape, seed)}"
     if not folder.is_dir():
         draft = folder.with_suffix(".part")
         shutil.rmtree(draft, ignore_errors=True)
@@ -188,30 +197,30 @@ def _base_model(recipe: Recipe, cache: Path, clips: dict[str, list[Clip]]) -> Pa
                 given.audio,
                 {str(part): revision for part, revision in given.revisions.items()},
                 settings.prompt_style,
-                recipe.seed,
+                seed,
                 **settings.fusion_settings(),
             )
         else:
-            build_tiny(settings, texts, WEIGHTS, recipe.seed, draft, folder)
+            build_tiny(settings, texts, WEIGHTS, seed, draft, folder)
         draft.rename(folder)
     return folder
 
 
 def _weights_hash(folder: Path, index: ContentIndex) -> str:
     """Hash of a model folder's weights; of its name for a model of the Hub."""
-    return digest(sorted(index.hashes(folder.glob("*.safetensors")).values()) or str(folder))
+    return fingerprint(sorted(index.hashes(folder.glob("*.safetensors")).values()) or str(folder))
 
 
-def _report_bad(recipe: Recipe, bad: Sequence[BadSample], total: int, console: Console) -> None:
-    """Name every unusable clip; stop beyond the budget."""
-    path = recipe.output / "bad_samples.jsonl"
+def _report_bad(folder: RunFolder, budget: float, bad: Sequence[BadSample], total: int, console: Console) -> None:
+    """Name every unusable clip; stop beyond the budget, a share of all clips."""
+    path = folder.bad_samples
     path.write_text("".join(json.dumps(sample.to_json()) + "\n" for sample in bad))
     named = [f"{', '.join(sample.files)} (row {sample.rows[0]}): {sample.reason}" for sample in bad]
-    if len(bad) > recipe.data.bad_sample_budget * total:
+    if len(bad) > budget * total:
         raise InputError(
             [f"unusable: {text}" for text in named],
             advice=f"{len(bad)} of {total} clips cannot be used, more than data.bad_sample_budget allows "
-            f"({recipe.data.bad_sample_budget:.0%}). Listed in {path}. Mend or remove them, or raise the budget.",
+            f"({budget:.0%}). Listed in {path}. Mend or remove them, or raise the budget.",
         )
     for text in named:
         console.say(f"      unusable: {text}")

@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from affectgpt.__main__ import run
+from affectgpt.command_line import run
 
 
 def main(argv: list[str]) -> int:
@@ -24,10 +24,17 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--local_rank", type=int, default=None, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     # Decoding workers import this module when it is the main one, so that what is heavy is imported here.
-    from train.config.recipe_file import load_recipe
     from train.pipeline import run_recipe
+    from train.recipe_file import load_recipe
+    from train.stages.run import world
 
-    report = run_recipe(load_recipe(options.recipe, options.overrides))
+    rank, _ = world()
+
+    def say(text: str) -> None:
+        if rank == 0:
+            print(text, file=sys.stderr)
+
+    report = run_recipe(load_recipe(options.recipe, options.overrides, say))
     if options.json and report is not None:
         print(json.dumps(report))
     return 0

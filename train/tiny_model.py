@@ -15,7 +15,7 @@ from affectgpt.model import AffectGPTConfig, AffectGPTForConditionalGeneration, 
 from affectgpt.model.assemble import add_placeholders
 from affectgpt.model.clip_encoder import PARTS, ClipEncoder, weights_hash
 from affectgpt.model.encoders import load_tower
-from train.config.sections import ModelConfig
+from train.config.model import ModelConfig
 
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 CHATML = (

@@ -6,14 +6,11 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
 
-from affectgpt.problems import InputError, nearest
-
-if TYPE_CHECKING:
-    from affectgpt.inference.assistant import Assistant
+from affectgpt.inference.conversation import Conversation
+from affectgpt.problems import InputError
 
 _NOTES = """
 Without --question, each line of standard input is a question; what was said before is remembered. Commands:
@@ -21,61 +18,6 @@ Without --question, each line of standard input is a question; what was said bef
   /quit         end, as Ctrl-D does
 With --empathy each line is what you say: the plugins' evidence is shown, the emotion decided, and you are answered.
 """
-
-
-class Conversation:
-    """Questions about one clip, each with what was said before.
-
-    Args:
-        assistant: who answers.
-        media: 'video', 'audio' and 'face' of the clip; files that it has.
-        subtitle: what is said in it.
-        settings: how answers are generated, see `Assistant.ask`.
-    """
-
-    def __init__(self, assistant: Assistant, media: dict[str, str], subtitle: str | None, **settings: Any) -> None:
-        self.assistant, self.settings = assistant, settings
-        self.open(media, subtitle)
-
-    def open(self, media: dict[str, str], subtitle: str | None = None) -> None:
-        """Turn to a clip, and begin anew."""
-        self.features = self.assistant.encode(**media)  # type: ignore[arg-type]
-        self.subtitle = subtitle
-        self.history: list[dict[str, str]] = []
-
-    def ask(self, question: str) -> str:
-        """The answer; in a terminal its words are printed as they come, else at its end."""
-        live = sys.stdout.isatty()
-        said = self.assistant.ask(
-            question,
-            features=self.features,
-            subtitle=self.subtitle,
-            history=self.history,
-            streamer=answer_printer(self.assistant) if live else None,
-            **self.settings,
-        )
-        if not live:
-            print(said, flush=True)
-        if said:
-            self.history += [{"role": "user", "content": question}, {"role": "assistant", "content": said}]
-        return said
-
-    def answer(self, question: str) -> dict[str, Any]:
-        """`answer` to a question, which is not remembered."""
-        said = self.assistant.ask(question, features=self.features, subtitle=self.subtitle, **self.settings)
-        return {"answer": said}
-
-    def obey(self, line: str) -> bool:
-        """Follow a command of the user; False where it ends the conversation."""
-        command, _, rest = line.partition(" ")
-        if command == "/video" and rest.strip():
-            self.open({"video": rest.strip()})
-            print(f"{rest.strip()}: a new conversation.", file=sys.stderr)
-        elif command == "/video":
-            raise InputError("/video: expected a path behind it, got nothing.")
-        elif command != "/quit":
-            raise InputError(f"{command}: expected a question or a command. {nearest(command, ['/video', '/quit'])}")
-        return command != "/quit"
 
 
 def main(argv: list[str]) -> int:
@@ -87,10 +29,10 @@ def main(argv: list[str]) -> int:
     conversation = _open(options, media)
     if options.json:
         started = time.monotonic()
-        found = conversation.answer(options.question)
+        report = conversation.answer(options.question)
         seconds = round(time.monotonic() - started, 3)
-        found.pop("shown", None)
-        print(json.dumps({"question": options.question, **found, "seconds": seconds}, ensure_ascii=False))
+        report.pop("shown", None)
+        print(json.dumps({"question": options.question, **report, "seconds": seconds}, ensure_ascii=False))
         return 0
     if options.question is not None:
         conversation.ask(options.question)
@@ -142,32 +84,13 @@ def lines() -> Iterator[str]:
             yield line
 
 
-def answer_printer(assistant: Assistant) -> Any:
-    """Prints an answer while it is generated, without what ends it."""
-    from transformers import TextStreamer
-
-    stops: Sequence[str] = getattr(assistant.processor, "stop_strings", [])
-
-    class Printer(TextStreamer):
-        """Prints whole words, so that what ends an answer is in the last piece."""
-
-        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-            """Print a piece."""
-            if stream_end:
-                stop = next((stop for stop in stops if text.rstrip().endswith(stop)), "")
-                text = text.rstrip().removesuffix(stop)
-            super().on_finalized_text(text, stream_end)
-
-    return Printer(assistant.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
-
-
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="affectgpt chat",
         description=f"{main.__doc__}\n{_NOTES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    models = "a stage's checkpoint, an exported model, an adapter, or a video-language model of the Hub"
+    models = "a stage's checkpoint, an exported model, an adapter, or a video-language or language model of the Hub"
     parser.add_argument("--model", required=True, metavar="DIR", help=models)
     parser.add_argument("--video", metavar="FILE", help="the clip")
     parser.add_argument("--audio", metavar="FILE", help="its sound (default: that of the video)")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from affectgpt.chat.command import Conversation
 from affectgpt.clip import Clip
 from affectgpt.empathy.two_stage import Decision, Selection, decide
-from affectgpt.evidence.kinds import CauseEvidence, pieces_of, to_json
-from affectgpt.evidence.prompting import Cues, shortlist
-from affectgpt.plugins.plugin import Plugin, evidence_of, load_plugin, with_evidence
+from affectgpt.evidence.cues import Cues
+from affectgpt.evidence.prompting import evidence_summaries
+from affectgpt.inference.conversation import Conversation
+from affectgpt.plugins.plugin import Plugin, load_plugin, names_emotion, with_evidence
+from affectgpt.plugins.rows import evidence_of
 from affectgpt.problems import InputError
 
 if TYPE_CHECKING:
@@ -41,6 +43,11 @@ class EmpatheticConversation(Conversation):
         super().__init__(assistant, media, subtitle)
         self.plugins, self.selection, self.cues, self.limit = plugins, selection, cues, limit
 
+    def open(self, media: dict[str, str], subtitle: str | None = None) -> None:
+        """Turn to a clip, which plugins may look at and listen to, and begin anew."""
+        super().open(media, subtitle)
+        self.media = {name: Path(path) for name, path in media.items()}
+
     def ask(self, question: str) -> str:
         """The response; printed, with the evidence before it on standard error."""
         found = self.answer(question)
@@ -58,36 +65,25 @@ class EmpatheticConversation(Conversation):
             subtitle=self.subtitle,
         )
         for plugin in self.plugins:
-            (row,) = with_evidence([row], plugin.name, evidence_of(plugin, [row]))
+            (row,) = with_evidence([row], plugin.name, evidence_of(plugin, [replace(row, **self.media)]))  # type: ignore[arg-type]
         reader = self.assistant.reader(self.features)
         reader.cues = self.cues
         (decision,) = decide(self.assistant.model, reader, [row], self.selection, 1, self.limit)
         response = decision.response or decision.said
         if response:
             self.history = [*turns, {"role": "assistant", "content": response}]
-        evidence = {name: to_json(piece) for name, piece in pieces_of(row.evidence).items()}
         return {
             "answer": response,
             "emotion": decision.emotion,
             "stage": decision.stage,
-            "evidence": evidence,
+            "evidence": row.evidence or {},
             "shown": self._shown(row, decision),
         }
 
     def _shown(self, row: Clip, decision: Decision) -> str:
         """The evidence and what was made of it, in a line."""
-        emotions = shortlist(row, self.cues)
-        assert emotions.evidence is not None
-        parts = [", ".join(f"{label} {value:.2f}" for label, value in emotions.evidence.top(self.cues.top))]
-        words = [
-            word
-            for piece in pieces_of(row.evidence).values()
-            if isinstance(piece, CauseEvidence)
-            for word in piece.top_words(self.cues.causes)
-        ]
-        parts += [f"causes: {', '.join(words)}"] if words else []
-        parts.append(f"decided: {decision.emotion or 'nothing, the answer was outside the format'}")
-        return " | ".join(parts)
+        decided = decision.emotion or "nothing, the answer was outside the format"
+        return " | ".join([*evidence_summaries(row, self.cues), f"decided: {decided}"])
 
 
 def load_plugins(folders: Sequence[str]) -> list[Plugin]:
@@ -97,7 +93,7 @@ def load_plugins(folders: Sequence[str]) -> list[Plugin]:
         InputError: one cannot be loaded, or none tells of emotions.
     """
     plugins = [load_plugin(Path(folder)) for folder in folders]
-    if not any(plugin.kind == "emotion" for plugin in plugins):
+    if not any(map(names_emotion, plugins)):
         kinds = ", ".join(f"{plugin.name} ({plugin.kind})" for plugin in plugins)
         raise InputError(f"--empathy: expected a plugin of kind emotion among them, got {kinds}.")
     return plugins

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from affectgpt.empathy.two_stage import Selection
-from affectgpt.evidence.prompting import Cues
+from affectgpt.evidence.cues import Cues
 from affectgpt.problems import InputError, nearest
 from affectgpt.settings import read_settings
 

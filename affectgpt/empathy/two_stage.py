@@ -18,7 +18,8 @@ from typing import Any, Literal
 
 from affectgpt.clip import Clip
 from affectgpt.evidence.dialogue import TASKS
-from affectgpt.evidence.prompting import Shortlist, opening, read_answer, shortlist
+from affectgpt.evidence.kinds.emotion import Shortlist
+from affectgpt.evidence.shortlist import opening, read_answer, shortlist
 from affectgpt.inference.generate import answer
 from affectgpt.inference.label_scores import score_labels
 from affectgpt.inputs.reader import Reader

@@ -1,93 +1,52 @@
-"""Other evidence in the place of a row's own: what tells whether a plugin helps, and what teaches a model to doubt.
+"""Other evidence in the stead of a row's own: what shows whether a plugin helps, and what teaches a model to doubt.
 
 Every control keeps how sure the evidence sounds: the same probabilities stand beside other labels, the same weights
-beside other words.
+beside other words. How, each kind of evidence says itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from affectgpt.clip import Clip
-from affectgpt.emotions.lemmas import tidy
-from affectgpt.evidence.dialogue import dialogue_of
-from affectgpt.evidence.kinds import CauseEvidence, CauseWord, EmotionEvidence, Evidence, pieces_of, to_json
-from affectgpt.evidence.words import read_text
+from affectgpt.evidence.cues import Cues
+from affectgpt.evidence.evidence import Evidence
+from affectgpt.evidence.table import by_kind, kind_class, kind_names, read_all
 
 
 def without_evidence(clip: Clip) -> Clip:
-    """The row alone."""
+    """Return the row alone."""
     return replace(clip, evidence=None)
 
 
-def oracle_emotions(clip: Clip, top: int, rng: np.random.Generator) -> Clip:
-    """The true emotion among the likeliest `top`: where it is not, it changes places with any of them."""
-    truth = tidy(clip.answer)
-
-    def mended(piece: Evidence) -> Evidence:
-        if not isinstance(piece, EmotionEvidence) or truth not in piece.labels:
-            return piece
-        first = [label for label, _ in piece.top(top)]
-        if truth in first:
-            return piece
-        other = first[int(rng.integers(len(first)))]
-        labels = [{other: truth, truth: other}.get(label, label) for label in piece.labels]
-        return EmotionEvidence(tuple(labels), piece.probabilities, piece.calibrated)
-
-    return _changed(clip, mended)
+def kinds_of(clips: Iterable[Clip]) -> list[type[Evidence]]:
+    """List the kinds of evidence that some row carries, in the order of the table."""
+    carried = {values["kind"] for clip in clips for values in (clip.evidence or {}).values()}
+    return [kind_class(name) for name in kind_names() if name in carried]
 
 
-def random_emotions(clip: Clip, rng: np.random.Generator) -> Clip:
-    """Labels shuffled."""
-
-    def shuffled(piece: Evidence) -> Evidence:
-        if not isinstance(piece, EmotionEvidence):
-            return piece
-        return EmotionEvidence(tuple(rng.permutation(piece.labels).tolist()), piece.probabilities, piece.calibrated)
-
-    return _changed(clip, shuffled)
+def oracle(clip: Clip, cues: Cues, rng: np.random.Generator) -> Clip:
+    """Return the row with evidence that agrees with its answer, as far as the answer tells."""
+    return _changed(clip, lambda evidence: evidence.oracle(rng, clip, cues))
 
 
-def random_causes(clip: Clip, rng: np.random.Generator) -> Clip:
-    """Words of the row drawn at random, as many as there were; moments of the clip moved at random."""
-    said = dialogue_of(clip)
-    spoken = read_text(said.turns).words() if said else []
-    places = [(turn, start, word) for _, turn, start, word in spoken if word.casefold() not in ENGLISH_STOP_WORDS]
-
-    def drawn(piece: Evidence) -> Evidence:
-        if not isinstance(piece, CauseEvidence):
-            return piece
-        count = min(len(places), len(piece.words))
-        chosen = [places[place] for place in rng.choice(len(places), count, replace=False)] if count else []
-        weights = sorted((word.weight for word in piece.words), reverse=True)
-        words = [
-            CauseWord(turn, start, start + len(word), word, weight)
-            for (turn, start, word), weight in zip(chosen, weights, strict=False)
-        ]
-        ends = [span.end_s for span in piece.spans]
-        spans = []
-        for span in piece.spans:
-            length = span.end_s - span.start_s
-            start_s = float(rng.uniform(0, max(ends) - length)) if max(ends) > length else 0.0
-            spans.append(replace(span, start_s=start_s, end_s=start_s + length))
-        return CauseEvidence(tuple(words), tuple(spans))
-
-    return _changed(clip, drawn)
+def shuffled(clip: Clip, kind: str, rng: np.random.Generator) -> Clip:
+    """Return the row with its evidence of one kind made false at random."""
+    return _changed(clip, lambda evidence: evidence.shuffled(rng, clip) if evidence.kind == kind else evidence)
 
 
 def corrupted(clip: Clip, rng: np.random.Generator) -> Clip:
-    """Labels, words and moments at random."""
-    return random_causes(random_emotions(clip, rng), rng)
+    """Return the row with all of its evidence made false at random."""
+    for kind in by_kind(clip):
+        clip = shuffled(clip, kind.kind, rng)
+    return clip
 
 
 def _changed(clip: Clip, change: Callable[[Evidence], Evidence]) -> Clip:
     if not clip.evidence:
         return clip
-    pieces = pieces_of(clip.evidence, f"row {clip.id}, evidence")
-    evidence: Mapping[str, Any] = {name: to_json(change(piece)) for name, piece in pieces.items()}
-    return replace(clip, evidence=dict(evidence))
+    carried = read_all(clip.evidence, f"row {clip.id}, evidence")
+    return replace(clip, evidence={name: change(evidence).to_json() for name, evidence in carried.items()})

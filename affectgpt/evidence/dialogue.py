@@ -75,7 +75,7 @@ def read_dialogues(path: str | Path, labels: Sequence[str] | None = None) -> lis
 def rows_with_emotion(
     path: Path, labels: Sequence[str] | None = None, media_root: Path | None = None, tasks: Sequence[str] = TASKS
 ) -> list[Clip]:
-    """What a file tells of emotions: its lines of `context` and `emotion`, or its rows with words or media.
+    """Read what a file knows of emotions: its lines of `context` and `emotion`, or its rows with words or media.
 
     Args:
         labels: which emotions there may be; any, if None.
@@ -84,26 +84,37 @@ def rows_with_emotion(
     Raises:
         InputError: with every problem of every line, or no row whose emotion is known.
     """
-    rows = [
-        row
-        for row in read_rows(path, labels, media_root)
-        if row.task in tasks and (row.has_media or dialogue_of(row) is not None)
-    ]
+    return known_rows(read_rows(path, labels, media_root), path, tasks, labels)
+
+
+def known_rows(
+    rows: Sequence[Clip], path: Path, tasks: Sequence[str], labels: Sequence[str] | None = None
+) -> list[Clip]:
+    """Take rows of some tasks, with words or media.
+
+    Args:
+        path: the file that they come from, for messages.
+        labels: which labels their answers may name; any, if None.
+
+    Raises:
+        InputError: labels that are unknown, each with its first row, or no row at all.
+    """
+    chosen = [row for row in rows if row.task in tasks and (row.has_media or dialogue_of(row) is not None)]
     unknown: dict[str, list[Clip]] = {}
-    for row in rows:
-        if labels is not None and tidy(row.answer) not in labels:
-            unknown.setdefault(row.answer, []).append(row)
+    for row in chosen:
+        for label in row.answer if isinstance(row.answer, list | dict) else [row.answer]:
+            if labels is not None and isinstance(label, str) and not {label, tidy(label)} & {*labels}:
+                unknown.setdefault(label, []).append(row)
     problems: list[Problem | str] = []
-    for label, found in unknown.items():
-        where = f"row {found[0].line}, 'answer'" + (f", and {len(found) - 1} more" if len(found) > 1 else "")
+    for label, named in unknown.items():
+        where = f"row {named[0].line}, 'answer'" + (f", and {len(named) - 1} more" if len(named) > 1 else "")
         problems.append(Problem(str(path), where, _LABEL, label, nearest(label, labels or ())))
-    if not rows:
-        problems.append(
-            Problem(str(path), "its rows", f"some of task {' or '.join(tasks)}, with words or media", "none")
-        )
+    if not chosen:
+        expected = f"some of task {' or '.join(tasks)}, with words or media"
+        problems.append(Problem(str(path), "its rows", expected, "none"))
     if problems:
         raise InputError(problems)
-    return rows
+    return chosen
 
 
 def read_rows(path: Path, labels: Sequence[str] | None = None, media_root: Path | None = None) -> list[Clip]:

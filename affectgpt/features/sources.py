@@ -21,7 +21,7 @@ from affectgpt.features.file_hashes import ContentIndex
 from affectgpt.features.store import FeatureStore
 from affectgpt.media.bundle import Decoded, Media, Wanted, decode
 from affectgpt.media.decode import MediaError
-from affectgpt.media.readers import Reader
+from affectgpt.media.readers import FrameReader
 from affectgpt.media.sandbox import Sandbox, map_sandboxed
 from affectgpt.model.clip_encoder import STORED, ClipEncoder, Features, encoding_settings, fingerprint
 from affectgpt.model.configuration import AffectGPTConfig
@@ -34,7 +34,7 @@ def media_of(clip: Clip) -> Media | None:
     return Media(clip.video, clip.audio, clip.face, clip.start, clip.end) if clip.has_media else None
 
 
-def wanted_by(config: AffectGPTConfig, processor: AffectGPTProcessor, reader: Reader = "auto") -> Wanted:
+def wanted_by(config: AffectGPTConfig, processor: AffectGPTProcessor, reader: FrameReader = "auto") -> Wanted:
     """What a model needs decoded of every clip."""
     extractor = processor.feature_extractor
     rate = extractor.sampling_rate if extractor is not None else 16_000
@@ -94,7 +94,7 @@ class StoredFeatures:
 class OnlineFeatures:
     """Features that are computed when they are wanted, equal to stored ones to the bit."""
 
-    def __init__(self, encoder: ClipEncoder, workers: int, timeout_s: float, reader: Reader = "auto") -> None:
+    def __init__(self, encoder: ClipEncoder, workers: int, timeout_s: float, reader: FrameReader = "auto") -> None:
         self.encoder = encoder
         self.media = DecodedMedia(wanted_by(encoder.config, encoder.processor, reader), workers, timeout_s)
 
@@ -198,7 +198,7 @@ def fill_store(
     timeout_s: float = 20.0,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
-    reader: Reader = "auto",
+    reader: FrameReader = "auto",
 ) -> list[BadSample]:
     """Compute what is missing, decoding in workers that can be killed; returns the clips that cannot be used.
 
@@ -231,7 +231,7 @@ def build_features(
     timeout_s: float = 20.0,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-    reader: Reader = "auto",
+    reader: FrameReader = "auto",
 ) -> tuple[StoredFeatures, list[BadSample]]:
     """The features of every clip, read from the store from then on; towers are loaded only if some are missing.
 

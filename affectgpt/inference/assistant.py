@@ -5,49 +5,42 @@ Shapes: F pictures, H and W pixels, T features over time, D their width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.generation.streamers import BaseStreamer
 
 from affectgpt.clip import Clip
-from affectgpt.features.sources import wanted_by
 from affectgpt.inference.generate import answer
 from affectgpt.inference.media_inputs import Given, read_given
-from affectgpt.inputs.reader import ClipReader, Reader
-from affectgpt.inputs.vlm_reader import HubReader, wanted_by_hub_model
-from affectgpt.media.bundle import Wanted
+from affectgpt.inputs.open import Encoded, open_reader, takes, wanted_of
+from affectgpt.inputs.reader import Reader
+from affectgpt.media.bundle import Decoded, Wanted
 from affectgpt.model.clip_encoder import ClipEncoder
 from affectgpt.model.loading import Attention, Precision, load_model, load_processor, model_folder
 from affectgpt.model.modeling import feature_widths
-from affectgpt.model.processing import AffectGPTProcessor, Turn
+from affectgpt.model.processing import Turn
 from affectgpt.problems import InputError, Problem, shorten
-
-INPUTS = ("video", "audio", "text")
-_NUM_FRAMES = 8
-"""Given to a model of the Hub whose processor does not say how many."""
-Encoded = Mapping[str, Tensor | np.ndarray]
-"""A clip as the model takes it: features of AffectGPT's towers, (T, D) each; decoded media for a model of the Hub."""
 
 
 class Assistant:
     """A model with all that it takes to ask it; `from_pretrained` makes one.
 
     Args:
-        model: of AffectGPT, or a video-language model of the Hub.
-        processor: of the model.
+        model: of AffectGPT, or of the Hub: one that looks at videos, or one that reads text alone.
+        processor: of the model; of one that reads text alone, its tokenizer.
         source: folder or Hub id with the model's towers; they are loaded when the first media come.
         timeout_s: seconds to decode the media of a question.
     """
 
     def __init__(self, model: PreTrainedModel, processor: Any, source: str | Path, timeout_s: float = 20.0) -> None:
         self.model, self.processor, self.source, self.timeout_s = model, processor, source, timeout_s
+        self.takes = takes(processor)
 
     @classmethod
     def from_pretrained(
@@ -57,7 +50,7 @@ class Assistant:
         dtype: Precision = "auto",
         attention: Attention = "auto",
     ) -> Assistant:
-        """The assistant of a saved model, a LoRA adapter, a folder of parts, or a video-language model of the Hub.
+        """The assistant of a saved model, a LoRA adapter, a folder of parts, or a model of the Hub.
 
         Args:
             source: folder or Hub id.
@@ -80,11 +73,7 @@ class Assistant:
     @cached_property
     def wanted(self) -> Wanted:
         """What the model needs decoded of a clip; may be replaced for a model of the Hub, which takes any frames."""
-        if isinstance(self.processor, AffectGPTProcessor):
-            return wanted_by(self.model.config, self.processor)  # type: ignore[arg-type]
-        sampling = self.processor.video_processor
-        fps = getattr(sampling, "fps", None)
-        return wanted_by_hub_model(self.processor, getattr(sampling, "num_frames", None) or _NUM_FRAMES, fps)
+        return wanted_of(self.processor, self.model.config)
 
     def encode(
         self,
@@ -107,7 +96,11 @@ class Assistant:
         given = {"video": video, "audio": audio, "face": face}
         media = {name: value for name, value in given.items() if value is not None}
         decoded = read_given(self.wanted, media, sample_rate, self.timeout_s) if media else {}
-        return self.encoder.encode(decoded) if decoded and self._takes_features else decoded
+        return self.encode_decoded(decoded) if decoded else decoded
+
+    def encode_decoded(self, decoded: Decoded) -> Encoded:
+        """What the model takes of decoded media: their features, or the media themselves."""
+        return self.encoder.encode(decoded) if self.takes == "features" else decoded
 
     def ask(
         self,
@@ -142,7 +135,7 @@ class Assistant:
         if features is not None and any(value is not None for value in media.values()):
             raise InputError("features: expected features or media of the clip, got both. Leave one of them out.")
         turns = [*(history or []), {"role": "user", "content": question}]
-        if problems := [_turn_problem(place, turn) for place, turn in enumerate(turns, start=1) if not _is_turn(turn)]:
+        if problems := [_turn_problem(number, turn) for number, turn in enumerate(turns, 1) if not _is_turn(turn)]:
             raise InputError(problems)
         if features is None:
             features = self.encode(video, audio, face, sample_rate)
@@ -157,44 +150,21 @@ class Assistant:
         Raises:
             InputError: features of another model.
         """
-        source = _AtHand(features)
-        if not self._takes_features:
-            return HubReader(self.processor, source, INPUTS)  # type: ignore[arg-type]
-        widths = feature_widths(self.model.config)  # type: ignore[arg-type]
+        if problems := self._feature_problems(features):
+            raise InputError(problems)
+        return open_reader(self.processor, features)
+
+    def _feature_problems(self, features: Encoded) -> list[Problem]:
+        if self.takes == "media":
+            return []
+        widths = feature_widths(self.model.config) if self.takes == "features" else {}  # type: ignore[arg-type]
         wanted = {f"{stream}_features": (2, width) for stream, width in widths.items()}
-        problems = [
-            Problem("features", name, f"{' or '.join(wanted)}: tensors (T, D), D {_widths(widths)}", _shape(value))
+        expected = f"{' or '.join(wanted)}: tensors (T, D), D {_widths(widths)}" if wanted else "none: it reads text"
+        return [
+            Problem("features", name, expected, _shape(value))
             for name, value in features.items()
             if not isinstance(value, Tensor) or (value.ndim, value.shape[-1]) != wanted.get(name)
         ]
-        if problems:
-            raise InputError(problems)
-        return _FeatureReader(self.processor, source)
-
-    @property
-    def _takes_features(self) -> bool:
-        return isinstance(self.processor, AffectGPTProcessor)
-
-
-class _AtHand:
-    """Where every row finds the same clip."""
-
-    def __init__(self, encoded: Encoded) -> None:
-        self.encoded = encoded
-
-    def of(self, clips: Sequence[Clip]) -> list[Any]:
-        return [self.encoded] * len(clips)
-
-
-class _FeatureReader(ClipReader):
-    """Rows whose streams are those that there are features of, not those that their files promise."""
-
-    def __init__(self, processor: AffectGPTProcessor, source: _AtHand) -> None:
-        super().__init__(processor, source)
-        self.given = source.encoded
-
-    def streams(self, clip: Clip, hide: Any = ()) -> tuple[str, ...]:
-        return tuple(name for name in self.processor.num_tokens if f"{name}_features" in self.given)
 
 
 def _is_turn(turn: Any) -> bool:
@@ -202,9 +172,9 @@ def _is_turn(turn: Any) -> bool:
     return right and isinstance(turn.get("content"), str) and bool(turn["content"].strip())
 
 
-def _turn_problem(place: int, turn: Any) -> Problem:
+def _turn_problem(number: int, turn: Any) -> Problem:
     expected = "{'role': system | user | assistant, 'content': words}"
-    return Problem("history and question", f"turn {place}", expected, shorten(turn))
+    return Problem("history and question", f"turn {number}", expected, shorten(turn))
 
 
 def _widths(widths: dict[str, int]) -> str:

@@ -1,11 +1,11 @@
-"""What a model says to a batch of rows, and whether it came to an end.
+"""What a model says to rows, and whether it came to an end.
 
 Shapes: B rows, L tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,14 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation.streamers import BaseStreamer
 
+from affectgpt.clip import Clip
 from affectgpt.inputs.batch import prompt_batch
-from affectgpt.inputs.reader import Reader, Row
+from affectgpt.inputs.reader import EncodedRow, Reader
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was said, without what ended it."""
+    """What a model wrote, without what ended it."""
 
     text: str
     complete: bool
@@ -30,7 +31,7 @@ class Answer:
 def answer(
     model: PreTrainedModel,
     reader: Reader,
-    rows: Sequence[Row],
+    rows: Sequence[EncodedRow],
     max_new_tokens: int = 128,
     temperature: float = 0.0,
     top_p: float = 1.0,
@@ -59,11 +60,38 @@ def answer(
     generate: Any = model.generate
     output = generate(**batch, generation_config=settings, tokenizer=tokenizer, streamer=streamer)
     model.train(was_training)
-    said = output[:, batch["input_ids"].shape[1] :]
-    texts = tokenizer.batch_decode(said, skip_special_tokens=True)
+    tokens = output[:, batch["input_ids"].shape[1] :]
+    texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
     return [
-        _answer(text.strip(), ids, ends, reader.stop_strings) for text, ids in zip(texts, said.tolist(), strict=True)
+        _answer(text.strip(), ids, ends, reader.stop_strings) for text, ids in zip(texts, tokens.tolist(), strict=True)
     ]
+
+
+def answer_in_batches(
+    reader: Reader,
+    clips: Sequence[Clip],
+    batch_size: int,
+    answer_batch: Callable[[Sequence[Clip]], list[Answer]],
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Answer]:
+    """Answer any number of rows, in their order; rows of like task and length share a batch, so that they end together.
+
+    The longest rows of a task come first, which shows at once whether memory suffices.
+
+    Args:
+        batch_size: rows of a batch.
+        answer_batch: answers the rows of a batch, in their order.
+        progress: called with how many rows are answered, of how many.
+    """
+    lengths = reader.lengths(clips)
+    order = sorted(range(len(clips)), key=lambda index: (clips[index].task, -lengths[index]))
+    answers: dict[int, Answer] = {}
+    for start in range(0, len(order), batch_size):
+        part = order[start : start + batch_size]
+        answers |= zip(part, answer_batch([clips[index] for index in part]), strict=True)
+        if progress:
+            progress(len(answers), len(clips))
+    return [answers[index] for index in range(len(clips))]
 
 
 def _answer(text: str, ids: list[int], ends: list[int], stop_strings: Sequence[str]) -> Answer:

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from affectgpt.inference.prompt_cache import PromptCache
 from affectgpt.inputs.batch import prompt_batch
-from affectgpt.inputs.reader import Reader, Row
+from affectgpt.inputs.reader import EncodedRow, Reader
 from affectgpt.prompt_safety import defuse, special_tokens
 
 
 @torch.no_grad()
 def score_labels(
-    model: Any, reader: Reader, rows: Sequence[Row], labels: Sequence[str], batch_size: int = 16
+    model: Any, reader: Reader, rows: Sequence[EncodedRow], labels: Sequence[str], batch_size: int = 16
 ) -> Tensor:
     """(U, E) log-likelihood of each label as the beginning of the answer, given the tokens that all labels begin with.
 
@@ -37,16 +37,16 @@ def score_labels(
     lead, rests = split_lead(reader.tokenizer, labels)
     was_training = model.training
     model.eval()
-    found = []
+    sums = []
     for start in range(0, len(rows), batch_size):
         part = [replace(row, prompt_ids=[*row.prompt_ids, *lead]) for row in rows[start : start + batch_size]]
         batch = prompt_batch(part, reader.tokenizer.pad_token_id)
         prompts = PromptCache(model, {name: value.to(model.device) for name, value in batch.items()})
         group = torch.arange(len(part), device=model.device).repeat_interleave(len(rests))
         scores = prompts.log_probs(group, rests * len(part))
-        found.append(torch.stack([score.sum() for score in scores]).view(len(part), len(rests)).cpu())
+        sums.append(torch.stack([score.sum() for score in scores]).view(len(part), len(rests)).cpu())
     model.train(was_training)
-    return torch.cat(found) if found else torch.zeros(0, len(rests))
+    return torch.cat(sums) if sums else torch.zeros(0, len(rests))
 
 
 def split_lead(tokenizer: Any, labels: Sequence[str]) -> tuple[list[int], list[list[int]]]:
@@ -56,5 +56,5 @@ def split_lead(tokenizer: Any, labels: Sequence[str]) -> tuple[list[int], list[l
     ids: list[list[int]] = [tokenizer(label, add_special_tokens=False)["input_ids"] for label in plain]
     assert all(ids), "a label without a token"
     most = min(map(len, ids)) - 1
-    shared = next((place for place in range(most) if len({row[place] for row in ids}) > 1), most)
+    shared = next((index for index in range(most) if len({row[index] for row in ids}) > 1), most)
     return ids[0][:shared], [row[shared:] for row in ids]

@@ -38,8 +38,8 @@ class PromptCache:
             output = model(**known, position_ids=positions[..., : width - 1], use_cache=True, logits_to_keep=1)
         self.cache = output.past_key_values
         # Rotary positions of several axes go on from what the prompt left.
-        found = [(module, getattr(module, "rope_deltas", None)) for module in model.modules()]
-        self.deltas = [(module, left) for module, left in found if isinstance(left, Tensor) and len(left) == len(self)]
+        deltas = [(module, getattr(module, "rope_deltas", None)) for module in model.modules()]
+        self.deltas = [(module, left) for module, left in deltas if isinstance(left, Tensor) and len(left) == len(self)]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -136,7 +136,7 @@ def generate_groups(model: Any, prompt: Batch, group: Tensor, **kwargs: Any) -> 
 
 
 def group_of(numbers: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Distinct numbers in their order, and which of them stands at each place."""
+    """Distinct numbers in their order, and the index of each among them."""
     distinct = list(dict.fromkeys(numbers))
-    index = {number: place for place, number in enumerate(distinct)}
-    return distinct, [index[number] for number in numbers]
+    index_of = {number: index for index, number in enumerate(distinct)}
+    return distinct, [index_of[number] for number in numbers]

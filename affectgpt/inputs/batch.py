@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from affectgpt.inputs.reader import Row
+from affectgpt.inputs.reader import EncodedRow
 
 IGNORED = -100
 """Label of a token that the loss does not look at."""
@@ -24,12 +24,12 @@ def pad(rows: Sequence[Sequence[int]], value: int, side: Literal["left", "right"
     width = width or max(len(row) for row in rows)
     padded = torch.full((len(rows), width), value)
     for index, row in enumerate(rows):
-        place = slice(width - len(row), width) if side == "left" else slice(0, len(row))
-        padded[index, place] = torch.tensor(row, dtype=torch.long)
+        columns = slice(width - len(row), width) if side == "left" else slice(0, len(row))
+        padded[index, columns] = torch.tensor(row, dtype=torch.long)
     return padded
 
 
-def join_inputs(rows: Sequence[Row]) -> Batch:
+def join_inputs(rows: Sequence[EncodedRow]) -> Batch:
     """What the model takes besides ids, of all rows one after the other along the first dimension.
 
     Raises:
@@ -46,18 +46,18 @@ def join_inputs(rows: Sequence[Row]) -> Batch:
     return joined
 
 
-def prompt_batch(rows: Sequence[Row], pad_id: int) -> Batch:
+def prompt_batch(rows: Sequence[EncodedRow], pad_id: int) -> Batch:
     """Prompts for generation, padded on the left: 'input_ids' and 'attention_mask' (B, L), and the inputs."""
     return _padded(rows, [row.prompt_ids for row in rows], pad_id, "left")
 
 
-def supervised_batch(rows: Sequence[Row], pad_id: int) -> Batch:
+def supervised_batch(rows: Sequence[EncodedRow], pad_id: int) -> Batch:
     """Prompts and targets padded on the right: 'input_ids', 'attention_mask', 'labels' (B, L), and the inputs."""
     batch = _padded(rows, [[*row.prompt_ids, *row.target_ids] for row in rows], pad_id, "right")
     return {**batch, "labels": pad([_labels(row) for row in rows], IGNORED, "right")}
 
 
-def packed_batch(packs: Sequence[Sequence[Row]], pad_id: int) -> Batch:
+def packed_batch(packs: Sequence[Sequence[EncodedRow]], pad_id: int) -> Batch:
     """Packs of rows to (B, L): in each, prompts and targets follow one another with hardly any padding.
 
     'position_ids' start again with every row. Given those, no attention mask and no cache, transformers keeps attention
@@ -70,18 +70,18 @@ def packed_batch(packs: Sequence[Sequence[Row]], pad_id: int) -> Batch:
     lengths = [[*map(len, pack), width - len(row)] for pack, row in zip(packs, ids, strict=True)]
     return {
         "input_ids": pad(ids, pad_id, "right"),
-        "position_ids": torch.tensor([[place for length in row for place in range(length)] for row in lengths]),
+        "position_ids": torch.tensor([[position for length in row for position in range(length)] for row in lengths]),
         "labels": pad(labels, IGNORED, "right"),
         "use_cache": False,  # type: ignore[dict-item]
         **join_inputs([row for pack in packs for row in pack]),
     }
 
 
-def _labels(row: Row) -> list[int]:
+def _labels(row: EncodedRow) -> list[int]:
     return [IGNORED] * len(row.prompt_ids) + row.target_ids
 
 
-def _padded(rows: Sequence[Row], ids: list[list[int]], pad_id: int, side: Literal["left", "right"]) -> Batch:
+def _padded(rows: Sequence[EncodedRow], ids: list[list[int]], pad_id: int, side: Literal["left", "right"]) -> Batch:
     batch = {
         "input_ids": pad(ids, pad_id, side),
         "attention_mask": pad([[1] * len(row) for row in ids], 0, side),

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from affectgpt.clip import Clip
-from affectgpt.evidence.prompting import Cues, prompt_of
+from affectgpt.evidence.cues import Cues
+from affectgpt.evidence.prompting import prompt_of
 from affectgpt.features.sources import FeatureSource, media_of
 from affectgpt.model.processing import AffectGPTProcessor, Tokenised
 from affectgpt.problems import InputError
@@ -22,7 +23,7 @@ PICTURES = ("face", "frame")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class EncodedRow:
     """One row, ready for a batch."""
 
     id: str
@@ -51,7 +52,7 @@ class Reader(Protocol):
     def lengths(self, clips: Sequence[Clip]) -> list[int]:
         """About how many tokens each row has, without reading its media."""
 
-    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[Row]:
+    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[EncodedRow]:
         """The rows, media included.
 
         Args:
@@ -68,6 +69,7 @@ class ClipReader:
         inputs: which of 'video', 'audio' and 'text' the model may see, hear and read of a clip; by default those that
             it was trained to take.
         cues: what of a row's evidence its prompt shows.
+        given: the streams of every row; by default those that its files promise and `inputs` allows.
     """
 
     def __init__(
@@ -76,9 +78,10 @@ class ClipReader:
         source: FeatureSource,
         inputs: Sequence[str] | None = None,
         cues: Cues = Cues(),  # noqa: B008 (frozen)
+        given: Collection[str] | None = None,
     ) -> None:
         self.processor, self.source, self.inputs = processor, source, tuple(inputs or processor.inputs)
-        self.cues = cues
+        self.cues, self.given = cues, given
         self.tokenizer = processor.tokenizer
         self.stop_strings = processor.stop_strings
 
@@ -87,33 +90,35 @@ class ClipReader:
         rows = [self.tokenise(clip) for clip in clips]
         return [len(row.prompt_ids) + len(row.target_ids) for row in rows]
 
-    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[Row]:
+    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[EncodedRow]:
         """The rows with their features; `hidden` keeps some of 'video', 'audio', 'text' of each row from the model.
 
         Raises:
             InputError: a row's features are not those that its prompt has placeholders for; names it.
         """
         rows = []
-        for clip, found, hide in zip(clips, self.source.of(clips), hidden or [()] * len(clips), strict=True):
+        for clip, features, hide in zip(clips, self.source.of(clips), hidden or [()] * len(clips), strict=True):
             streams = self.streams(clip, hide)
             names = [f"{stream}_features" for stream in streams]
-            if lacking := [name for name in names if name not in found]:
+            if lacking := [name for name in names if name not in features]:
                 raise InputError(
                     f"row {clip.id}: its prompt has placeholders of {', '.join(streams)}, but no {lacking[0]} were "
                     "found. Build the features again with: affectgpt features build ROWS --model DIR --store DIR"
                 )
             ids = self.tokenise(clip, hide)
-            inputs = {name: found[name][None] for name in names}
-            rows.append(Row(clip.id, ids.prompt_ids, ids.target_ids, inputs))
+            inputs = {name: features[name][None] for name in names}
+            rows.append(EncodedRow(clip.id, ids.prompt_ids, ids.target_ids, inputs))
         return rows
 
     def streams(self, clip: Clip, hide: Collection[str] = ()) -> tuple[str, ...]:
         """The streams of a row that the model is given."""
+        if self.given is not None:
+            return tuple(name for name in self.processor.num_tokens if name in self.given)
         media = media_of(clip)
         if media is None:
             return ()
-        given = {"video": PICTURES, "audio": ("audio",), "text": ()}
-        allowed = [stream for name in self.inputs if name not in hide for stream in given[name]]
+        serves = {"video": PICTURES, "audio": ("audio",), "text": ()}
+        allowed = [stream for name in self.inputs if name not in hide for stream in serves[name]]
         return tuple(name for name in self.processor.num_tokens if name in allowed and media.has(name))
 
     def tokenise(self, clip: Clip, hide: Collection[str] = ()) -> Tokenised:

@@ -11,23 +11,24 @@ from typing import Any
 from torch import Tensor
 
 from affectgpt.clip import Clip
-from affectgpt.evidence.prompting import Cues, prompt_of
+from affectgpt.evidence.cues import Cues
+from affectgpt.evidence.prompting import prompt_of
 from affectgpt.features.sources import DecodedMedia
-from affectgpt.inputs.reader import Row
+from affectgpt.inputs.reader import EncodedRow
 from affectgpt.media.bundle import Decoded, Wanted
-from affectgpt.media.readers import Reader
+from affectgpt.media.readers import FrameReader
 from affectgpt.prompt_safety import defuse, special_tokens
 from affectgpt.prompts import with_subtitle
 
 
-def wanted_by_hub_model(processor: Any, num_frames: int, fps: float | None = None, reader: Reader = "auto") -> Wanted:
+def wanted_by_vlm(processor: Any, num_frames: int, fps: float | None = None, reader: FrameReader = "auto") -> Wanted:
     """What such a model needs decoded of every clip: frames, and sound where its processor has an extractor for it."""
     extractor = getattr(processor, "feature_extractor", None)
     streams = ("frame",) if extractor is None else ("frame", "audio")
     return Wanted(streams, num_frames, 16_000 if extractor is None else extractor.sampling_rate, fps, reader)
 
 
-class HubReader:
+class VlmReader:
     """Rows for a model of transformers that takes videos, and sound where its processor has a feature extractor.
 
     Args:
@@ -64,12 +65,12 @@ class HubReader:
         texts = [self._render(clip, (), frozenset()) + clip.target for clip in clips]
         return [len(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
-    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[Row]:
+    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[EncodedRow]:
         """The rows with what the processor makes of their media."""
         given = zip(clips, self.source.of(clips), hidden or [()] * len(clips), strict=True)
         return [self._row(clip, decoded, hide) for clip, decoded, hide in given]
 
-    def _row(self, clip: Clip, decoded: Decoded, hide: Collection[str]) -> Row:
+    def _row(self, clip: Clip, decoded: Decoded, hide: Collection[str]) -> EncodedRow:
         allowed = [name for name in self.inputs if name not in hide]
         media: dict[str, Any] = {}
         kinds = []
@@ -92,10 +93,9 @@ class HubReader:
         output.pop("attention_mask", None)
         tensors = {name: value for name, value in output.items() if isinstance(value, Tensor)}
         per_token = {name: value[0].tolist() for name, value in tensors.items() if value.shape == ids.shape}
-        said = defuse(clip.target, self.special)
-        target = self.tokenizer(said, add_special_tokens=False)["input_ids"]
+        target = self.tokenizer(defuse(clip.target, self.special), add_special_tokens=False)["input_ids"]
         inputs = {name: value for name, value in tensors.items() if name not in per_token}
-        return Row(clip.id, ids[0].tolist(), [*target, self.tokenizer.eos_token_id], inputs, per_token)
+        return EncodedRow(clip.id, ids[0].tolist(), [*target, self.tokenizer.eos_token_id], inputs, per_token)
 
     def _render(self, clip: Clip, kinds: Sequence[str], hide: Collection[str]) -> str:
         subtitle = clip.subtitle if "text" in self.inputs and "text" not in hide else None

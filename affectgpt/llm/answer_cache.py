@@ -62,8 +62,8 @@ class CachedExtractor:
         missing = [(key, text) for key, text in dict(zip(keys, texts, strict=True)).items() if key not in known]
         for start in range(0, len(missing), self._batch_size):
             batch = missing[start : start + self._batch_size]
-            found = zip(batch, self._extractor.extract([text for _, text in batch]), strict=True)
-            fresh = {key: labels for (key, _), labels in found if labels is not None}
+            extracted = zip(batch, self._extractor.extract([text for _, text in batch]), strict=True)
+            fresh = {key: labels for (key, _), labels in extracted if labels is not None}
             with self._database:
                 rows = [(key, json.dumps(labels)) for key, labels in fresh.items()]
                 self._database.executemany("INSERT OR IGNORE INTO labels VALUES (?, ?)", rows)

@@ -95,10 +95,10 @@ class LlmExtractor:
         shown = {at: text for at, raw in enumerate(texts) if (text := _shown(raw or ""))}
         prompts = [PROMPTS[self._question].replace("{text}", text) for text in shown.values()]
         answers = self._complete(prompts) if prompts else []
-        found: list[list[str] | None] = [["neutral"] if self._question == "sentiment" else [] for _ in texts]
+        labels: list[list[str] | None] = [["neutral"] if self._question == "sentiment" else [] for _ in texts]
         for at, answer in zip(shown, answers, strict=True):
-            found[at] = read(answer)
-        return found
+            labels[at] = read(answer)
+        return labels
 
 
 def _shown(text: str) -> str:
@@ -170,8 +170,8 @@ def _transformers(model: str, batch_size: int) -> Complete:
             output = language_model.generate(
                 **inputs, max_new_tokens=_NEW_TOKENS, do_sample=False, pad_token_id=tokenizer.pad_token_id
             )
-            said = output[:, inputs["input_ids"].shape[1] :]
-            answers += tokenizer.batch_decode(said, skip_special_tokens=True)
+            tokens = output[:, inputs["input_ids"].shape[1] :]
+            answers += tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return answers
 
     return complete

@@ -43,8 +43,8 @@ class SentenceEncoder:
         self.pooling = _pooling_of(model)
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        place: Any = device or torch.accelerator.current_accelerator(check_available=True) or "cpu"
-        self.model.to(place).eval()
+        chosen: Any = device or torch.accelerator.current_accelerator(check_available=True) or "cpu"
+        self.model.to(chosen).eval()
         self.batch_size = batch_size
         self.known: dict[str, Tensor] = {}
         """Texts that were encoded before."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from affectgpt.media.decode import open_media, read_audio, read_face, read_video
 from affectgpt.media.faces import crop_faces
-from affectgpt.media.readers import Reader
+from affectgpt.media.readers import FrameReader
 from affectgpt.media.sampling import Fps, Sampling, Uniform
 from affectgpt.media.source import MediaFile
 
@@ -57,7 +57,7 @@ class Wanted:
     num_frames: int = 8
     sample_rate: int = 16_000
     fps: float | None = None
-    reader: Reader = "auto"
+    reader: FrameReader = "auto"
 
     @property
     def sampling(self) -> Sampling:

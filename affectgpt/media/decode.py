@@ -19,7 +19,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from affectgpt.media.readers import Reader, fetch, require_reader
+from affectgpt.media.readers import FrameReader, fetch, require_reader
 from affectgpt.media.sampling import Sampling, Uniform, even_indices
 from affectgpt.media.source import MAX_PIXELS, MediaError, MediaFile, Track, open_media, require_content
 
@@ -55,7 +55,7 @@ def read_video(
     sampling: Sampling,
     start: float | None = None,
     end: float | None = None,
-    reader: Reader = "auto",
+    reader: FrameReader = "auto",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Frames of a video, or of the part of it in [start, end), and when they are shown.
 
@@ -194,7 +194,7 @@ def _opened(source: str | Path | MediaFile) -> AbstractContextManager[MediaFile]
 
 
 def _fetch(
-    media: MediaFile, track: Track, reader: Reader, wanted: list[int], places: np.ndarray, times: np.ndarray
+    media: MediaFile, track: Track, reader: FrameReader, wanted: list[int], places: np.ndarray, times: np.ndarray
 ) -> dict[int, np.ndarray] | None:
     """Frames by their index in the order shown; None where only decoding them one after the other can tell them."""
     if not wanted or not track.is_indexed():

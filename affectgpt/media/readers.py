@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import av
 import numpy as np
 
-Reader = Literal["auto", "pyav", "decord", "torchcodec"]
+FrameReader = Literal["auto", "pyav", "decord", "torchcodec"]
 
 _INSTALL = {
     "decord": "pip install -c constraints.txt -e '.[decord]'",
@@ -34,10 +34,10 @@ def reader_versions() -> dict[str, str]:
     return versions
 
 
-def require_reader(reader: Reader) -> None:
+def require_reader(reader: FrameReader) -> None:
     """ValueError where a reader that is asked for by name cannot be loaded, with how to install it."""
-    if reader not in get_args(Reader):
-        raise ValueError(f"reader: expected one of {', '.join(get_args(Reader))}, got {reader!r}")
+    if reader not in get_args(FrameReader):
+        raise ValueError(f"reader: expected one of {', '.join(get_args(FrameReader))}, got {reader!r}")
     if reader in _INSTALL:
         _load(reader)
 

@@ -1,14 +1,28 @@
-"""Loads what can be trained or asked: a saved AffectGPT, a folder of parts, a LoRA adapter, a video model of a Hub."""
+"""Loads what can be trained or asked: a saved AffectGPT, a folder of parts, a LoRA adapter, a model of the Hub.
+
+Of the Hub's models, those are taken that look at videos, and language models that read text alone.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor, PreTrainedModel
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMultimodalLM,
+    AutoProcessor,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 import affectgpt.model  # noqa: F401  (registers the Auto classes)
 from affectgpt.model.refusals import explains_refusals
@@ -18,6 +32,9 @@ from affectgpt.problems import InputError, Problem, shorten
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Attention = Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"]
 ADAPTER = "adapter_config.json"
+_COPY = "Copy or download the model again."
+_UNLOADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError, StrictDataclassError)
+"""What transformers raises of files that it cannot use."""
 
 
 def resolve_dtype(dtype: Precision = "auto") -> torch.dtype:
@@ -79,7 +96,8 @@ def load_model(
         trainable: whether an adapter's weights are to be trained on.
 
     Raises:
-        InputError: a folder without a model, or a model with code of its own; says what is missing.
+        InputError: a folder without a model, a model that writes no text or that has code of its own; says what is
+            missing.
     """
     adapter = Path(source, ADAPTER)
     if adapter.is_file():
@@ -94,19 +112,71 @@ def load_model(
         return cast(PreTrainedModel, adapted)
     require_model(source)
     precision = resolve_dtype(dtype)
-    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-    # Of Qwen's Omni models, the part that reads and writes; the part that speaks is not trained.
-    thinker = getattr(config, "thinker_config", None)
-    arguments = {"config": thinker} if thinker is not None else {}
-    model = AutoModelForMultimodalLM.from_pretrained(
-        source,
-        dtype=precision,
-        attn_implementation=resolve_attention(attention, precision),
-        trust_remote_code=False,
-        **arguments,
+    arguments = {
+        "dtype": precision,
+        "attn_implementation": resolve_attention(attention, precision),
         **quantization(bits, precision),
+    }
+    with _explained(source, "the model"):
+        config: Any = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        # Of Qwen's Omni models, the part that reads and writes; the part that speaks is not trained.
+        thinker = getattr(config, "thinker_config", None)
+        if reads_text_alone(thinker or config):
+            return _load_language_model(source, config, arguments)
+        arguments |= {"config": thinker} if thinker is not None else {}
+        model = AutoModelForMultimodalLM.from_pretrained(source, trust_remote_code=False, **arguments)
+        return cast(PreTrainedModel, model)
+
+
+def _load_language_model(source: str | Path, config: Any, arguments: dict[str, Any]) -> PreTrainedModel:
+    """A causal language model that reads text alone; from safetensors, every weight of it."""
+    _require_writer(source, config)
+    auto_class: Any = AutoModelForCausalLM
+    model, report = auto_class.from_pretrained(
+        source, config=config, trust_remote_code=False, use_safetensors=True, output_loading_info=True, **arguments
     )
+    if missing := sorted(report["missing_keys"]):
+        got = f"all but {len(missing)}, such as {missing[0]}"
+        raise InputError(Problem(str(source), "its weights", "those that its configuration names", got, _COPY))
     return cast(PreTrainedModel, model)
+
+
+def reads_text_alone(config: Any) -> bool:
+    """Tell whether a model is no AffectGPT, nor any other that transformers gives pictures or sound."""
+    return type(config) not in AutoModelForMultimodalLM._model_mapping
+
+
+def _require_writer(source: str | Path, config: Any) -> None:
+    """Refuse, before weights are read, what writes no text: encoders, classifiers, reward models.
+
+    Raises:
+        InputError: names the classes that the model was saved by.
+    """
+    writers: Any = AutoModelForCausalLM._model_mapping
+    writer = writers[type(config)].__name__ if type(config) in writers else None
+    saved_by = config.architectures or ([writer] if writer else [])
+    if writer not in saved_by:
+        expected = "a causal language model, or one that looks at videos"
+        got = f"{config.model_type} ({', '.join(saved_by) or 'without a class'})"
+        raise InputError(Problem(str(source), "the model", expected, got, "Take a model that writes text."))
+
+
+@contextmanager
+def _explained(source: str | Path, what: str) -> Iterator[None]:
+    """Say in a sentence why transformers cannot load something; refusals to run code pass, see `explains_refusals`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except _UNLOADABLE as error:
+        text = str(error)
+        ours_to_mend = isinstance(error, RuntimeError) and "ignore_mismatched_sizes" not in text
+        if ours_to_mend or "trust_remote_code" in text or "weights_only" in text or "torchvision" in text.lower():
+            raise
+        lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
+        fix = "Look at its files, or at how the Hub id is spelt, or take another model."
+        problem = Problem(str(source), what, "files that transformers can load", shorten(" ".join(lines), 300), fix)
+        raise InputError(problem) from error
 
 
 def _require_lora(adapter: Path) -> None:
@@ -130,15 +200,40 @@ def model_folder(source: str | Path) -> str | Path:
 
 @explains_refusals
 def load_processor(source: str | Path) -> Any:
-    """The processor of a model; without torchvision, the video processor of Qwen's models is replaced by our own."""
+    """The processor of a model, which is the tokenizer of one that reads text alone.
+
+    Without torchvision, the video processor of Qwen's models is replaced by our own.
+
+    Raises:
+        InputError: there is none, or one with code of its own.
+    """
     if Path(source, ADAPTER).is_file() and not Path(source, "processor_config.json").is_file():
         source = model_folder(source)
     try:
-        return AutoProcessor.from_pretrained(source, trust_remote_code=False)
+        with _explained(source, "the processor"):
+            processor: Any = AutoProcessor.from_pretrained(source, trust_remote_code=False)
     except (ImportError, ValueError) as error:
-        if "torchvision" not in str(error).lower():
+        if isinstance(error, InputError) or "torchvision" not in str(error).lower():
             raise
         return processor_without_torchvision(source)
+    if isinstance(processor, PreTrainedTokenizerBase):
+        _require_tokenizer(source, processor)
+    return processor
+
+
+def _require_tokenizer(source: str | Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse the empty tokenizer that transformers makes of a folder without the files of one, and one without an end.
+
+    Raises:
+        InputError: says which.
+    """
+    if not tokenizer("a")["input_ids"]:
+        expected, got = "the files of one, such as tokenizer.json", "none"
+    elif tokenizer.eos_token_id is None:
+        expected, got = "an end token (eos_token)", "none"
+    else:
+        return
+    raise InputError(Problem(str(source), "the tokenizer", expected, got, _COPY))
 
 
 def require_model(source: str | Path) -> None:

@@ -130,16 +130,7 @@ class AffectGPTProcessor(ProcessorMixin):
                 f"{self.tokenizer.name_or_path or 'the tokenizer'}: expected a chat template, there is none. "
                 "Set model.prompt_style to paper, which needs none, or take an instruction-tuned language model."
             )
-        try:
-            rendered = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        except TemplateError:
-            # Some templates (Gemma's) know no system turn: what it says goes before the user's first words.
-            if turns[0]["role"] != "system" or len(turns) < 2:
-                raise
-            system, user, *rest = turns
-            merged = {"role": "user", "content": f"{system['content']}\n\n{user['content']}"}
-            rendered = self.tokenizer.apply_chat_template([merged, *rest], tokenize=False, add_generation_prompt=True)
-        return str(rendered)
+        return render_chat(self.tokenizer, turns)
 
     def _render_plain(self, turns: list[Turn], marks: dict[str, str], subtitle: str | None) -> str:
         words = self.wording
@@ -189,3 +180,21 @@ class AffectGPTProcessor(ProcessorMixin):
     def defuse(self, text: str) -> str:
         """Text in which nothing is spelt out that has a meaning: a subtitle must not end a turn, nor its own field."""
         return defuse(text, self._special)
+
+
+def render_chat(tokenizer: Any, turns: Sequence[Turn], **settings: Any) -> str:
+    """Render turns by a tokenizer's chat template, ready for the answer.
+
+    Args:
+        settings: variables of the template.
+    """
+    settings |= {"tokenize": False, "add_generation_prompt": True}
+    try:
+        return str(tokenizer.apply_chat_template(turns, **settings))
+    except TemplateError:
+        # Some templates (Gemma's) know no system turn: what it says goes before the user's first words.
+        if turns[0]["role"] != "system" or len(turns) < 2:
+            raise
+        system, user, *rest = turns
+        merged = {"role": "user", "content": f"{system['content']}\n\n{user['content']}"}
+        return str(tokenizer.apply_chat_template([merged, *rest], **settings))

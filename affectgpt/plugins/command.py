@@ -1,4 +1,4 @@
-"""The commands `affectgpt plugins list`, `train`, `run` and `crossfit`."""
+"""The commands `affectgpt plugins list`, `card`, `train`, `run` and `crossfit`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from affectgpt.clip import Clip, media_outside, write_clips
-from affectgpt.evidence.dialogue import TASKS, read_rows, rows_with_emotion
-from affectgpt.evidence.kinds import Evidence, pieces_of
+from affectgpt.evidence.evidence import Evidence
+from affectgpt.evidence.table import read_all
+from affectgpt.plugins.card import card_of, describe
 from affectgpt.plugins.crossfit import FOLDS, held_out_evidence
+from affectgpt.plugins.options import add_task_option, set_values
 from affectgpt.plugins.plugin import (
     Plugin,
-    evidence_of,
     find_plugins,
     fit_settings,
     load_plugin,
@@ -25,7 +26,10 @@ from affectgpt.plugins.plugin import (
     save_plugin,
     with_evidence,
 )
+from affectgpt.plugins.rows import evidence_of, gets_evidence, is_learned, is_read, labelled_rows, tasks_of
 from affectgpt.problems import InputError, Problem
+from affectgpt.progress import Progress, Rounds
+from affectgpt.tasks import TASKS
 
 _ROWS_AT_ONCE = 4096
 
@@ -38,13 +42,28 @@ def list_main(argv: list[str]) -> int:
     return 0
 
 
+def card_main(argv: list[str]) -> int:
+    """Say what a plugin is: its evidence, what it learns from and reads, its size, the paper that it follows."""
+    parser = argparse.ArgumentParser(prog="affectgpt plugins card", description=card_main.__doc__)
+    names = "of a plugin, see `affectgpt plugins list`, or the folder of a trained one"
+    parser.add_argument("plugin", metavar="NAME", help=names)
+    sizes = "sizes of the plugin, for example labels=7 (docs/plugins.md)"
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help=sizes)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(argv)
+    card = card_of(options.plugin, options.set)
+    print(json.dumps(card, ensure_ascii=False) if options.json else describe(card))
+    return 0
+
+
 def train_main(argv: list[str]) -> int:
-    """Train a plugin on dialogues with known emotions."""
+    """Train a plugin on rows whose answers are known."""
     parser = argparse.ArgumentParser(prog="affectgpt plugins train", description=train_main.__doc__)
     parser.add_argument("plugin", metavar="NAME", help="of the plugin, see `affectgpt plugins list`")
-    parser.add_argument("--data", required=True, type=Path, metavar="FILE.jsonl", help="lines of context and emotion")
+    data = "a row file, or lines of context and emotion"
+    parser.add_argument("--data", required=True, type=Path, metavar="FILE.jsonl", help=data)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder to write")
-    add_task_option(parser)
+    add_task_option(parser, TASKS)
     _add_plugin_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object with what was trained")
     options = parser.parse_args(argv)
@@ -52,9 +71,10 @@ def train_main(argv: list[str]) -> int:
         raise InputError(f"--out: {options.out} is there already. Name another folder, or remove it.")
     settings = _settings(options)
     plugin = plugin_class(options.plugin)
-    rows = rows_with_emotion(options.data, tasks=options.tasks)
+    rows = [row for row in labelled_rows(plugin, options.data, options.tasks) if is_read(plugin, row)]
     started = time.monotonic()
-    trained = plugin.fit(rows, **settings)
+    with Rounds(f"fitting plugin {options.plugin}").round(0, 1):
+        trained = plugin.fit(rows, **settings)
     save_plugin(trained, options.out)
     seconds = round(time.monotonic() - started, 1)
     print(f"Wrote {options.out}: {len(rows)} rows, {seconds:g} s.", file=sys.stderr)
@@ -65,13 +85,8 @@ def train_main(argv: list[str]) -> int:
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     """The settings of --set and --encoder."""
-    pairs = {key: value for key, _, value in (item.partition("=") for item in options.set)}
-    if options.encoder:
-        pairs["encoder"] = options.encoder
-    try:
-        return fit_settings(options.plugin, pairs)
-    except InputError as error:
-        raise InputError([f"--set {problem}" if pairs else problem for problem in error.problems]) from None
+    more = {"encoder": options.encoder} if options.encoder else {}
+    return set_values(options.set, lambda pairs: fit_settings(options.plugin, pairs), more)
 
 
 def run_main(argv: list[str]) -> int:
@@ -80,12 +95,15 @@ def run_main(argv: list[str]) -> int:
     parser.add_argument("plugin", type=Path, metavar="DIR", help="a trained plugin")
     _add_row_options(parser)
     options = parser.parse_args(argv)
-    clips, root = _read(options)
     plugin = load_plugin(options.plugin)
-    pieces: list[Evidence | None] = []
+    clips, root = _read(options, plugin)
+    progress = Progress("rows")
+    evidence: list[Evidence | None] = []
     for start in range(0, len(clips), _ROWS_AT_ONCE):
-        pieces += evidence_of(plugin, clips[start : start + _ROWS_AT_ONCE])
-    return _write(options, root, clips, plugin.name, pieces)
+        evidence += evidence_of(plugin, clips[start : start + _ROWS_AT_ONCE])
+        if len(clips) > _ROWS_AT_ONCE:
+            progress(len(evidence), len(clips))
+    return _write(options, root, clips, plugin, evidence)
 
 
 def crossfit_main(argv: list[str]) -> int:
@@ -94,34 +112,26 @@ def crossfit_main(argv: list[str]) -> int:
     parser.add_argument("plugin", metavar="NAME", help="of the plugin, see `affectgpt plugins list`")
     _add_row_options(parser)
     parts = f"parts that whole dialogues are dealt into, each told of by the others ({FOLDS})"
-    add_task_option(parser)
+    add_task_option(parser, TASKS)
     parser.add_argument("--folds", type=int, default=FOLDS, metavar="N", help=parts)
     _add_plugin_options(parser)
     options = parser.parse_args(argv)
     settings = _settings(options)
     plugin = plugin_class(options.plugin)
-    clips, root = _read(options)
-    # Of a clip every row is told what is found in its words; the plugin learns from those that know the emotion.
-    told = [
-        place
-        for place, clip in enumerate(clips)
-        if clip.task in options.tasks or ("emotion_label" in options.tasks and clip.task != "dialogue")
-    ]
+    tasks = tasks_of(plugin, options.tasks)
+    clips, root = _read(options, plugin)
+    chosen = [index for index, clip in enumerate(clips) if gets_evidence(plugin, clip, tasks)]
+    rounds, folds = Rounds(f"fitting plugin {plugin.name}"), iter(range(options.folds))
 
     def fit(rows: Sequence[Clip]) -> Plugin:
-        return plugin.fit([row for row in rows if row.task in options.tasks], **settings)
+        with rounds.round(next(folds), options.folds):
+            return plugin.fit([row for row in rows if is_learned(plugin, row, tasks)], **settings)
 
-    pieces: list[Evidence | None] = [None] * len(clips)
-    found = held_out_evidence(fit, [clips[place] for place in told], options.folds)
-    for place, piece in zip(told, found, strict=True):
-        pieces[place] = piece
-    return _write(options, root, clips, plugin.name, pieces)
-
-
-def add_task_option(parser: argparse.ArgumentParser) -> None:
-    """Which rows of a row file are taken."""
-    texts = f"take rows of these tasks alone (all: {', '.join(TASKS)})"
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, metavar="TASK", help=texts)
+    evidence: list[Evidence | None] = [None] * len(clips)
+    held_out = held_out_evidence(fit, [clips[index] for index in chosen], options.folds)
+    for index, item in zip(chosen, held_out, strict=True):
+        evidence[index] = item
+    return _write(options, root, clips, plugin, evidence)
 
 
 def _add_row_options(parser: argparse.ArgumentParser) -> None:
@@ -139,19 +149,19 @@ def _add_plugin_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help=texts)
 
 
-def _read(options: argparse.Namespace) -> tuple[list[Clip], Path]:
+def _read(options: argparse.Namespace, plugin: Plugin | type[Plugin]) -> tuple[list[Clip], Path]:
     """The rows, and the folder that media paths of the new file are relative to.
 
     Raises:
         InputError: with everything that would stop the work at its end.
     """
-    clips = read_rows(options.rows, media_root=options.media_root)
+    clips = plugin.read(options.rows, media_root=options.media_root)
     root = Path(os.path.abspath(options.media_root or options.out.parent))
     outside = media_outside(clips, options.out, root)
     problems: list[Problem | str] = [] if outside is None else [outside]
     for clip in clips:
         try:
-            pieces_of(clip.evidence, f"{options.rows}: row {clip.line}, evidence")
+            read_all(clip.evidence, f"{options.rows}: row {clip.line}, evidence")
         except InputError as error:
             problems += error.problems
     if problems:
@@ -160,11 +170,18 @@ def _read(options: argparse.Namespace) -> tuple[list[Clip], Path]:
 
 
 def _write(
-    options: argparse.Namespace, root: Path, clips: Sequence[Clip], name: str, pieces: Sequence[Evidence | None]
+    options: argparse.Namespace,
+    root: Path,
+    clips: Sequence[Clip],
+    plugin: Plugin | type[Plugin],
+    evidence: Sequence[Evidence | None],
 ) -> int:
-    write_clips(options.out, with_evidence(clips, name, pieces), root)
-    told = sum(piece is not None for piece in pieces)
-    print(f"Wrote {options.out}: evidence on {told} of {len(clips)} rows.", file=sys.stderr)
+    write_clips(options.out, with_evidence(clips, plugin.name, evidence), root)
+    given = sum(item is not None for item in evidence)
+    unread = sum(not is_read(plugin, clip) for clip in clips)
+    without = f"; {unread} have none of what it reads ({', '.join(plugin.reads)})" if unread else ""
+    print(f"Wrote {options.out}: evidence on {given} of {len(clips)} rows{without}.", file=sys.stderr)
     if options.json:
-        print(json.dumps({"rows": len(clips), "with_evidence": told, "out": str(options.out)}))
+        counts = {"rows": len(clips), "with_evidence": given, "unread": unread, "out": str(options.out)}
+        print(json.dumps(counts))
     return 0

@@ -12,8 +12,9 @@ import numpy as np
 
 from affectgpt.clip import Clip
 from affectgpt.evidence.dialogue import dialogue_of
-from affectgpt.evidence.kinds import Evidence
-from affectgpt.plugins.plugin import Plugin, evidence_of
+from affectgpt.evidence.evidence import Evidence
+from affectgpt.plugins.plugin import Plugin
+from affectgpt.plugins.rows import evidence_of
 from affectgpt.problems import InputError
 
 FOLDS = 5
@@ -25,7 +26,7 @@ def held_out_evidence(
     """Evidence about each row, by a plugin fitted on the groups of all other folds.
 
     Args:
-        fit: a plugin from rows.
+        fit: a plugin from rows, called once for each fold.
         folds: how many parts the groups are dealt into.
 
     Raises:
@@ -36,20 +37,20 @@ def held_out_evidence(
     if folds < 2 or len(names) < folds:
         raise InputError(f"folds: expected 2 to {len(names)}, as many as there are groups of rows, got {folds}")
     order = np.random.default_rng(seed).permutation(len(names))
-    fold_of = {names[name]: place % folds for place, name in enumerate(order)}
-    found: list[Evidence | None] = [None] * len(rows)
+    fold_of = {names[name]: index % folds for index, name in enumerate(order)}
+    evidence: list[Evidence | None] = [None] * len(rows)
     for fold in range(folds):
-        inside = [place for place, group in enumerate(groups) if fold_of[group] == fold]
+        inside = [index for index, group in enumerate(groups) if fold_of[group] == fold]
         plugin = fit([row for row, group in zip(rows, groups, strict=True) if fold_of[group] != fold])
-        for place, piece in zip(inside, evidence_of(plugin, [rows[place] for place in inside]), strict=True):
-            found[place] = piece
-    return found
+        for index, item in zip(inside, evidence_of(plugin, [rows[index] for index in inside]), strict=True):
+            evidence[index] = item
+    return evidence
 
 
 def groups_of(rows: Sequence[Clip]) -> list[str]:
     """Of each row, what must not stand in training and test both: its group, its first turn, or itself."""
-    told = [dialogue_of(row) for row in rows]
+    dialogues = [dialogue_of(row) for row in rows]
     return [
-        row.group or (said.group if said else None) or f"row {place}"
-        for place, (row, said) in enumerate(zip(rows, told, strict=True))
+        row.group or (dialogue.group if dialogue else None) or f"row {index}"
+        for index, (row, dialogue) in enumerate(zip(rows, dialogues, strict=True))
     ]

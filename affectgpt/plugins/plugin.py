@@ -11,20 +11,27 @@ import dataclasses
 import inspect
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from affectgpt.clip import Clip
-from affectgpt.evidence.kinds import KINDS, Evidence, to_json
+from affectgpt.evidence.dialogue import read_rows
+from affectgpt.evidence.evidence import Evidence
+from affectgpt.evidence.table import kind_class, kind_names
+from affectgpt.plugins.reads import MEDIA
 from affectgpt.problems import InputError, Problem, nearest, shorten
+from affectgpt.registered import registered
 from affectgpt.settings import read_settings
+from affectgpt.tasks import TASKS
 
 GROUP = "affectgpt.plugins"
 FORMAT = 1
 """Changes when older folders can no longer be read."""
 NOTE = "plugin.json"
+Status = Literal["reproduced", "tested", "unverified"]
+"""A published figure was met; it agrees with figures worked out by hand; neither."""
 
 
 class Plugin(ABC):
@@ -33,14 +40,28 @@ class Plugin(ABC):
     name: ClassVar[str]
     """Under which it is registered."""
     kind: ClassVar[str]
-    """Of its evidence: a key of `affectgpt.evidence.kinds.KINDS`."""
+    """Of its evidence: a name in `affectgpt.evidence.table`."""
+    whose: ClassVar[str] = "speaker"
+    """Of a plugin of kind emotion: who feels it, as in `EmotionEvidence`."""
+    learns_from: ClassVar[tuple[str, ...]] = ("dialogue", "emotion_label")
+    """Tasks of `affectgpt.tasks` whose rows teach it."""
+    reads: ClassVar[tuple[str, ...]] = ("words",)
+    """What it reads of a row, keys of `affectgpt.plugins.reads.MEDIA`; a row without any of it gets no evidence."""
     labels: Sequence[str] | None = None
-    """Of an emotion plugin: its label set, where that is known before it predicts."""
+    """Its label set, where that is known before it predicts."""
+    paper: ClassVar[str] = ""
+    """What it follows, for its card."""
+    licence: ClassVar[str] = "Apache-2.0"
+    """Of its code and of any weights that come with it."""
+    status: ClassVar[Status] = "unverified"
 
     @classmethod
     @abstractmethod
     def fit(cls, rows: Sequence[Clip]) -> Self:
-        """A plugin that has learned from rows. Parameters of its own, each with a default, are its settings."""
+        """A plugin that has learned from rows. Parameters of its own, each with a default, are its settings.
+
+        What takes more than some seconds shows an `affectgpt.progress.Progress`.
+        """
 
     @abstractmethod
     def predict(self, rows: Sequence[Clip]) -> Sequence[Evidence | None]:
@@ -59,10 +80,43 @@ class Plugin(ABC):
     def card(self) -> Mapping[str, Any]:
         """What a user should know of it: data, settings, figures; JSON."""
 
+    @classmethod
+    def parameters(cls) -> dict[str, int]:
+        """Count its parameters by part, from shapes alone: nothing is allocated; without weights it has none.
+
+        Parameters of its own, each with a default, are the sizes that can be asked for.
+        """
+        return {}
+
+    def sizes(self) -> dict[str, Any]:
+        """Return what `parameters` is to be asked for to count those of this trained plugin."""
+        return {}
+
+    @classmethod
+    def read(cls, path: Path, labels: Sequence[str] | None = None, media_root: Path | None = None) -> list[Clip]:
+        """Read a file that its commands are given: rows, or lines of `context` and `emotion`; or a form of its own.
+
+        Args:
+            labels: which labels such lines may name; any, if None.
+
+        Raises:
+            InputError: with every problem of every line.
+        """
+        return read_rows(path, labels, media_root)
+
+
+def names_emotion(plugin: Plugin | type[Plugin]) -> bool:
+    """Tell whether a plugin names the speaker's emotion, so that two stages can look at it."""
+    return plugin.kind == "emotion" and plugin.whose == "speaker"
+
 
 def find_plugins() -> dict[str, EntryPoint]:
-    """Every registered plugin, by name; nothing is imported."""
-    return {entry.name: entry for entry in sorted(entry_points(group=GROUP))}
+    """Every registered plugin, by name; nothing is imported.
+
+    Raises:
+        InputError: a name that two packages register.
+    """
+    return registered(GROUP, "plugin")
 
 
 def plugin_class(name: str) -> type[Plugin]:
@@ -71,17 +125,26 @@ def plugin_class(name: str) -> type[Plugin]:
     Raises:
         InputError: no plugin of that name, or one that cannot be imported or is no plugin.
     """
-    known = find_plugins()
-    if name not in known:
-        raise InputError(f"unknown plugin '{name}'. {nearest(name, known)}")
+    entries = find_plugins()
+    if name not in entries:
+        raise InputError(f"unknown plugin '{name}'. {nearest(name, entries)}")
+    path = entries[name].value
     try:
-        found = known[name].load()
+        cls = entries[name].load()
     except (ImportError, AttributeError) as error:
-        raise InputError(f"plugin '{name}' ({known[name].value}) cannot be imported: {error}") from error
-    if not (isinstance(found, type) and issubclass(found, Plugin)) or found.kind not in KINDS:
-        kinds = ", ".join(KINDS)
-        raise InputError(f"plugin '{name}' ({known[name].value}): expected a Plugin whose kind is one of {kinds}")
-    return found
+        raise InputError(f"plugin '{name}' ({path}) cannot be imported: {error}") from error
+    kinds = kind_names()
+    if not (isinstance(cls, type) and issubclass(cls, Plugin)) or cls.kind not in kinds:
+        raise InputError(f"plugin '{name}' ({path}): expected a Plugin whose kind is one of {', '.join(kinds)}")
+    problems = [
+        f"plugin '{name}' ({path}): {field}: expected some of {', '.join(known)}, got {value}. {nearest(value, known)}"
+        for field, values, known in (("learns_from", cls.learns_from, TASKS), ("reads", cls.reads, MEDIA))
+        for value in values
+        if value not in known
+    ]
+    if problems:
+        raise InputError(problems)
+    return cls
 
 
 def fit_settings(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,13 +153,21 @@ def fit_settings(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: no such plugin, or settings that it does not have or that are of another type; every one is named.
     """
-    fit = plugin_class(name).fit
+    return settings_of(plugin_class(name).fit, name, given)
+
+
+def settings_of(function: Callable[..., Any], name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a plugin's method: parameters with a default that is no function.
+
+    Raises:
+        InputError: settings that it does not have or that are of another type; every one is named.
+    """
     known = [
         key
-        for key, parameter in inspect.signature(fit).parameters.items()
+        for key, parameter in inspect.signature(function).parameters.items()
         if parameter.default is not inspect.Parameter.empty and not callable(parameter.default)
     ]
-    values, wrong = read_settings(fit, {key: value for key, value in given.items() if key in known})
+    values, wrong = read_settings(function, {key: value for key, value in given.items() if key in known})
     problems = [
         f"{key}: unknown setting of plugin '{name}'. {nearest(key, known)}" for key in given if key not in known
     ]
@@ -134,28 +205,26 @@ def load_plugin(folder: str | Path) -> Plugin:
     return plugin_class(name).load(folder)
 
 
-def evidence_of(plugin: Plugin, rows: Sequence[Clip]) -> list[Evidence | None]:
-    """What a plugin says of rows, of its kind, one piece or None for each.
+def with_evidence(rows: Sequence[Clip], name: str, evidence: Sequence[Evidence | None]) -> list[Clip]:
+    """Rows with evidence under a name, beside what they carry; None takes away what stood under it."""
+    changed = []
+    for row, item in zip(rows, evidence, strict=True):
+        carried = {key: value for key, value in (row.evidence or {}).items() if key != name}
+        if item is not None:
+            carried[name] = item.to_json()
+        changed.append(dataclasses.replace(row, evidence=carried or None))
+    return changed
+
+
+def require_kind(plugin: Plugin, evidence: Sequence[Evidence | None], rows: int) -> None:
+    """Refuse what a plugin predicts of some rows.
 
     Raises:
-        InputError: it answers for another number of rows, or with something else.
+        InputError: it answers for another number of rows, or with something that is not of its kind.
     """
-    found = list(plugin.predict(rows))
-    form = KINDS[plugin.kind]
-    wrong = next((piece for piece in found if piece is not None and not isinstance(piece, form)), None)
-    if len(found) != len(rows):
-        raise InputError(f"plugin '{plugin.name}': expected evidence of {len(rows)} rows, got {len(found)}")
+    cls = kind_class(plugin.kind)
+    if len(evidence) != rows:
+        raise InputError(f"plugin '{plugin.name}': expected evidence of {rows} rows, got {len(evidence)}")
+    wrong = next((item for item in evidence if item is not None and not isinstance(item, cls)), None)
     if wrong is not None:
-        raise InputError(f"plugin '{plugin.name}': expected {form.__name__} or None, got {shorten(wrong)}")
-    return found
-
-
-def with_evidence(rows: Sequence[Clip], name: str, pieces: Sequence[Evidence | None]) -> list[Clip]:
-    """Rows with evidence under a name, beside what they carry; None takes away what stood under it."""
-    found = []
-    for row, piece in zip(rows, pieces, strict=True):
-        evidence = {key: value for key, value in (row.evidence or {}).items() if key != name}
-        if piece is not None:
-            evidence[name] = to_json(piece)
-        found.append(dataclasses.replace(row, evidence=evidence or None))
-    return found
+        raise InputError(f"plugin '{plugin.name}': expected {cls.__name__} or None, got {shorten(wrong)}")

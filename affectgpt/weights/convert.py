@@ -1,13 +1,11 @@
-"""The command `affectgpt convert`: weights that others released, as a model that can be loaded, asked and trained."""
+"""Weights that others released, as a model that can be loaded, asked and trained."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import pickle
 import shutil
-import sys
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -26,24 +24,10 @@ from affectgpt.problems import InputError, Problem, nearest, require_file, short
 from affectgpt.prompts import PAPER
 from affectgpt.weights.released import Converted, State, convert, settings_of
 
-_PARTS = "parts"
+PARTS = "parts"
 """Beside the adapter: the folder of parts that it adapts."""
-_FILLED = ("multi", "audio", "face", "frame", "subtitle")
-"""Fields of the wording that hold a place for something, under their own name."""
-_UNWORDED = (
-    "The prompt is in words of our own, not in those that the released weights were trained with, so that answers "
-    "will differ from the authors'. Give theirs with --wording."
-)
-_NOTES = f"""
-DIR becomes a LoRA adapter that can be loaded, asked, trained on and exported like any checkpoint; DIR/{_PARTS} names
-the language model and the towers, which are not copied. For the published models: --llm Qwen/Qwen2.5-7B-Instruct,
---vision openai/clip-vit-large-patch14, --audio TencentGameMate/chinese-hubert-large.
-
---wording is a JSON object of text by field: {", ".join(PAPER)}.
-Fields that are left out stay as they are; {", ".join(_FILLED)} hold their own name in braces, as in
-{{"audio": "... {{audio}} ..."}}. The words are in the code that the weights were released with, where the prompt of
-its default input mode (multiface_audio_face_text) is put together; they are not part of this project.
-"""
+FILLED = ("multi", "audio", "face", "frame", "subtitle")
+"""Fields of the wording that something is filled into, under their own name."""
 
 
 def convert_release(
@@ -81,10 +65,10 @@ def convert_release(
     converted = convert(state, config)
     draft = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
-        assemble(draft / _PARTS, llm, vision, audio, prompt_style="paper", **settings)
-        processor = load_processor(draft / _PARTS)
+        assemble(draft / PARTS, llm, vision, audio, prompt_style="paper", **settings)
+        processor = load_processor(draft / PARTS)
         processor.wording |= wording or {}
-        processor.save_pretrained(draft / _PARTS)
+        processor.save_pretrained(draft / PARTS)
         processor.save_pretrained(draft)
         save_adapter(converted, draft, lora_alpha)
         os.rename(draft, out)
@@ -111,7 +95,7 @@ def save_adapter(converted: Converted, folder: Path, lora_alpha: float) -> None:
         modules_to_save=["soft_tokens"],
         task_type="CAUSAL_LM",
         inference_mode=True,
-        base_model_name_or_path=_PARTS,
+        base_model_name_or_path=PARTS,
     ).save_pretrained(str(folder))
     tensors = {f"base_model.model.{model}.{name}.weight": value for name, value in converted.lora.items()}
     tensors |= {
@@ -163,49 +147,16 @@ def read_wording(path: Path) -> dict[str, str]:
             problems.append(Problem(str(path), name, "a known field", "an unknown one", nearest(name, PAPER)))
         elif not isinstance(text, str) or (name == "stop" and not text):
             problems.append(Problem(str(path), name, "text", shorten(text)))
-        elif name in _FILLED and _places(text) != [name]:
+        elif name in FILLED and _fields(text) != [name]:
             problems.append(Problem(str(path), name, f"text with {{{name}}} once, and no other braces", shorten(text)))
     if problems:
         raise InputError(problems)
     return fields
 
 
-def _places(text: str) -> list[str] | None:
-    """What a format string has places for; None where it is none."""
+def _fields(text: str) -> list[str] | None:
+    """The fields of a format string; None where it is none."""
     try:
-        return [place for _, place, _, _ in Formatter().parse(text) if place is not None]
+        return [name for _, name, _, _ in Formatter().parse(text) if name is not None]
     except ValueError:
         return None
-
-
-def release_main(argv: list[str]) -> int:
-    """Convert a checkpoint that AffectGPT's authors released."""
-    parser = argparse.ArgumentParser(
-        prog="affectgpt convert affectgpt-release",
-        description=f"{release_main.__doc__}\n{_NOTES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="the released torch file")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to make")
-    for part, what in (("llm", "language model"), ("vision", "vision tower"), ("audio", "audio tower")):
-        parser.add_argument(f"--{part}", required=True, metavar="ID", help=f"Hub id or folder of its {what}")
-    parser.add_argument("--wording", type=Path, metavar="FILE.json", help="the prompt in the words of the release")
-    parser.add_argument("--lora-alpha", type=float, default=32, metavar="A", help="of its LoRA (32)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object with what was found")
-    options = parser.parse_args(argv)
-    wording = read_wording(options.wording) if options.wording else None
-    parts = (options.llm, options.vision, options.audio)
-    report = convert_release(options.checkpoint, options.out, *parts, wording, options.lora_alpha)
-    if report["dropped"]:
-        modules = dict.fromkeys(name.partition(".")[0] for name in report["dropped"])
-        print(f"Left out, not used: {', '.join(modules)} ({len(report['dropped'])} tensors).", file=sys.stderr)
-    if wording is None:
-        print(_UNWORDED, file=sys.stderr)
-    print(
-        f"Wrote {options.out}: pooling {report['pooling']}, fusion {report['fusion']}, LoRA of rank "
-        f"{report['lora_rank']} with {report['lora_parameters']:,} parameters, {report['other_parameters']:,} others.",
-        file=sys.stderr,
-    )
-    if options.json:
-        print(json.dumps(report | {"out": str(options.out), "wording": wording is not None}))
-    return 0

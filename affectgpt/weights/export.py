@@ -1,15 +1,12 @@
-"""The command `affectgpt export`: a checkpoint as a model of its own, checked against what it was made from.
+"""A checkpoint as a model of its own, checked against what it was made from.
 
 Shapes: V vocabulary, T features over time, D their width.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +16,15 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel
 
-from affectgpt.clip import Clip, read_clips
+from affectgpt.clip import Clip
 from affectgpt.features.sources import DecodedMedia, OnlineFeatures
-from affectgpt.inference.assistant import INPUTS, Assistant
+from affectgpt.inference.assistant import Assistant
 from affectgpt.inputs.batch import prompt_batch
-from affectgpt.inputs.reader import ClipReader, Row
-from affectgpt.inputs.vlm_reader import HubReader
+from affectgpt.inputs.open import open_encoder, open_reader, require_readable
+from affectgpt.inputs.reader import EncodedRow
 from affectgpt.model.clip_encoder import ClipEncoder
 from affectgpt.model.loading import Precision, load_model, load_processor, model_folder
 from affectgpt.model.modeling import feature_widths
-from affectgpt.model.processing import AffectGPTProcessor
 from affectgpt.problems import InputError, Problem
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
@@ -36,13 +32,6 @@ TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
 QUESTIONS = ("What does this person feel?", "Explain step by step, what you see and hear. 这个人是什么心情？")
 _SUBTITLE = "I am fine, really."
-_MOST_ROWS = 8
-
-_NOTES = """
-DIR then holds the weights with a LoRA adapter merged into them, the frozen towers (vision/, audio/), the processor and
-the generation configuration. Before it gets its name, it is loaded again, and must give the prompts and, within a
-tolerance, the logits of the checkpoint: float32 1e-4, float16 1e-2, bfloat16 5e-2 of the largest logit.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +75,8 @@ def _write(source: str | Path, draft: Path, dtype: Precision, rows: Sequence[Cli
         dtype = stored_precision(source)
     model: Any = load_model(source, dtype, "sdpa").eval()
     processor = load_processor(source)
-    encoder = ClipEncoder.from_pretrained(model_folder(source)) if isinstance(processor, AffectGPTProcessor) else None
+    require_readable(processor, rows)
+    encoder = open_encoder(processor, model_folder(source))
     expected = trial(model, processor, encoder, rows)
     model = merged(model)
     model.save_pretrained(draft)
@@ -97,7 +87,7 @@ def _write(source: str | Path, draft: Path, dtype: Precision, rows: Sequence[Cli
 
     exported = load_model(draft, dtype, "sdpa").eval()
     processor = load_processor(draft)
-    encoder = ClipEncoder.from_pretrained(draft) if isinstance(processor, AffectGPTProcessor) else None
+    encoder = open_encoder(processor, draft)
     return _compare(str(source), expected, trial(exported, processor, encoder, rows), getattr(torch, dtype))
 
 
@@ -117,8 +107,7 @@ def stored_precision(source: str | Path) -> Precision:
 def trial(model: PreTrainedModel, processor: Any, encoder: ClipEncoder | None, rows: Sequence[Clip] = ()) -> Trial:
     """Run a model on fixed prompts: of words, and of random features where it takes them; and on rows."""
     assistant = Assistant(model, processor, "")
-    tokenizer = processor.tokenizer
-    made: list[Row] = []
+    made: list[EncodedRow] = []
     for seed, question in enumerate(QUESTIONS):
         for features in ({}, random_features(model, seed)) if encoder is not None else ({},):
             turns = [{"role": "user", "content": question}, {"role": "assistant", "content": "joy"}]
@@ -127,8 +116,9 @@ def trial(model: PreTrainedModel, processor: Any, encoder: ClipEncoder | None, r
     if rows:
         made += _read(assistant, encoder, rows)
     result = Trial([], [])
+    pad_id = assistant.reader({}).tokenizer.pad_token_id
     for row in made:
-        batch = {name: value.to(model.device) for name, value in prompt_batch([row], tokenizer.pad_token_id).items()}
+        batch = {name: value.to(model.device) for name, value in prompt_batch([row], pad_id).items()}
         result.ids.append(row.prompt_ids)
         result.logits.append(model(**batch).logits[0, -1].float().cpu())
     return result
@@ -145,29 +135,26 @@ def random_features(model: Any, seed: int) -> dict[str, Tensor]:
     }
 
 
-def _read(assistant: Assistant, encoder: ClipEncoder | None, rows: Sequence[Clip]) -> list[Row]:
+def _read(assistant: Assistant, encoder: ClipEncoder | None, rows: Sequence[Clip]) -> list[EncodedRow]:
     """Rows as prediction reads them."""
-    if encoder is not None:
-        online = OnlineFeatures(encoder, 1, assistant.timeout_s)
-        media, reader = online.media, ClipReader(assistant.processor, online, INPUTS)
-    else:
-        media = DecodedMedia(assistant.wanted, 1, assistant.timeout_s)
-        reader = HubReader(assistant.processor, media, INPUTS)  # type: ignore[assignment]
+    online = OnlineFeatures(encoder, 1, assistant.timeout_s) if encoder is not None else None
+    media = online.media if online is not None else DecodedMedia(assistant.wanted, 1, assistant.timeout_s)
     try:
-        return reader.read(rows)
+        return open_reader(assistant.processor, online or media).read(rows)
     finally:
         media.close()
 
 
-def _compare(source: str, expected: Trial, found: Trial, dtype: torch.dtype) -> dict[str, Any]:
+def _compare(source: str, expected: Trial, exported: Trial, dtype: torch.dtype) -> dict[str, Any]:
     """The report; InputError where the two models are not the same."""
-    if expected.ids != found.ids:
-        place = next(index for index, ids in enumerate(expected.ids) if ids != found.ids[index])
+    if expected.ids != exported.ids:
+        number = next(index for index, ids in enumerate(expected.ids) if ids != exported.ids[index])
+        before, after = len(expected.ids[number]), len(exported.ids[number])
         raise InputError(
-            f"{source}: prompt {place + 1} of {len(expected.ids)} becomes other ids by the exported tokenizer and chat "
-            f"template ({len(found.ids[place])} instead of {len(expected.ids[place])} of them). Nothing was exported."
+            f"{source}: prompt {number + 1} of {len(expected.ids)} becomes other ids by the exported tokenizer and "
+            f"chat template ({after} instead of {before} of them). Nothing was exported."
         )
-    pairs = list(zip(expected.logits, found.logits, strict=True))
+    pairs = list(zip(expected.logits, exported.logits, strict=True))
     apart = [float((one - other).abs().max()) / max(1.0, float(one.abs().max())) for one, other in pairs]
     worst = max(apart)
     tolerance = TOLERANCE[dtype]
@@ -179,33 +166,3 @@ def _compare(source: str, expected: Trial, found: Trial, dtype: torch.dtype) -> 
             + ("Try --dtype float32." if dtype != torch.float32 else "Look at the adapter with: affectgpt chat --model")
         )
     return {"dtype": name, "prompts": len(apart), "max_difference": worst, "tolerance": tolerance}
-
-
-def main(argv: list[str]) -> int:
-    """Make a self-contained model of a checkpoint: adapter merged, towers beside it, checked."""
-    parser = argparse.ArgumentParser(
-        prog="affectgpt export",
-        description=f"{main.__doc__}\n{_NOTES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="RUN/checkpoints/STAGE, an adapter or a whole model")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to make")
-    dtypes = "of the weights (auto: that of the checkpoint)"
-    parser.add_argument("--dtype", default="auto", choices=get_args(Precision), help=dtypes)
-    rows = f"row file; its first {_MOST_ROWS} rows are compared too, media included"
-    parser.add_argument("--check-rows", type=Path, metavar="ROWS", help=rows)
-    parser.add_argument("--json", action="store_true", help="print one JSON object with what was compared")
-    options = parser.parse_args(argv)
-    clips = read_clips(options.check_rows)[:_MOST_ROWS] if options.check_rows else []
-    report = export(options.checkpoint, options.out, options.dtype, clips)
-    size = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file())
-    report |= {"out": str(options.out), "mb": round(size / 1e6, 1)}
-    print(
-        f"Wrote {options.out}: {report['mb']} MB in {report['dtype']}. It agrees with the checkpoint on "
-        f"{report['prompts']} prompts (logits apart by {report['max_difference']:.1g}, "
-        f"allowed {report['tolerance']:g}).",
-        file=sys.stderr,
-    )
-    if options.json:
-        print(json.dumps(report))
-    return 0

@@ -125,8 +125,8 @@ def rename(state: State) -> Converted:
     for name, value in state.items():
         if _UNUSED.search(name):
             result.dropped.append(name)
-        elif found := _LORA.match(name):
-            ours = f"{found[1]}.lora_{found[2]}"
+        elif lora := _LORA.match(name):
+            ours = f"{lora[1]}.lora_{lora[2]}"
             result.lora[ours], result.theirs[ours] = value, name
         else:
             module, _, rest = name.partition(".")
@@ -157,13 +157,13 @@ def convert(state: State, config: AffectGPTConfig) -> Converted:
     problems = [Problem("the checkpoint", name, "only known weights", "one more") for name in result.unknown]
     if not result.lora:
         problems.append(Problem("the checkpoint", "llama_model", "LoRA weights of the language model", "none"))
-    for found, expected in (
+    for weights, expected in (
         (result.soft_tokens, soft_tokens),
         (result.lora, _lora_shapes(result, language_model) if result.lora else {}),
     ):
-        for name in expected.keys() - found.keys():
+        for name in expected.keys() - weights.keys():
             problems.append(Problem("the checkpoint", f"weights for {name}", f"shape {tuple(expected[name])}", "none"))
-        for name, value in found.items():
+        for name, value in weights.items():
             shape = tuple(expected[name]) if name in expected else None
             if shape != tuple(value.shape):
                 wanted = f"shape {shape}" if shape else "nothing: this model has no such part"

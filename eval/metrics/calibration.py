@@ -18,22 +18,22 @@ def score_emotions(evidence: Sequence[Any], truth: Sequence[str]) -> dict[str, A
     """Figures as fractions; a row without evidence counts as wrong, and is left out of the calibration error.
 
     Args:
-        evidence: of each row, `EmotionEvidence` or None.
+        evidence: of each row, evidence that ranks labels (`Evidence.top`), or None.
 
     Raises:
         InputError: a true label that the plugin does not know; every one is named.
     """
-    labels = next((piece.labels for piece in evidence if piece is not None), ())
+    labels = next(([label for label, _ in item.top()] for item in evidence if item is not None), [])
     unknown = sorted(set(truth) - set(labels)) if labels else []
     if unknown:
         raise InputError(
             [Problem("truth", label, "a label of the plugin", "none", nearest(label, labels)) for label in unknown]
         )
-    ranked = [[label for label, _ in piece.top(max(RECALL_AT))] if piece is not None else [] for piece in evidence]
+    ranked = [[label for label, _ in item.top(max(RECALL_AT))] if item is not None else [] for item in evidence]
     said = [labels_[0] if labels_ else "" for labels_ in ranked]
     right = np.array([one == other for one, other in zip(said, truth, strict=True)], float)
-    known = np.array([piece is not None for piece in evidence])
-    sure = np.array([piece.top(1)[0][1] for piece in evidence if piece is not None])
+    known = np.array([item is not None for item in evidence])
+    sure = np.array([item.top(1)[0][1] for item in evidence if item is not None])
     return {
         "n": len(truth),
         "accuracy": float(right.mean()),

@@ -1,4 +1,4 @@
-"""The command `affectgpt plugins eval`: a trained plugin on dialogues whose emotion is known."""
+"""The command `affectgpt plugins eval`: a trained plugin on rows whose answers are known."""
 
 from __future__ import annotations
 
@@ -7,36 +7,27 @@ import json
 import time
 from pathlib import Path
 
-from affectgpt.evidence.dialogue import rows_with_emotion
-from affectgpt.plugins.command import add_task_option
-from affectgpt.plugins.plugin import evidence_of, load_plugin
-from affectgpt.problems import InputError
-from eval.metrics.calibration import score_emotions
+from affectgpt.plugins.options import add_task_option
+from affectgpt.plugins.plugin import load_plugin
+from affectgpt.plugins.rows import evidence_of, labelled_rows
+from affectgpt.tasks import TASKS
+from eval.plugins.scores import describe, score_evidence
 
 
 def main(argv: list[str]) -> int:
-    """Score a trained emotion plugin: accuracy, recall, macro F1, calibration."""
+    """Score a trained plugin by what its evidence says as answers, beside the best constant answer."""
     parser = argparse.ArgumentParser(prog="affectgpt plugins eval", description=main.__doc__)
     parser.add_argument("plugin", type=Path, metavar="DIR", help="a trained plugin")
-    parser.add_argument("--data", required=True, type=Path, metavar="FILE.jsonl", help="lines of context and emotion")
-    add_task_option(parser)
+    data = "a row file, or lines of context and emotion"
+    parser.add_argument("--data", required=True, type=Path, metavar="FILE.jsonl", help=data)
+    add_task_option(parser, TASKS)
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
     options = parser.parse_args(argv)
     plugin = load_plugin(options.plugin)
-    if plugin.kind != "emotion":
-        raise InputError(f"{options.plugin}: expected a plugin of kind emotion, got one of kind {plugin.kind}")
-    rows = rows_with_emotion(options.data, plugin.labels, tasks=options.tasks)
+    rows = labelled_rows(plugin, options.data, options.tasks)
     started = time.monotonic()
-    found = evidence_of(plugin, rows)
+    evidence = evidence_of(plugin, rows)
     seconds = time.monotonic() - started
-    scores = score_emotions(found, [row.answer for row in rows])
-    if options.json:
-        print(json.dumps(scores))
-        return 0
-    recall = ", ".join(f"@{count} {value:.3f}" for count, value in scores["recall_at"].items())
-    print(
-        f"{scores['n']} dialogues: accuracy {scores['accuracy']:.3f}, recall {recall}, "
-        f"macro F1 {scores['macro_f1']:.3f}, calibration error {scores['ece']:.3f} "
-        f"({scores['n'] / max(seconds, 1e-9):,.0f} a second)"
-    )
+    scores = score_evidence(rows, evidence)
+    print(json.dumps(scores) if options.json else f"{describe(scores)}\n{len(rows) / max(seconds, 1e-9):,.0f} a second")
     return 0

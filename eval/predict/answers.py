@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from affectgpt.answers.reading import read_options
 from affectgpt.clip import Clip
-from affectgpt.inference.generate import answer
+from affectgpt.inference.generate import Answer, answer, answer_in_batches
 from affectgpt.inputs.reader import Reader
 from affectgpt.tasks import TASKS
 from videmo.search import TreeSearch
@@ -60,24 +60,28 @@ def answer_rows(
     Args:
         search: of rows whose answer is a tree; None answers them greedily, as the others.
     """
-    lengths = reader.lengths(clips)
-    # Rows of like length and like task end together; longest first shows at once whether memory suffices.
-    order = sorted(range(len(clips)), key=lambda index: (clips[index].task, -lengths[index]))
-    searched = [index for index in order if search is not None and clips[index].task == "tree"]
-    others = [index for index in order if search is None or clips[index].task != "tree"]
-    predictions: dict[int, Prediction] = {}
-    for part in (*_batches(searched, batch_size), *_batches(others, batch_size)):
-        asked = [clips[index] for index in part]
-        if search is not None and asked[0].task == "tree":
-            answers = search.answer(model, reader, asked, max_new_tokens)
-        else:
-            answers = answer(model, reader, reader.read(asked), max_new_tokens)
-        for index, said in zip(part, answers, strict=True):
-            predictions[index] = as_prediction(clips[index], said.text, "ok" if said.complete else "truncated")
+    by_search: list[int] = []
+    greedily: list[int] = []
+    for index, clip in enumerate(clips):
+        (greedily if search is None or clip.task != "tree" else by_search).append(index)
+    answers: dict[int, Answer] = {}
+
+    def show(done: int, _: int) -> None:
         if progress:
-            progress(len(predictions), len(order))
-    return [predictions[index] for index in range(len(clips))]
+            progress(len(answers) + done, len(clips))
 
+    def read_and_answer(asked: Sequence[Clip]) -> list[Answer]:
+        return answer(model, reader, reader.read(asked), max_new_tokens)
 
-def _batches(order: Sequence[int], size: int) -> list[Sequence[int]]:
-    return [order[start : start + size] for start in range(0, len(order), size)]
+    def search_for(asked: Sequence[Clip]) -> list[Answer]:
+        assert search is not None
+        return search.answer(model, reader, asked, max_new_tokens)
+
+    for indices, answer_batch in ((by_search, search_for), (greedily, read_and_answer)):
+        part = [clips[index] for index in indices]
+        if part:
+            answers |= zip(indices, answer_in_batches(reader, part, batch_size, answer_batch, show), strict=True)
+    return [
+        as_prediction(clip, answers[index].text, "ok" if answers[index].complete else "truncated")
+        for index, clip in enumerate(clips)
+    ]

@@ -86,10 +86,12 @@ def _card(row: Mapping[str, Any]) -> str:
         for name, found in row["said"].items()
         if name in ("no_plugin", "plugin")
     )
-    causes = f"; causes: {escape(', '.join(row['causes']))}" if row["causes"] else ""
+    # Runs of v0.1.0 kept the likeliest emotions and the causes alone.
+    causes = f"causes: {', '.join(row['causes'])}" if row.get("causes") else ""
+    shown = "; ".join(row.get("evidence") or filter(None, [", ".join(row["first"]), causes]))
     return (
         f'<article class="card"><header><h3>{escape(str(row["truth"]))}</h3><span class="id">{escape(row["id"])}</span>'
-        f'</header><ul class="turns">{turns}</ul><p class="note">Plugins: {escape(", ".join(row["first"]))}{causes}</p>'
+        f'</header><ul class="turns">{turns}</ul><p class="note">Plugins: {escape(shown)}</p>'
         f'<table class="said"><tbody>{said}</tbody></table></article>'
     )
 

@@ -11,6 +11,13 @@ from typing import Any
 
 from affectgpt.problems import InputError, Problem, require_file, shorten
 
+_WORDS_OF_V0_1_0: dict[str, dict[str, Any]] = {
+    "sft": {"title": "supervised"},
+    "grpo": {"title": "reinforcement", "rewarded": True},
+    "empathy": {"title": "empathy", "answers_clips": False},
+}
+"""What reports of v0.1.0 leave unsaid of a stage, by its kind."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -24,12 +31,12 @@ class Run:
 
     @property
     def stages(self) -> list[dict[str, Any]]:
-        """The stages of report.json that teach from clips: all but those of kind empathy."""
-        return [stage for stage in self.report["stages"] if stage["kind"] != "empathy"]
+        """The stages of report.json that teach from clips."""
+        return [stage for stage in self.report["stages"] if stage["answers_clips"]]
 
     @property
     def empathy(self) -> dict[str, Any] | None:
-        """What plugins do in the last stage of kind empathy that was scored."""
+        """What plugins do in the last stage that was scored with and without them."""
         return next((stage["empathy"] for stage in reversed(self.report["stages"]) if stage.get("empathy")), None)
 
     @property
@@ -39,9 +46,9 @@ class Run:
 
     @property
     def before_grpo(self) -> dict[str, Any] | None:
-        """The evaluated stage from which the last GRPO stage set out."""
-        places = [place for place, stage in enumerate(self.stages) if stage["kind"] == "grpo"]
-        earlier = [stage for stage in self.stages[: places[-1]] if stage.get("metrics")] if places else []
+        """The evaluated stage from which the last stage that learns from rewards set out."""
+        rewarded = [index for index, stage in enumerate(self.stages) if stage["rewarded"]]
+        earlier = [stage for stage in self.stages[: rewarded[-1]] if stage.get("metrics")] if rewarded else []
         return earlier[-1] if earlier else None
 
     def best_baseline(self, metric: str) -> float | None:
@@ -64,17 +71,25 @@ def read_run(folder: Path) -> Run:
     stages = report.get("stages")
     if not isinstance(stages, list) or not stages:
         raise InputError(Problem(str(paths["report.json"]), "stages", "a list of stages", shorten(stages), remedy))
-    for place, stage in enumerate(stages):
+    for index, stage in enumerate(stages):
         if not isinstance(stage, dict) or not {"name", "kind"} <= set(stage):
-            where = f"stages[{place}]"
+            where = f"stages[{index}]"
             raise InputError(
                 Problem(str(paths["report.json"]), where, "a stage with 'name' and 'kind'", shorten(stage))
             )
+    report["stages"] = [_worded(stage) for stage in stages]
     steps: dict[str, dict[int, dict[str, Any]]] = {}
     for row in _lines(paths["log.jsonl"], ("stage", "step")):
         steps.setdefault(row["stage"], {})[row["step"]] = row
     log = {stage: [rows[step] for step in sorted(rows)] for stage, rows in steps.items()}
     return Run(folder, report, log, _lines(paths["examples.jsonl"], ("id", "video", "truth", "predictions")))
+
+
+def _worded(stage: dict[str, Any]) -> dict[str, Any]:
+    """Return a stage with the words of its kind, which it carries itself unless v0.1.0 wrote it."""
+    kind = str(stage["kind"])
+    plain = {"title": kind, "answers_clips": True, "rewarded": False}
+    return plain | _WORDS_OF_V0_1_0.get(kind, {}) | stage
 
 
 def _lines(path: Path, needed: Sequence[str]) -> list[dict[str, Any]]:

@@ -35,7 +35,6 @@ METRICS = {
     "attribute_accuracy": ("Attributes", "share of questions about what is seen and heard answered right"),
     "parse_rate": ("Well-formed", "share of explanations that obey the syntax"),
 }
-KINDS = {"pretrain": "pre-training", "sft": "supervised", "grpo": "reinforcement", "empathy": "empathy"}
 SPLITS = {"train": "training", "rl": "reinforcement", "dev": "choices (dev)", "test": "this report (test)"}
 DASH = "–"
 NONE = "(none)"
@@ -95,7 +94,7 @@ def _introduction(run: Run) -> str:
     clips = f"{test['clips']} clips of {test['actors']} people" if known else "clips"
     reward = (
         "At last, reinforcement learning (GRPO) rewards explanations that come close to the true one. "
-        if any(stage["kind"] == "grpo" for stage in run.stages)
+        if any(stage["rewarded"] for stage in run.stages)
         else ""
     )
     text = (
@@ -226,8 +225,7 @@ def _stage_table(run: Run, field: str, caption: str) -> str:
 
 
 def _stage_name(stage: Mapping[str, Any]) -> str:
-    kind = KINDS.get(stage["kind"], str(stage["kind"]))
-    return f"{escape(str(stage['name']))}<small>{escape(kind)}</small>"
+    return f"{escape(str(stage['name']))}<small>{escape(str(stage['title']))}</small>"
 
 
 def _stage_time(stage: Mapping[str, Any]) -> str:
@@ -242,7 +240,7 @@ def _learning(run: Run) -> str:
     losses = {
         str(stage["name"]): run.log[stage["name"]]
         for stage in run.stages
-        if stage["kind"] != "grpo" and any("loss" in row for row in run.log.get(stage["name"], []))
+        if not stage["rewarded"] and any("loss" in row for row in run.log.get(stage["name"], []))
     }
     parts = [stage_chart(charted, titles, baselines) if charted and titles else ""]
     parts.append(_stage_table(run, "metrics", "All test clips"))
@@ -253,7 +251,7 @@ def _learning(run: Run) -> str:
         parts.append(f"<h3>Training loss of the supervised stages</h3>{loss_curves(losses)}")
     for stage in run.stages:
         rows = run.log.get(stage["name"], [])
-        if stage["kind"] == "grpo" and any("reward" in row for row in rows):
+        if stage["rewarded"] and any("reward" in row for row in rows):
             name = escape(str(stage["name"]))
             parts.append(f"<h3>Reward while GRPO trains (<i>{name}</i>)</h3>{reward_curves(rows)}")
     return "".join(parts)

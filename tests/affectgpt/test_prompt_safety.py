@@ -13,7 +13,7 @@ from tokenizers import normalizers
 from transformers import AddedToken
 
 from affectgpt.clip import Clip
-from affectgpt.inputs.vlm_reader import HubReader
+from affectgpt.inputs.vlm_reader import VlmReader
 from affectgpt.llm.extract import PROMPTS, LlmExtractor
 from affectgpt.model import AffectGPTProcessor
 from affectgpt.model.loading import load_processor
@@ -128,7 +128,7 @@ def test_a_prompt_has_the_special_tokens_of_its_template_alone(tiny, style, name
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_models_own_placeholders(hub, kind):
     processor = load_processor(hub(kind))
-    reader = HubReader(processor, Decoded(), ("video", "audio", "text"))
+    reader = VlmReader(processor, Decoded(), ("video", "audio", "text"))
     special = known_ids(reader.tokenizer)
 
     def read(words: str) -> list[int]:
@@ -145,7 +145,7 @@ def test_a_models_own_placeholders(hub, kind):
 def test_placeholders_that_are_no_special_tokens(hub):
     processor = load_processor(hub("qwen2_5_vl"))
     processor.video_token = "<video>"
-    reader = HubReader(processor, Decoded(), ("text",))  # type: ignore[arg-type]
+    reader = VlmReader(processor, Decoded(), ("text",))  # type: ignore[arg-type]
     assert defuse("joy <video>", reader.special) == "joy < video>"
 
 

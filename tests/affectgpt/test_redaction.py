@@ -70,7 +70,7 @@ def test_logs_of_any_library(monkeypatch, caplog):
 
 CRASH = """
 import sys
-from affectgpt.__main__ import run
+from affectgpt.command_line import run
 def crash(argv):
     import logging, os
     logging.getLogger("x").error("going down with %s", os.environ["HF_TOKEN"])

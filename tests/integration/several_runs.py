@@ -23,9 +23,9 @@ from tests.integration.fixed_rollouts import generate
 from tests.support.rounding import sgd_with_momentum
 from train import run
 from train.fault_tolerance.finite_loss import ROW_IDS
-from train.stages import grpo_trainer, sft
+from train.stages import grpo_trainer, sft_trainer
 
-_compute_loss = sft.OrderedTrainer.compute_loss
+_compute_loss = sft_trainer.OrderedTrainer.compute_loss
 
 
 def compute_loss(self: Any, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
@@ -38,7 +38,7 @@ def compute_loss(self: Any, model: Any, inputs: dict[str, Any], *args: Any, **kw
 
 if __name__ == "__main__":
     grpo_trainer.generate_groups = generate
-    sft.OrderedTrainer.compute_loss = compute_loss  # type: ignore[method-assign]
+    sft_trainer.OrderedTrainer.compute_loss = compute_loss  # type: ignore[method-assign]
     optimisers = {"adamw": Trainer.get_optimizer_cls_and_kwargs, "sgd": sgd_with_momentum}
     codes = []
     for optimiser, *words in json.loads(next(word for word in sys.argv[1:] if word.startswith("["))):

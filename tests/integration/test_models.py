@@ -15,9 +15,9 @@ from affectgpt.clip import read_clips
 from affectgpt.model.loading import load_model
 from tests.support.hub_models import tiny_hub_model
 from tests.support.models import TEXTS
-from train.config.recipe_file import load_recipe
 from train.monitor import Console
 from train.prepare import prepare
+from train.recipe_file import load_recipe
 from train.tiny_model import train_tokenizer
 
 KINDS = ("qwen2_5_vl", "qwen3_vl")

@@ -128,12 +128,12 @@ class TinyBuild:
 
     def row(self, question: str, answer: str, features: dict, name: str = "row"):  # type: ignore[no-untyped-def]
         """A row (question, answer, features) for a batch."""
-        from affectgpt.inputs.reader import Row
+        from affectgpt.inputs.reader import EncodedRow
 
         streams = [name.removesuffix("_features") for name in features]
         ids = self.processor.tokenise([{"role": "user", "content": question}], answer, streams)
         inputs = {name: value[None] for name, value in features.items()}
-        return Row(name, ids.prompt_ids, ids.target_ids if answer else [], inputs)
+        return EncodedRow(name, ids.prompt_ids, ids.target_ids if answer else [], inputs)
 
     def batch(self, rows: Sequence[tuple[str, str, dict]], side: str = "right") -> SimpleNamespace:
         """Rows (question, answer, features) as model inputs; `labels` see the answers, `lengths` counts real tokens."""

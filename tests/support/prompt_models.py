@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import transformers as hf
 
-from affectgpt.inputs.reader import Row
+from affectgpt.inputs.reader import EncodedRow
 from affectgpt.model.loading import load_model
 
 LM = {
@@ -36,12 +36,14 @@ def text_model(kind: str) -> Any:
     }[kind]()
 
 
-def text_rows() -> list[Row]:
+def text_rows() -> list[EncodedRow]:
     rng = torch.Generator().manual_seed(1)
-    return [Row(str(length), torch.randint(1, 59, (length,), generator=rng).tolist(), []) for length in (9, 4, 6)]
+    return [
+        EncodedRow(str(length), torch.randint(1, 59, (length,), generator=rng).tolist(), []) for length in (9, 4, 6)
+    ]
 
 
-def subject(kind: str, tiny: Any, hub: Any) -> tuple[Any, list[Row]]:
+def subject(kind: str, tiny: Any, hub: Any) -> tuple[Any, list[EncodedRow]]:
     """A model and three prompts for it, of unequal length; of models with media, one without."""
     if kind == "affectgpt":
         rows = [
@@ -51,12 +53,12 @@ def subject(kind: str, tiny: Any, hub: Any) -> tuple[Any, list[Row]]:
         ]
         return tiny.model(), rows
     if kind.startswith("qwen2_5") or kind.endswith("_vl"):
-        from affectgpt.inputs.vlm_reader import HubReader
+        from affectgpt.inputs.vlm_reader import VlmReader
         from affectgpt.model.loading import load_processor
         from tests.support.feature_sources import Decoded
         from tests.support.rows import make_spoken_clip as clip
 
         folder = hub(kind)
-        reader = HubReader(load_processor(folder), Decoded(), ("video", "text"))  # type: ignore[arg-type]
+        reader = VlmReader(load_processor(folder), Decoded(), ("video", "text"))  # type: ignore[arg-type]
         return load_model(folder), reader.read([clip("a"), clip("t", video=False), clip("b")])
     return text_model(kind), text_rows()

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from affectgpt.clip import Clip
-from affectgpt.evidence.prompting import Cues
+from affectgpt.evidence.cues import Cues
 from affectgpt.inputs.reader import ClipReader
 from tests.support.rows import make_clip
 from train import ablate
 from train.ablate import derive, run_ablations, tabulate, variants
-from train.config.recipe_file import load_recipe, save_recipe
-from train.config.sections import Recipe
+from train.recipe import Recipe
+from train.recipe_file import load_recipe, save_recipe
 from train.results import predictions_file
 
 DEMO = load_recipe("demo")

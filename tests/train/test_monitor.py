@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from train.monitor import Console, MemoryMeter, StageLog, forget_stage, show_rollouts
+from train.monitor import Console, MemoryMeter, StageLog, show_rollouts
 
 
 class Terminal(io.StringIO):
@@ -73,25 +73,6 @@ def test_log_lines(console, tmp_path):
         "rewards/tree/std": 0.5,
     }
     assert (second["step"], second["loss"]) == (4, 1.0)
-
-
-def test_forget_stage(tmp_path):
-    path = tmp_path / "log.jsonl"
-    forget_stage(path, "one")
-    assert not path.exists()
-    rows = [{"stage": name, "step": step} for name in ("one", "two") for step in (1, 2, 3)]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    forget_stage(path, "two", after_step=2)
-    assert [json.loads(line) for line in path.read_text().splitlines()] == rows[:-1]
-    forget_stage(path, "one")
-    assert [json.loads(line) for line in path.read_text().splitlines()] == rows[3:-1]
-
-
-def test_a_line_cut_short_by_a_kill_is_forgotten(tmp_path):
-    path = tmp_path / "log.jsonl"
-    path.write_text('{"stage": "one", "step": 1}\n{"stage": "one", "st')
-    forget_stage(path, "two")
-    assert path.read_text() == '{"stage": "one", "step": 1}\n'
 
 
 def test_ctrl_c_saves_and_stops_after_the_step(console, out, tmp_path):

@@ -14,7 +14,8 @@ import torch
 
 from affectgpt.problems import InputError, RunError
 from train import pipeline
-from train.config.sections import Recipe, StageConfig
+from train.recipe import Recipe
+from train.stages.sft import SftStage
 
 ONE = StageConfig(name="one", kind="sft", steps=1, batch_size=1, learning_rate=1, mixture={"tree": 1})
 EMPATHY = StageConfig(name="e", kind="empathy", steps=1, batch_size=1, learning_rate=1, mixture={"dialogue": 1})
@@ -55,8 +56,12 @@ def test_ctrl_c_while_a_stage_is_scored_says_how_to_go_on(done, monkeypatch, tmp
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
+    prepared = SimpleNamespace(clips={"train": []}, reader=None, starting_model=tmp_path, fingerprint="f")
+
     monkeypatch.setattr(pipeline, "Console", partial(pipeline.Console, out=out))
-    monkeypatch.setattr(pipeline, "score_stage", interrupted)
+    monkeypatch.setattr(pipeline, "prepare", lambda *_: prepared)
+    monkeypatch.setattr(pipeline, "run_stages", lambda *_: iter([SimpleNamespace(stage=stage)]))
+    monkeypatch.setattr(SftStage, "score", interrupted)
     with pytest.raises(KeyboardInterrupt):
         pipeline.run_recipe(recipe(tmp_path))
     assert f"Go on with: affectgpt train {tmp_path}/recipe.yaml" in out.getvalue()

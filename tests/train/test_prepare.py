@@ -17,9 +17,9 @@ from affectgpt.features.sources import BadSample, OnlineFeatures, media_of
 from affectgpt.problems import InputError
 from tests.support.rows import make_clip
 from train import prepare as prepare_module
-from train.config.sections import Recipe
 from train.monitor import Console
 from train.prepare import Prepared, cache_of, prepare
+from train.recipe import Recipe
 
 STAGE = {"name": "one", "kind": "sft", "steps": 1, "batch_size": 1, "learning_rate": 1, "mixture": {"text": 1}}
 

@@ -16,11 +16,13 @@ from affectgpt.clip import Clip
 from eval.predict.answers import Prediction
 from tests.support.rows import make_clip
 from train import results
-from train.config.sections import Recipe, StageConfig
+from train.config.stage import StageConfig
 from train.monitor import Console, MemoryMeter
 from train.prepare import Prepared
-from train.results import finish, rows_to_score, score_stage, summary
+from train.recipe import Recipe
+from train.results import finish, score_stage, summary
 from train.stages.run import StageResult
+from train.stages.scores import rows_to_score
 
 TREE = "a1 mouth: smiling\ne1 open smile <- a1\nm1 {} <- e1"
 JOY, FEAR = TREE.format("joy"), TREE.format("fear")

@@ -16,7 +16,7 @@ import yaml
 from affectgpt.clip import Clip
 from affectgpt.problems import InputError
 from tests.support.limits import PATIENCE_S
-from train.config.recipe_file import load_recipe, save_recipe
+from train.recipe_file import load_recipe, save_recipe
 from videmo.reward_run import BoundReward, RewardError
 from videmo.rewards import REWARDS
 from videmo.user_rewards import reward_function, user_functions

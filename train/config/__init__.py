@@ -1,5 +1,13 @@
-"""Recipes: what they may say (`sections.py`) and how they are read from YAML (`recipe_file.py`)."""
+"""Sections of a recipe. `from train.config.sections import Recipe` gives the whole one, which `train/recipe.py` defines."""
 
-from train.config.sections import Recipe
+from __future__ import annotations
 
-__all__ = ["Recipe"]
+from importlib import import_module
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    """Import `Recipe` when it is asked for: it needs the kinds of stages, which need the sections here."""
+    if name == "Recipe":
+        return import_module("train.recipe").Recipe
+    raise AttributeError(f"module 'train.config.sections' has no attribute '{name}'")

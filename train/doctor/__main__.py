@@ -2,7 +2,7 @@
 
 import sys
 
-from affectgpt.__main__ import run
+from affectgpt.command_line import run
 from train.doctor.command import main
 
 if __name__ == "__main__":

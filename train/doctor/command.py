@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import socket
-from collections.abc import Mapping
 from pathlib import Path
 
-from affectgpt.problems import InputError
-from train.doctor import machine, software
-from train.doctor.findings import PORT, Finding, Report, Subject, explain, run_checks
+from train.doctor.findings import Finding, Report, Subject
+from train.doctor.look_over import look_over, whole_number
+from train.doctor.text import describe
 
 _NOTES = """
 Under the launcher the machines are also checked together: that they run the same code, that their clocks agree, that
@@ -42,7 +40,7 @@ def main(argv: list[str]) -> int:
     # The launcher of DeepSpeed adds this; the rank is read from the environment.
     parser.add_argument("--local_rank", type=int, default=None, help=argparse.SUPPRESS)
     options = parser.parse_intermixed_args(argv)
-    processes = _whole_number("WORLD_SIZE", 1)
+    processes = whole_number("WORLD_SIZE", 1)
 
     def look(machines: int) -> tuple[Subject, dict[str, Finding]]:
         return look_over(options.recipe, options.overrides, options.path, processes, machines)
@@ -57,80 +55,6 @@ def main(argv: list[str]) -> int:
 
         return examine(look, options.timeout, show)
     return show(Report({socket.gethostname(): look(1)[1]}))
-
-
-def look_over(
-    recipe: str | None, overrides: list[str], path: Path | None, processes: int, machines: int
-) -> tuple[Subject, dict[str, Finding]]:
-    """What this machine is checked for, and what all checks of it alone find.
-
-    Raises:
-        InputError: a recipe that is wrong. Under the launcher that is a finding: other machines may have another file.
-    """
-    subject = Subject(path or Path(), port=_whole_number("MASTER_PORT", PORT), processes=processes, nodes=machines)
-    checks = software.CHECKS | machine.CHECKS
-    if processes > 1:
-        checks.pop("port")  # the processes have met there
-    found: dict[str, Finding] = {}
-    if recipe is not None:
-        try:
-            from train.config.recipe_file import load_recipe
-            from train.doctor import recipe as recipe_checks
-
-            loaded = load_recipe(recipe, overrides)
-        except InputError as error:
-            if processes == 1:
-                raise
-            found["recipe"] = Finding("problem", str(error), f"See there: affectgpt doctor {recipe}")
-        except Exception as error:
-            found["recipe"] = Finding("problem", f"cannot be read: {explain(error)}", "See what follows.")
-        else:
-            found["recipe"] = Finding("ok", f"{recipe}: {loaded.title}")
-            subject = Subject(path or loaded.output, loaded, subject.port, processes, machines)
-            checks |= recipe_checks.CHECKS
-    return subject, found | run_checks(checks, subject)
-
-
-def describe(report: Report) -> str:
-    """A report as text, one line for each check; of several machines, lines of what is not ok."""
-    lines = []
-    for name, checks in report.machines.items():
-        bad = {check: finding for check, finding in checks.items() if finding.status != "ok"}
-        if len(report.machines) == 1:
-            lines += [name, *_lines(checks)]
-        else:
-            lines += [f"{name}: {len(checks) - len(bad)} of {len(checks)} checks ok", *_lines(bad)]
-    if report.together:
-        lines += ["together", *_lines(report.together)]
-    for link in report.links:
-        lines.append(f"    {link.ends}: {link.bytes_per_s / 1e9:.2f} GB/s, {link.latency_s * 1e3:.2f} ms")
-    endings = {
-        "ok": "No problem found.",
-        "warning": "No problem found, but read the warnings.",
-        "problem": "There are problems: a run would fail, or its result could not be trusted.",
-    }
-    return "\n".join([*lines, endings[report.status]])
-
-
-def _lines(checks: Mapping[str, Finding]) -> list[str]:
-    lines = []
-    for name, finding in checks.items():
-        advice = f". Next: {_flat(finding.fix)}" if finding.fix else ""
-        lines.append(f"  {name:<16} {finding.status:<8} {_flat(finding.found)}{advice}")
-    return lines
-
-
-def _flat(text: str) -> str:
-    """On one line, without the full stop; what ends in ` .` or `...` is a command."""
-    return re.sub(r"(?<![\s.])\.$", "", " ".join(text.split()))
-
-
-def _whole_number(variable: str, default: int) -> int:
-    text = os.environ.get(variable, str(default))
-    try:
-        return int(text)
-    except ValueError:
-        raise InputError(f"{variable}: expected a whole number, got {text!r}. Unset it: unset {variable}") from None
 
 
 def _seconds(text: str) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from affectgpt.media.decode import MediaError, read_video
-from affectgpt.media.readers import Reader, fetch, require_reader
+from affectgpt.media.readers import FrameReader, fetch, require_reader
 from affectgpt.media.sampling import Uniform
 from affectgpt.media.sandbox import map_sandboxed
 from data_recipes.synthetic.generate import FPS, SAMPLE_RATE, write_video
@@ -21,7 +21,7 @@ _FRAMES = 10
 _LIMIT_S = 60.0
 
 
-def try_readers(asked: Reader) -> Finding:
+def try_readers(asked: FrameReader) -> Finding:
     """Whether what fetches frames really does, from a clip that is written for the purpose.
 
     Args:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from affectgpt.problems import shorten
 
 if TYPE_CHECKING:
-    from train.config.sections import Recipe
+    from train.recipe import Recipe
 
 Status = Literal["ok", "warning", "problem"]
 STATUSES: tuple[Status, ...] = ("ok", "warning", "problem")

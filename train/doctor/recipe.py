@@ -13,12 +13,10 @@ from train.doctor.findings import Check, Finding, Subject, existing
 def check_batches(subject: Subject) -> Finding:
     """Whether the batches of every stage split over the processes."""
     from train.plan.estimate import split_batches
-    from train.stages.run import planned_stages
 
     assert subject.recipe is not None
-    stages = planned_stages(subject.recipe)
     try:
-        split_batches(subject.recipe, stages, subject.processes)
+        split_batches(subject.recipe.planned, subject.processes)
     except InputError as error:
         found = "; ".join(map(str, error.problems))
         return Finding("problem", found, "Change batch_size or accumulation of the stage, or the number of processes.")

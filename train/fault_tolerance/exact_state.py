@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 
-class ExactState:
-    """Stands before a trainer of transformers in a class's bases. Every process keeps its own part in a file.
+class ExactStateMixin:
+    """Mixin for `transformers.Trainer`; list it before the trainer class. Every process keeps its own part in a file.
 
     It is read where the random generators are restored, if it is of as many processes as there are now. Rows come in
     the same order however many there are; that of other processes is left alone.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from affectgpt.inputs.reader import Row
+from affectgpt.inputs.reader import EncodedRow
 from affectgpt.problems import RunError
 
 ROW_IDS = "row_ids"
@@ -24,17 +24,20 @@ class NamedRows:
         collate: items, each a list of rows, to a batch.
     """
 
-    def __init__(self, collate: Callable[[Sequence[Sequence[Row]]], Mapping[str, Any]]) -> None:
+    def __init__(self, collate: Callable[[Sequence[Sequence[EncodedRow]]], Mapping[str, Any]]) -> None:
         self.collate = collate
 
-    def __call__(self, items: Sequence[Sequence[Row]]) -> dict[str, Any]:
+    def __call__(self, items: Sequence[Sequence[EncodedRow]]) -> dict[str, Any]:
         """The batch, 'row_ids' and 'row_tokens'."""
         rows = [row for item in items for row in item]
         return {**self.collate(items), ROW_IDS: [row.id for row in rows], ROW_TOKENS: sum(map(len, rows))}
 
 
-class FiniteLoss:
-    """Stands before a trainer of transformers in a class's bases. All processes stop where one has such a loss."""
+class FiniteLossMixin:
+    """Mixin for `transformers.Trainer`; list it before the trainer class.
+
+    All processes stop where one has such a loss.
+    """
 
     accelerator: Any
     state: Any

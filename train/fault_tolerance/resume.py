@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from affectgpt.problems import InputError, RunError, shorten
-from train.config.sections import Recipe, StageConfig
 from train.fault_tolerance.checkpoint import clear_drafts, newest_valid
-from train.fault_tolerance.safe_trainer import SafeCheckpoints
-from train.monitor import forget_stage
+from train.fault_tolerance.safe_trainer import SafeCheckpointsMixin
 
 
-def train_from_newest(trainer: Any, recipe: Recipe, stage: StageConfig, folder: Path) -> None:
+def train_from_newest(trainer: Any, stage: str, folder: Path, logs: Sequence[Path], sharded: bool) -> None:
     """Train a stage to its end, from the newest checkpoint that can be trusted.
+
+    Args:
+        stage: its name.
+        folder: the trainer's checkpoints.
+        logs: files of which lines of later steps are deleted.
+        sharded: whether the run is under DeepSpeed, whose processes each save a part.
 
     Raises:
         InputError: that checkpoint is none for this run.
         RunError: it cannot be read, although it is as it was written.
     """
     trainer.accelerator.wait_for_everyone()  # the first process clears what is stale
-    point = _resume_point(trainer, recipe, stage, folder)
+    point = _resume_point(trainer, stage, folder, logs, sharded)
     try:
         trainer.train(resume_from_checkpoint=point)
     except pickle.UnpicklingError as error:
         raise RunError(
             f"{point} holds what is not read from a file ({str(error).splitlines()[0]}). Delete it, to go on from the "
-            f"one before; or begin stage '{stage.name}' anew: delete {folder}"
+            f"one before; or begin stage '{stage}' anew: delete {folder}"
         ) from error
 
 
-def _resume_point(trainer: SafeCheckpoints, recipe: Recipe, stage: StageConfig, folder: Path) -> str | None:
-    """The checkpoint that a stage goes on from, the same on every process; log lines of later steps are deleted.
+def _resume_point(
+    trainer: SafeCheckpointsMixin, stage: str, folder: Path, logs: Sequence[Path], sharded: bool
+) -> str | None:
+    """Find the checkpoint that a stage goes on from, the same on every process; later lines of the logs are deleted.
 
     Raises:
         InputError: it was saved under ZeRO, and this run is not, or has another number of processes; or the other way
@@ -44,27 +52,41 @@ def _resume_point(trainer: SafeCheckpoints, recipe: Recipe, stage: StageConfig, 
         clear_drafts(folder)
         newest = newest_valid(folder, lambda text: print(f"      {text}", file=sys.stderr))
         if newest is not None:
-            _require_same_way(newest, recipe, stage, trainer.accelerator.num_processes)
+            _require_same_way(newest, stage, sharded, trainer.accelerator.num_processes)
         step = int(newest.name.rsplit("-", 1)[1]) if newest else 0
-        for name in ("log.jsonl", "rollouts.jsonl"):
-            forget_stage(recipe.output / name, stage.name, step)
+        for log in logs:
+            forget_stage(log, stage, step)
         return str(newest) if newest else None
 
     return trainer.on_first(find)
 
 
-def _require_same_way(checkpoint: Path, recipe: Recipe, stage: StageConfig, processes: int) -> None:
+def forget_stage(path: Path, stage: str, after_step: int = 0) -> None:
+    """Drop the log lines of a stage beyond a step: it is about to run again from there."""
+    if path.is_file():
+        kept = []
+        for line in path.read_text().splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:  # cut short by a kill
+                continue
+            if row["stage"] != stage or row["step"] <= after_step:
+                kept.append(line)
+        path.write_text("".join(f"{line}\n" for line in kept))
+
+
+def _require_same_way(checkpoint: Path, stage: str, expects_shards: bool, processes: int) -> None:
     shards = {path.name for path in checkpoint.glob("global_step*")}
     sharded = bool(shards)
     if sharded and (latest := (checkpoint / "latest").read_text().strip()) not in shards:
         raise InputError(f"{checkpoint / 'latest'}: expected one of {', '.join(sorted(shards))}, got {shorten(latest)}")
     saved_by = len(list(checkpoint.glob("progress-*.pt")))
-    if sharded == (recipe.deepspeed is not None) and (not sharded or saved_by == processes):
+    if sharded == expects_shards and (not sharded or saved_by == processes):
         return
     way = f"with deepspeed, by {_count(saved_by)}" if sharded else "without deepspeed"
-    here = f"with deepspeed, by {_count(processes)}" if recipe.deepspeed else "without deepspeed"
+    here = f"with deepspeed, by {_count(processes)}" if expects_shards else "without deepspeed"
     raise InputError(
-        f"{checkpoint} was saved {way}, and this run is {here}. Go on the same way; or begin stage '{stage.name}' "
+        f"{checkpoint} was saved {way}, and this run is {here}. Go on the same way; or begin stage '{stage}' "
         f"anew: delete {checkpoint.parent}"
     )
 

@@ -20,8 +20,8 @@ from train.fault_tolerance.checkpoint import SaveError, drafting, publish, requi
 T = TypeVar("T")
 
 
-class SafeCheckpoints:
-    """Stands before a trainer of transformers in a class's bases.
+class SafeCheckpointsMixin:
+    """Mixin for `transformers.Trainer`; list it before the trainer class.
 
     Every process writes what it has (under ZeRO its own shards); the first one publishes when all are done. Where it
     fails, all fail alike, at the next save or in `finish_saving`.

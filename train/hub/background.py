@@ -17,9 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from train.config.sections import Recipe
-from train.hub.push import base_of
-from train.stages.run import StageResult
+from train.config.hub import HubConfig
+from train.hub.push import adapted_model
+from train.run_folder import RunFolder
+from train.stages.kind import StageResult
 
 WAIT_S = 600.0
 """How long the end of a run waits for what is still being sent."""
@@ -32,18 +33,19 @@ class BackgroundPush:
     Where the block fails, what is being sent is given up at once.
 
     Args:
-        base: the model that the run starts from.
+        hub: where the stages go.
+        run: their run folder.
+        adapted: the model that the run trains an adapter on; None where it trains a whole model.
         say: told, from another thread, where a stage is now, or why it is not.
 
     Raises:
         InputError: an adapter of a model that only this machine has could not be published.
     """
 
-    def __init__(self, recipe: Recipe, base: Path, say: Callable[[str], object]) -> None:
-        assert recipe.hub is not None
-        if recipe.model.lora is not None:
-            base_of(base)
-        self.hub, self.run, self.say = recipe.hub, recipe.output, say
+    def __init__(self, hub: HubConfig, run: RunFolder, adapted: Path | None, say: Callable[[str], object]) -> None:
+        if adapted is not None:
+            adapted_model(adapted)
+        self.hub, self.run, self.say = hub, run, say
         self.waiting: queue.Queue[StageResult | None] = queue.Queue()
         self.open: list[StageResult] = []
         """Not yet published, nor given up."""
@@ -61,9 +63,10 @@ class BackgroundPush:
         Args:
             report: with the scores of this stage and those before it; it is kept for a later push.
         """
-        if self._mark(result).is_file() and self._mark(result).read_text() == self._meant(result):
+        note = self.run.published(result.stage.name)
+        if note.is_file() and note.read_text() == self._note(result):
             return
-        kept = self.run / "hub" / f"{result.stage.name}.json"
+        kept = self.run.published_report(result.stage.name)
         kept.parent.mkdir(exist_ok=True)
         kept.write_text(json.dumps(report), encoding="utf-8")
         self.open.append(result)
@@ -105,7 +108,7 @@ class BackgroundPush:
         # No GPU: the memory there is the run's. No bars: their text would only fill a buffer.
         env = {**os.environ, "HF_HUB_DISABLE_PROGRESS_BARS": "1", "CUDA_VISIBLE_DEVICES": ""}
         self.process = subprocess.Popen(
-            [*COMMAND, str(self.run), *settings, "--json"],
+            [*COMMAND, str(self.run.path), *settings, "--json"],
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -117,7 +120,7 @@ class BackgroundPush:
         out, said = self.process.communicate()
         if self.process.returncode != 0:
             return (said.strip().splitlines() or [f"it ended with code {self.process.returncode}"])[-1]
-        self._mark(result).write_text(self._meant(result))
+        self.run.published(result.stage.name).write_text(self._note(result))
         self.say(f"Stage '{result.stage.name}' is at {json.loads(out)['url']}")
         return None
 
@@ -125,15 +128,12 @@ class BackgroundPush:
         flags = ["--repo", self.hub.repo, *(["--private"] if self.hub.private else [])]
         return [*flags, *(["--license", self.hub.license] if self.hub.license else [])]
 
-    def _mark(self, result: StageResult) -> Path:
-        return self.run / "hub" / f"{result.stage.name}.sent"
-
-    def _meant(self, result: StageResult) -> str:
+    def _note(self, result: StageResult) -> str:
         return json.dumps({"repo": self.hub.repo, "fingerprint": result.fingerprint})
 
     def _warn(self, result: StageResult, failure: str) -> None:
         options = " ".join(self._options())
         self.say(
             f"Warning: stage '{result.stage.name}' was not published: {failure}\n"
-            f"Publish it with: affectgpt push {self.run} --stage {result.stage.name} {options}"
+            f"Publish it with: affectgpt push {self.run.path} --stage {result.stage.name} {options}"
         )

@@ -17,11 +17,12 @@ from typing import Any
 
 import huggingface_hub
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
-from huggingface_hub.utils import logging, validate_repo_id
+from huggingface_hub.errors import HfHubHTTPError, HTTPError
+from huggingface_hub.utils import logging
 from huggingface_hub.utils._http import default_client_factory
 
 from affectgpt.problems import InputError, Problem, RunError, shorten
+from train.config.hub_names import name_flaw
 
 TRIES = 6
 FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 60.0
@@ -44,29 +45,6 @@ class Sent:
 
     url: str
     commit: str
-
-
-def name_flaw(repo: str) -> str | None:
-    """Why a text is no name of a repository of someone, `user/name`; None if it is one."""
-    if repo.count("/") != 1:
-        return f"expected user/name, got {shorten(repo)}"
-    try:
-        validate_repo_id(repo)
-    except HFValidationError:
-        return (
-            f"expected user/name of letters, digits, '-', '_' and '.', at most 96 of them, no '--' or '..', "
-            f"got {shorten(repo)}"
-        )
-    return None
-
-
-def is_hub_id(text: str) -> bool:
-    """Whether a text names a model of the Hub, and no folder of this machine."""
-    try:
-        validate_repo_id(text)
-    except HFValidationError:
-        return False
-    return not Path(text).exists()
 
 
 def require_access() -> None:

@@ -31,9 +31,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object: where it is, what was sent")
     options = parser.parse_args(argv)
     from affectgpt.problems import InputError
-    from train.hub.client import name_flaw, require_access
+    from train.config.hub_names import name_flaw
+    from train.hub.client import require_access
     from train.hub.push import push
-    from train.pipeline import quiet_libraries
+    from train.libraries import quiet_libraries
 
     if flaw := name_flaw(options.repo):
         raise InputError(f"--repo: {flaw}")
@@ -57,7 +58,7 @@ def main(argv: list[str]) -> int:
 
 def entry() -> int:
     """`main` with bad input and Ctrl-C turned into messages and exit codes."""
-    from affectgpt.__main__ import run
+    from affectgpt.command_line import run
 
     return run(main, sys.argv[1:])
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from train.stages.kinds import KINDS
+
 METRICS = {
     "attribute_accuracy": "attributes: right answers to closed questions",
     "expression_accuracy": "expressions: right answers",
@@ -22,11 +24,6 @@ METRICS = {
     "accuracy_plugin": "emotion in dialogues, with the evidence of plugins",
     "accuracy_no_plugin": "emotion in dialogues, without evidence",
     "accuracy_random_emotions": "emotion in dialogues, with false evidence",
-}
-KINDS = {
-    "sft": "supervised",
-    "grpo": "GRPO",
-    "empathy": "supervised, with the evidence of plugins",
 }
 BASELINE = "constant answer"
 _USE = """```python
@@ -88,7 +85,7 @@ class Subject:
         names = [stage["name"] for stage in planned]
         if self.stage in names:
             return planned[: names.index(self.stage) + 1]
-        return [stage for stage in planned if stage["kind"] == "sft"]  # of which it is all rows, shuffled
+        return [stage for stage in planned if KINDS[stage["kind"]].merges]  # of which it is all rows, shuffled
 
     @property
     def bases(self) -> list[str]:
@@ -127,7 +124,7 @@ def metadata(subject: Subject) -> dict[str, Any]:
     inputs = subject.recipe["model"]["inputs"]
     senses = [name for name in ("video", "audio") if name in inputs]
     task = f"{senses[0]}-text-to-text" if senses else "text-generation"
-    kinds = sorted({stage["kind"] for stage in subject.stages} & {"grpo"})
+    kinds = sorted({tag for stage in subject.stages for tag in KINDS[stage["kind"]].card_tags})
     values: dict[str, Any] = {"library_name": "affectgpt", "pipeline_tag": task}
     if subject.license:
         values["license"] = subject.license
@@ -220,7 +217,7 @@ def _training(subject: Subject) -> str:
     rows = [
         [
             stage["name"],
-            KINDS[stage["kind"]],
+            KINDS[stage["kind"]].card_title,
             f"{stage['steps']:,}",
             f"{stage['batch_size']:,}",
             f"{stage['learning_rate']:g}, {stage['schedule']}",
@@ -240,13 +237,7 @@ def _training(subject: Subject) -> str:
         + (f", language model in {lora['bits']} bits" if lora["bits"] else "")
         if lora
         else "Trained in full, without an adapter",
-        *(
-            f"`{stage['name']}`: {stage['generations']} completions a prompt, temperature {stage['temperature']:g}, "
-            f"KL weight {stage['beta']:g}, loss {stage['loss_type']}; rewards "
-            + ", ".join(f"{name} {reward['weight']:g}" for name, reward in stage["rewards"].items())
-            for stage in subject.stages
-            if stage["kind"] == "grpo"
-        ),
+        *(note for stage in subject.stages if (note := KINDS[stage["kind"]].card_note(stage))),
         f"Seed {subject.recipe['seed']}. Every setting: `recipe.yaml`",
     ]
     return "\n\n".join([*text, "\n".join(f"- {note}." for note in notes)])

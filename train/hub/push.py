@@ -20,16 +20,18 @@ import yaml
 from affectgpt.model.clip_encoder import PARTS
 from affectgpt.model.loading import ADAPTER, require_model
 from affectgpt.problems import InputError, Problem, nearest
-from train.config.recipe_file import load_recipe
-from train.config.sections import Recipe, StageConfig
+from train.config.hub_names import is_hub_id
 from train.fault_tolerance.checkpoint import MANIFEST, flaw_of
-from train.hub.client import Sent, is_hub_id, send
+from train.hub.client import Sent, send
 from train.hub.model_card import Subject, write_card
-from train.stages.run import planned_stages
+from train.recipe import Recipe
+from train.recipe_file import load_recipe
+from train.run_folder import NOTE, RunFolder
+from train.stages.kind import StageKind
 
 KINDS = (".safetensors", ".json", ".jinja", ".txt", ".model")
 """Endings of what is published of a checkpoint: weights, configurations, tokenizers. No pickle is among them."""
-LEFT_OUT = (MANIFEST, "stage.json")
+LEFT_OUT = (MANIFEST, NOTE)
 SCORES = ("name", "kind", "steps", "seconds", "metrics", "dev_metrics", "conflict_metrics", "confusion")
 """What is published of a stage's entry in the report; examples, which quote rows, are not."""
 Files = dict[str, Path | bytes]
@@ -43,7 +45,7 @@ _SECRET = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
 class Package:
     """All that is sent of a stage."""
 
-    stage: StageConfig
+    stage: StageKind
     files: Files
     scored: bool
     size: int
@@ -73,27 +75,28 @@ def push(
         InputError: there is no such stage, its checkpoint cannot be trusted, or would not load elsewhere.
         RunError: the upload failed.
     """
-    recipe = load_recipe(_recipe_file(run))
-    chosen = pick_stage(recipe, run, stage)
-    checkpoint = run / "checkpoints" / chosen.name
+    folder = RunFolder(run)
+    recipe = load_recipe(_recipe_file(folder))
+    chosen = pick_stage(recipe, folder, stage)
+    checkpoint = folder.checkpoint(chosen.name)
     if flaw := flaw_of(checkpoint):
         raise InputError(
             f"{checkpoint}: expected a checkpoint that is whole, {flaw}. It is not published. Train the stage again: "
-            f"delete that folder, then affectgpt train {run / 'recipe.yaml'}"
+            f"delete that folder, then affectgpt train {folder.recipe}"
         )
     merged = None
     if merge:
         from affectgpt.weights.export import export
 
-        merged = run / f".merged-{chosen.name}-{_note(checkpoint)['fingerprint']}"
+        merged = folder.merged(chosen.name, _note(folder, chosen.name)["fingerprint"])
         if not merged.is_dir():
             say(f"Merging {checkpoint} into a whole model.")
             export(checkpoint, merged)
-    package = pack(run, recipe, chosen, repo, merged, license)
+    package = pack(folder, recipe, chosen, repo, merged, license)
     if not package.scored:
         say(
             f"{run}: no report has scores of this checkpoint of stage '{chosen.name}', so the model card says it was "
-            f"not scored. To score it: affectgpt train {run / 'recipe.yaml'}"
+            f"not scored. To score it: affectgpt train {folder.recipe}"
         )
     say(f"Sending {len(package.files)} files, {package.size / 1e6:,.1f} MB, to {repo}.")
     sent = send(repo, package.files, f"{recipe.title}, stage {chosen.name}", private, say)
@@ -102,26 +105,31 @@ def push(
     return package, sent
 
 
-def pick_stage(recipe: Recipe, run: Path, name: str | None) -> StageConfig:
-    """The stage of that name, or the last one that is done.
+def pick_stage(recipe: Recipe, folder: RunFolder, name: str | None) -> StageKind:
+    """Find the stage of that name, or the last one that is done.
 
     Raises:
         InputError: there is none.
     """
-    planned = {stage.name: stage for stage in planned_stages(recipe)}
-    done = [item for item in planned if (run / "checkpoints" / item / "stage.json").is_file()]
+    planned = {stage.name: stage for stage in recipe.planned}
+    done = [item for item in planned if folder.note(item).is_file()]
     if name is not None and name not in planned:
-        raise InputError(f"--stage: the recipe of {run} has no stage '{name}'. {nearest(name, planned)}")
+        raise InputError(f"--stage: the recipe of {folder.path} has no stage '{name}'. {nearest(name, planned)}")
     if not done or (name is not None and name not in done):
         raise InputError(
-            f"{run}: expected a finished stage{f' {name}' if name else ''} in checkpoints/, found "
-            f"{', '.join(done) or 'none'}. Finish it with: affectgpt train {run / 'recipe.yaml'}"
+            f"{folder.path}: expected a finished stage{f' {name}' if name else ''} in checkpoints/, found "
+            f"{', '.join(done) or 'none'}. Finish it with: affectgpt train {folder.recipe}"
         )
     return planned[name or done[-1]]
 
 
 def pack(
-    run: Path, recipe: Recipe, stage: StageConfig, repo: str, merged: Path | None = None, license: str | None = None
+    folder: RunFolder,
+    recipe: Recipe,
+    stage: StageKind,
+    repo: str,
+    merged: Path | None = None,
+    license: str | None = None,
 ) -> Package:
     """Gather what is sent of a stage.
 
@@ -131,9 +139,8 @@ def pack(
     Raises:
         InputError: the model would not load elsewhere, or a file names a place of this machine or a token.
     """
-    checkpoint = run / "checkpoints" / stage.name
-    weights = portable(merged or checkpoint)
-    report = report_of(run, stage, _note(checkpoint))
+    weights = portable(merged or folder.checkpoint(stage.name))
+    report = report_of(folder, stage.name)
     entry = next((item for item in report.get("stages", []) if item["name"] == stage.name), None)
     public = public_recipe(recipe)
     files: Files = {**weights, "recipe.yaml": (_NOTE + yaml.safe_dump(public, sort_keys=False)).encode()}
@@ -144,21 +151,22 @@ def pack(
         files["versions.json"] = _json(report["versions"])
     subject = Subject(repo, public, stage.name, report, "adapter_config.json" in weights, merged is not None, license)
     files["README.md"] = write_card(subject).encode()
-    require_clean(files, run)
+    require_clean(files, folder.path)
     size = sum(len(item) if isinstance(item, bytes) else item.stat().st_size for item in files.values())
     return Package(stage, files, entry is not None, size)
 
 
-def report_of(run: Path, stage: StageConfig, note: Mapping[str, Any]) -> dict[str, Any]:
-    """The report that has scores of this very checkpoint: the run's, or what training kept of the stage for its upload.
+def report_of(folder: RunFolder, stage: str) -> dict[str, Any]:
+    """Read the report with scores of this very checkpoint: the run's, or what training kept for the stage's upload.
 
     Empty where there is none.
     """
-    for path in (run / "report.json", run / "hub" / f"{stage.name}.json"):
+    note = _note(folder, stage)
+    for path in (folder.report, folder.published_report(stage)):
         if path.is_file():
             report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             found = {(item["name"], item["seconds"], item["steps"]) for item in report["stages"]}
-            if (stage.name, note["seconds"], note["steps"]) in found:
+            if (stage, note["seconds"], note["steps"]) in found:
                 return report
     return {}
 
@@ -178,7 +186,7 @@ def portable(folder: Path) -> Files:
         config = _read(files[ADAPTER])
         named = config["base_model_name_or_path"]
         beside = folder / named
-        config["base_model_name_or_path"], base = base_of(beside if beside.is_dir() else Path(named))
+        config["base_model_name_or_path"], base = adapted_model(beside if beside.is_dir() else Path(named))
         files |= {**base, ADAPTER: _json(config)}
         if "adapter_model.safetensors" not in files:
             raise InputError(f"{folder}: expected adapter_model.safetensors, it is not there. Nothing was sent.")
@@ -203,8 +211,8 @@ def _published(folder: Path) -> Files:
     return {name: folder / name for name in names if name.endswith(KINDS) and name not in LEFT_OUT}
 
 
-def base_of(adapted: Path) -> tuple[str, Files]:
-    """How a published adapter names what it adapts, and the files of it that it needs.
+def adapted_model(adapted: Path) -> tuple[str, Files]:
+    """Return how a published adapter names the model that it adapts, and the files of that model that it needs.
 
     Args:
         adapted: a Hub id, or a folder.
@@ -301,16 +309,18 @@ def require_clean(files: Mapping[str, Path | bytes], run: Path) -> None:
         raise InputError(problems, "Take it out of the recipe (or its title), train again, and push again.")
 
 
-def _recipe_file(run: Path) -> Path:
-    path = run / "recipe.yaml"
+def _recipe_file(folder: RunFolder) -> Path:
+    path = folder.recipe
     if not path.is_file():
-        got = "a folder without it" if run.is_dir() else "nothing there"
-        raise InputError(Problem(str(run), "RUN", "a run folder, with recipe.yaml", got, "Name `output` of a recipe."))
+        got = "a folder without it" if folder.path.is_dir() else "nothing there"
+        raise InputError(
+            Problem(str(folder.path), "RUN", "a run folder, with recipe.yaml", got, "Name `output` of a recipe.")
+        )
     return path
 
 
-def _note(checkpoint: Path) -> dict[str, Any]:
-    note: dict[str, Any] = json.loads((checkpoint / "stage.json").read_text(encoding="utf-8"))
+def _note(folder: RunFolder, stage: str) -> dict[str, Any]:
+    note: dict[str, Any] = json.loads(folder.note(stage).read_text(encoding="utf-8"))
     return note
 
 

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, AutoModelForMultimodalLM, PreTrainedConfig
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMultimodalLM,
+    PreTrainedConfig,
+)
 
 from affectgpt.model import AffectGPTConfig
 from affectgpt.model.clip_encoder import PARTS
 from affectgpt.model.encoders import family_of, tower_config
+from affectgpt.model.loading import reads_text_alone
 from affectgpt.problems import InputError, nearest
-from train.config.sections import ModelConfig, Recipe, StageConfig
+from train.config.model import ModelConfig
+from train.model_setup import add_adapter, decoder_name, freeze, freeze_encoders, without_adapter
 from train.plan.memory import GB, STRATEGIES, Batch, Decoder, Training, Weights, host_memory, memory_of
-from train.stages.run import add_adapter, decoder_name, freeze, freeze_encoders, planned_stages, without_adapter
-from train.stages.sft import common_arguments
+from train.recipe import Recipe
+from train.stages.kind import StageKind
 
 MARGIN = 0.1
 """Share of a GPU that is left alone: CUDA's own, fragments, and the passes of a vision tower."""
@@ -53,8 +63,8 @@ def make_plan(recipe: Recipe, machine: Machine, tokens_per_row: int | None = Non
         InputError: batches that do not split over the processes (every stage is named), or a configuration that is
             nowhere to be found.
     """
-    stages = planned_stages(recipe)
-    shares = split_batches(recipe, stages, machine.processes)
+    stages = recipe.planned
+    shares = split_batches(stages, machine.processes)
     config = config_of(recipe.model)
     towers = tower_parameters(config)
     loaded = recipe.data.features == "online"
@@ -75,13 +85,16 @@ def make_plan(recipe: Recipe, machine: Machine, tokens_per_row: int | None = Non
     }
 
 
-def split_batches(recipe: Recipe, stages: list[StageConfig], processes: int) -> list[int]:
-    """Rows of a micro-batch of every stage, as training splits them."""
+def split_batches(stages: Sequence[StageKind], processes: int) -> list[int]:
+    """Count the rows of a micro-batch of every stage, as training splits them.
+
+    Raises:
+        InputError: batches that do not split over the processes; every stage is named.
+    """
     shares, problems = [], []
     for stage in stages:
         try:
-            arguments = common_arguments(recipe, stage, recipe.output, processes)
-            shares.append(int(arguments["per_device_train_batch_size"]))
+            shares.append(stage.rows_per_process(processes))
         except InputError as error:
             problems += error.problems
     if problems:
@@ -91,7 +104,7 @@ def split_batches(recipe: Recipe, stages: list[StageConfig], processes: int) -> 
 
 def plan_stage(
     recipe: Recipe,
-    stage: StageConfig,
+    stage: StageKind,
     rows: int,
     config: PreTrainedConfig,
     machine: Machine,
@@ -102,10 +115,9 @@ def plan_stage(
     model = build_model(config, recipe.model, stage)
     parameters = count_parameters(model)
     job = training_of(model, recipe.model, stage)
-    prompt = stage.packing or tokens_per_row or TEXT_TOKENS + media_tokens(config, recipe.model)
-    batch = Batch(rows, prompt)
-    if stage.kind == "grpo":
-        batch = Batch(rows, prompt, stage.max_new_tokens, rows * stage.accumulation)
+    needs = stage.memory_needs
+    prompt = needs.row_tokens or tokens_per_row or TEXT_TOKENS + media_tokens(config, recipe.model)
+    batch = Batch(rows, prompt, needs.completion_tokens, rows * stage.accumulation if needs.generates else 0)
     options = []
     for strategy in STRATEGIES:
         items = memory_of(job, batch, strategy, machine.processes, towers)
@@ -178,10 +190,11 @@ def _config(source: str, facts: dict[str, Any] | None, revision: str | None, pla
         ) from None
 
 
-def build_model(config: PreTrainedConfig, settings: ModelConfig, stage: StageConfig) -> Any:
+def build_model(config: PreTrainedConfig, settings: ModelConfig, stage: StageKind) -> Any:
     """The model of a stage without its weights (on the meta device), adapted and frozen as training does it."""
     with torch.device("meta"):
-        model: Any = AutoModelForMultimodalLM.from_config(config, trust_remote_code=False)
+        kind: Any = AutoModelForCausalLM if reads_text_alone(config) else AutoModelForMultimodalLM
+        model: Any = kind.from_config(config, trust_remote_code=False)
         if settings.lora is not None:
             model = add_adapter(model, settings.lora.model_copy(update={"bits": None}))
     freeze_encoders(model)
@@ -226,7 +239,7 @@ def count_parameters(model: Any) -> dict[str, Any]:
     }
 
 
-def training_of(model: Any, settings: ModelConfig, stage: StageConfig) -> Training:
+def training_of(model: Any, settings: ModelConfig, stage: StageKind) -> Training:
     """What the formulas want to know of a stage's model."""
     lora, whole = settings.lora, without_adapter(model)
     frozen_size = 4.0 if lora is None or settings.dtype == "float32" else 2.0
@@ -251,12 +264,13 @@ def training_of(model: Any, settings: ModelConfig, stage: StageConfig) -> Traini
         cast=kept,
         checkpointing=stage.gradient_checkpointing,
         eager=settings.attention == "eager",
-        reference=stage.kind == "grpo" and stage.beta > 0,
+        reference=stage.memory_needs.reference,
     )
 
 
 def media_tokens(config: PreTrainedConfig, settings: ModelConfig) -> int:
-    """Tokens of a clip's pictures and sound: soft tokens, or merged patches of its frames at their largest.
+    """Tokens of a clip's pictures and sound: soft tokens, or merged patches of its frames at their largest;
+    none for a language model that reads text alone.
 
     Raises:
         InputError: a video-language model of another kind than Qwen's.
@@ -266,7 +280,7 @@ def media_tokens(config: PreTrainedConfig, settings: ModelConfig) -> int:
         streams = {stream for name in settings.inputs for stream in named[name]}
         both = "video" in settings.inputs and "audio" in settings.inputs
         return sum(count for name, count in config.num_tokens.items() if name in streams or (name == "multi" and both))
-    if "video" not in settings.inputs:
+    if "video" not in settings.inputs or reads_text_alone(config):
         return 0
     vision: Any = getattr(config, "vision_config", None)
     if not all(hasattr(vision, name) for name in ("patch_size", "spatial_merge_size", "temporal_patch_size")):
@@ -279,7 +293,7 @@ def media_tokens(config: PreTrainedConfig, settings: ModelConfig) -> int:
     return pictures * ((settings.max_pixels or FRAME_PIXELS) // pixels)
 
 
-def advise(recipe: Recipe, stage: StageConfig, options: list[dict[str, Any]], rows: int) -> str:
+def advise(recipe: Recipe, stage: StageKind, options: list[dict[str, Any]], rows: int) -> str:
     """One sentence: how the stage fits, or what is largest and what would help."""
     own = own_option(recipe, options)
     if own["fits"]:
@@ -301,7 +315,7 @@ def own_option(recipe: Recipe, options: list[dict[str, Any]]) -> dict[str, Any]:
     return named.get(recipe.deepspeed.name, options[0]) if recipe.deepspeed else options[0]
 
 
-def _remedy(recipe: Recipe, stage: StageConfig, option: dict[str, Any], rows: int) -> tuple[str, str]:
+def _remedy(recipe: Recipe, stage: StageKind, option: dict[str, Any], rows: int) -> tuple[str, str]:
     memory = option["memory_mb"]
     item = max((name for name in memory if name != "peak"), key=lambda name: memory[name])
     setting = f"stages.{stage.name}"

@@ -20,7 +20,7 @@ from typing import Any
 
 from torch import nn
 
-from train.config.sections import LoraSettings
+from train.config.model import LoraSettings
 
 GB = 1e9
 BUCKET = 50_000_000

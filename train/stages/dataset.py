@@ -13,12 +13,12 @@ from torch.utils.data import Dataset
 from affectgpt.clip import Clip
 from affectgpt.evidence.controls import corrupted, without_evidence
 from affectgpt.inputs.batch import Batch, packed_batch, supervised_batch
-from affectgpt.inputs.reader import Reader, Row
+from affectgpt.inputs.reader import EncodedRow, Reader
 
 MODALITIES = ("video", "audio", "text")
 
 
-class StageDataset(Dataset[list[Row]]):
+class StageDataset(Dataset[list[EncodedRow]]):
     """What a supervised stage reads, item by item; an item is a row, or the rows of a pack.
 
     Args:
@@ -46,10 +46,10 @@ class StageDataset(Dataset[list[Row]]):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, place: int) -> list[Row]:
+    def __getitem__(self, place: int) -> list[EncodedRow]:
         return self.__getitems__([place])[0]
 
-    def __getitems__(self, places: Sequence[int]) -> list[list[Row]]:
+    def __getitems__(self, places: Sequence[int]) -> list[list[EncodedRow]]:
         """Several items at once: their media are read together."""
         clips = [clip for place in places for clip in self._rows(place)]
         hidden = [hide for place in places for hide in self._hidden(place)]
@@ -84,7 +84,7 @@ class SupervisedCollator:
     def __init__(self, reader: Reader, packing: bool = False) -> None:
         self.pad_id, self.packing = int(reader.tokenizer.pad_token_id), packing
 
-    def __call__(self, items: Sequence[Sequence[Row]]) -> Batch:
+    def __call__(self, items: Sequence[Sequence[EncodedRow]]) -> Batch:
         """'input_ids' and 'labels' (B, L), 'attention_mask' or 'position_ids', and the model's other inputs."""
         rows = [row for item in items for row in item]
         return packed_batch(items, self.pad_id) if self.packing else supervised_batch(rows, self.pad_id)

@@ -1,125 +1,234 @@
-"""What an empathy stage has besides a supervised one: the plugins that it trains, and their evidence on its rows."""
+"""Stages of kind `empathy`: supervised ones whose rows carry the evidence of plugins, which the stage trains first."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Sequence
-from contextlib import redirect_stderr
-from io import StringIO
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from filelock import FileLock
+from pydantic import Field, field_validator
 
 from affectgpt.clip import Clip
 from affectgpt.emotions.lemmas import tidy
-from affectgpt.evidence.dialogue import TASKS, dialogue_of
-from affectgpt.evidence.kinds import from_json, to_json
+from affectgpt.empathy.two_stage import Mode, Selection
+from affectgpt.evidence.evidence import Evidence
+from affectgpt.evidence.table import read_one
 from affectgpt.plugins.crossfit import FOLDS, groups_of, held_out_evidence
 from affectgpt.plugins.plugin import (
     Plugin,
-    evidence_of,
     fit_settings,
     load_plugin,
+    names_emotion,
     plugin_class,
     save_plugin,
     with_evidence,
 )
+from affectgpt.plugins.rows import described_rows, evidence_of, is_learned
 from affectgpt.problems import InputError
-from train.config.sections import Recipe, StageConfig
+from affectgpt.progress import Rounds
+from affectgpt.tasks import ANSWER_TYPES, TASKS
+from train.config.section import Section
 from train.fault_tolerance import watchdog
-from train.prepare import digest
+from train.fingerprint import fingerprint
+from train.stages.context import StageContext
+from train.stages.kind import StageResult
+from train.stages.sft import SupervisedStage
 
 
-def rows_with_evidence(recipe: Recipe, stage: StageConfig, rows: Sequence[Clip]) -> list[Clip]:
-    """Rows to learn from, those of an emotion with what plugins say that have not seen them.
+class SelectionConfig(Section):
+    """How a model's emotion is decided in two stages; every field is one of `Selection`, which explains it."""
+
+    mode: Mode = "score"
+    margin: float = 0.0
+    fusion: float = Field(default=0.0, ge=0)
+
+    def selection(self) -> Selection:
+        """Return the same as the evaluator takes it."""
+        return Selection(self.mode, self.margin, self.fusion)
+
+
+class EmpathyStage(SupervisedStage):
+    """A supervised stage whose dialogues get the evidence of plugins, which it trains first.
+
+    It is scored with them, without them, and with false evidence.
+    """
+
+    title: ClassVar[str] = "empathy"
+    card_title: ClassVar[str] = "supervised, with the evidence of plugins"
+    seconds_per_step: ClassVar[float] = 0.4
+    answers_clips: ClassVar[bool] = False
+
+    kind: Literal["empathy"]
+    plugins: dict[str, dict[str, Any]] = Field(default={"emotion": {"encoder": "scratch"}, "cause": {}})
+    """Name of a plugin -> settings that it is trained with."""
+    selection: SelectionConfig = Field(default_factory=SelectionConfig)
+    """How the emotions that are scored are decided."""
+
+    @field_validator("plugins")
+    @classmethod
+    def _plugins(cls, plugins: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        problems: list[str] = []
+        named = []
+        for name, settings in plugins.items():
+            try:
+                fit_settings(name, settings)
+                named.append(names_emotion(plugin_class(name)))
+            except InputError as error:
+                problems += map(str, error.problems)
+        if not problems and not any(named):
+            problems.append("name at least one plugin of kind emotion")
+        if problems:
+            raise ValueError(". ".join(problem.rstrip(".") for problem in problems))
+        return plugins
+
+    def flaws_of(self, rows: Sequence[Clip]) -> list[str]:
+        """Say why the plugins could not be trained: no rows, or rows whose options lack an emotion of others."""
+        learners = self.learners(rows)
+        problems = []
+        for name in self.plugins:
+            chosen = [row for row, names in zip(rows, learners, strict=True) if name in names]
+            if not chosen:
+                problems.append(f"stage '{self.name}': expected {described_rows(plugin_class(name))}, got none.")
+            elif len(set(groups_of(chosen))) < 2:
+                problems.append(f"stage '{self.name}': expected rows of two groups or more, got one.")
+            problems += self._lacking_options(chosen)
+        return list(dict.fromkeys(problems))
+
+    def _lacking_options(self, rows: Sequence[Clip]) -> list[str]:
+        """Say which rows of one label have options that lack a label of the others."""
+        labelled = [row for row in rows if TASKS[row.task].answer == "label"]
+        named = {tidy(row.answer) for row in labelled}
+        problems = []
+        for options in {tuple(row.options) for row in labelled if row.options}:
+            if lacking := sorted(named - {tidy(label) for label in options}):
+                example = next(row.id for row in labelled if tuple(row.options or ()) == options)
+                problems.append(
+                    f"stage '{self.name}': expected rows of one set of emotions; the options of row {example} lack "
+                    f"{', '.join(lacking)}. Leave one of the tasks out of its mixture."
+                )
+        return problems
+
+    def learners(self, rows: Sequence[Clip]) -> list[list[str]]:
+        """Return, for each row, the names of the plugins that learn from it.
+
+        Its task is one that the stage teaches, or one whose answer is never spoken, so that no stage could.
+        """
+        classes = {name: plugin_class(name) for name in self.plugins}
+        silent = {name for name, task in TASKS.items() if not ANSWER_TYPES[task.answer].spoken}
+        taught = {task for task, weight in self.mixture.items() if weight > 0} | silent
+        return [[name for name, cls in classes.items() if row.task in taught and is_learned(cls, row)] for row in rows]
+
+    def draws_from(self, context: StageContext) -> list[Clip]:
+        """Return the rows of 'train' and 'text', with evidence. Trains the plugins where they are not there yet."""
+        return rows_with_evidence(context, self, super().draws_from(context))
+
+    def score(self, context: StageContext, result: StageResult) -> dict[str, Any]:
+        """Return the stage's entry: test rows with plugins, without, and with false evidence; kept in the run."""
+        from eval.benchmarks.empathy.scores import evaluate
+        from train.model_setup import load_stage_model
+
+        entry = result.entry()
+        rows = rows_to_come(context, self, context.rows.get("test", []))
+        if not rows:
+            return entry
+        path = context.folder.empathy_scores(self.name)
+        evaluation = context.evaluation.model_dump(include={"max_new_tokens", "resamples", "examples"})
+        mark = {"fingerprint": result.fingerprint, "rows": [clip.id for clip in rows], **evaluation}
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if kept.get("mark") != mark:
+            report = evaluate(
+                load_stage_model(result.folder, context.model),
+                context.reader,
+                rows,
+                self.selection.selection(),
+                context.evaluation.batch_size,
+                context.evaluation.max_new_tokens,
+                resamples=context.evaluation.resamples,
+                examples=context.evaluation.examples,
+                progress=lambda name, index, count: context.console.show(f"{name} {index + 1}/{count}", index / count),
+            )
+            kept = {"mark": mark, "report": report}
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft = path.with_suffix(".part")
+            draft.write_text(json.dumps(kept), encoding="utf-8")
+            os.replace(draft, path)
+        entry["empathy"] = kept["report"]
+        entry["metrics"] = {
+            f"accuracy_{name}": scores["accuracy"] for name, scores in kept["report"]["conditions"].items()
+        }
+        return entry
+
+    @classmethod
+    def headline(cls, metrics: Mapping[str, Any]) -> str:
+        """Word what plugins add."""
+        names = {"accuracy_plugin": "with plugins", "accuracy_no_plugin": "without"}
+        return ", ".join(
+            f"emotion {metrics[name]['value']:.2f} {text}" for name, text in names.items() if name in metrics
+        )
+
+
+def rows_with_evidence(context: StageContext, stage: EmpathyStage, rows: Sequence[Clip]) -> list[Clip]:
+    """Return the rows to learn from; those that plugins learn from carry their out-of-fold evidence.
 
     Plugins are trained once, by the first process to come: on parts of the rows, whose evidence is of the other parts',
     and on all of them, for rows to come.
-
     """
-    told = [place for place, row in enumerate(rows) if _is_told(stage, row)]
-    chosen = [rows[place] for place in told]
-    folder = plugin_folder(recipe, stage)
-    with FileLock(recipe.output / ".lock"):
-        mark = digest([row.to_json() for row in chosen], stage.plugins, recipe.seed)
-        if not _is_made(folder, mark):
-            _make(recipe, stage, chosen, folder, mark)
+    learned = [index for index, names in enumerate(stage.learners(rows)) if names]
+    chosen = [rows[index] for index in learned]
+    folder = context.folder.plugins(stage.name)
+    with FileLock(context.folder.lock):
+        made_from = fingerprint([row.to_json() for row in chosen], stage.plugins, context.seed)
+        if not _is_made(folder, made_from):
+            _make(stage, chosen, folder, made_from, context.seed)
     for name in stage.plugins:
-        found = json.loads((folder / name / "evidence.json").read_text(encoding="utf-8"))
-        chosen = with_evidence(chosen, name, [None if piece is None else from_json(piece) for piece in found])
-    told_rows = dict(zip(told, chosen, strict=True))
-    return [told_rows.get(place, row) for place, row in enumerate(rows)]
+        kept = json.loads((folder / name / "evidence.json").read_text(encoding="utf-8"))
+        chosen = with_evidence(chosen, name, [None if item is None else read_one(item) for item in kept])
+    with_theirs = dict(zip(learned, chosen, strict=True))
+    return [with_theirs.get(index, row) for index, row in enumerate(rows)]
 
 
-def rows_to_come(recipe: Recipe, stage: StageConfig, rows: Sequence[Clip]) -> list[Clip]:
-    """Rows of an emotion with what the plugins of a stage that is done say of them."""
-    chosen = [row for row in rows if _is_told(stage, row)]
+def rows_to_come(context: StageContext, stage: EmpathyStage, rows: Sequence[Clip]) -> list[Clip]:
+    """Return the rows whose emotion a plugin names, by which the stage is scored, with the evidence of all plugins."""
+    naming = {name for name in stage.plugins if names_emotion(plugin_class(name))}
+    chosen = [row for row, names in zip(rows, stage.learners(rows), strict=True) if naming & {*names}]
     for name in stage.plugins:
-        plugin = load_plugin(plugin_folder(recipe, stage) / name)
+        plugin = load_plugin(context.folder.plugins(stage.name) / name)
         chosen = with_evidence(chosen, name, evidence_of(plugin, chosen))
     return chosen
 
 
-def require_rows(recipe: Recipe, rows: Sequence[Clip]) -> None:
-    """Refuse, before any stage runs, rows that the plugins of an empathy stage could not be trained on.
-
-    Raises:
-        InputError: with every stage that has none, or rows whose options lack an emotion of the others.
-    """
-    problems = []
-    for stage in recipe.stages:
-        chosen = [row for row in rows if _is_told(stage, row)] if stage.kind == "empathy" else []
-        if stage.kind == "empathy" and not chosen:
-            problems.append(f"stage '{stage.name}': expected rows of task {' or '.join(TASKS)} with words, got none.")
-        if chosen and len(set(groups_of(chosen))) < 2:
-            problems.append(f"stage '{stage.name}': expected rows of two groups or more, got one.")
-        named = {tidy(row.answer) for row in chosen}
-        for options in {tuple(row.options) for row in chosen if row.options}:
-            if lacking := sorted(named - {tidy(label) for label in options}):
-                example = next(row.id for row in chosen if tuple(row.options or ()) == options)
-                problems.append(
-                    f"stage '{stage.name}': expected rows of one set of emotions; the options of row {example} lack "
-                    f"{', '.join(lacking)}. Leave one of the tasks out of its mixture."
-                )
-    if problems:
-        raise InputError(problems)
-
-
-def _is_told(stage: StageConfig, row: Clip) -> bool:
-    """Whether plugins of a stage learn from a row: of an emotion, with words, of a task that the stage teaches."""
-    return row.task in TASKS and stage.mixture.get(row.task, 0) > 0 and dialogue_of(row) is not None
-
-
-def plugin_folder(recipe: Recipe, stage: StageConfig) -> Path:
-    """Where the plugins of a stage lie, each in a folder of its name."""
-    return recipe.output / "plugins" / stage.name
-
-
-def _is_made(folder: Path, mark: str) -> bool:
+def _is_made(folder: Path, made_from: str) -> bool:
     path = folder / "mark"
-    return path.is_file() and path.read_text() == mark
+    return path.is_file() and path.read_text() == made_from
 
 
-def _make(recipe: Recipe, stage: StageConfig, rows: Sequence[Clip], folder: Path, mark: str) -> None:
+def _make(stage: EmpathyStage, rows: Sequence[Clip], folder: Path, made_from: str, seed: int) -> None:
     draft = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(draft, ignore_errors=True)
+    folds = min(FOLDS, len(set(groups_of(rows))))
     for name, given in stage.plugins.items():
-        form, settings = plugin_class(name), fit_settings(name, given)
-
-        def fit(part: Sequence[Clip], name: str = name, form: Any = form, settings: Any = settings) -> Plugin:
-            watchdog.doing(f"fitting plugin {name} on {len(part)} rows")
-            with redirect_stderr(StringIO()):  # the progress of six fits
-                trained: Plugin = form.fit(part, **settings)
-            return trained
-
-        folds = min(FOLDS, len(set(groups_of(rows))))
-        pieces = held_out_evidence(fit, rows, folds, recipe.seed)
-        save_plugin(fit(rows), draft / name)
-        written = json.dumps([None if piece is None else to_json(piece) for piece in pieces])
+        evidence, plugin = _fitted(name, fit_settings(name, given), rows, folds, seed)
+        save_plugin(plugin, draft / name)
+        written = json.dumps([None if item is None else item.to_json() for item in evidence])
         (draft / name / "evidence.json").write_text(written, encoding="utf-8")
-    (draft / "mark").write_text(mark)
+    (draft / "mark").write_text(made_from)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(draft, folder)
+
+
+def _fitted(
+    name: str, settings: dict[str, Any], rows: Sequence[Clip], folds: int, seed: int
+) -> tuple[list[Evidence | None], Plugin]:
+    """Return the out-of-fold evidence of one plugin about rows, and the plugin that has learned from all of them."""
+    cls, progress, fits = plugin_class(name), Rounds(f"fitting plugin {name}"), iter(range(folds + 1))
+
+    def fit(part: Sequence[Clip]) -> Plugin:
+        watchdog.doing(f"fitting plugin {name} on {len(part)} rows")
+        with progress.round(next(fits), folds + 1):
+            return cls.fit([row for row in part if is_learned(cls, row)], **settings)
+
+    return held_out_evidence(fit, rows, folds, seed), fit(rows)

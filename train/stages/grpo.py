@@ -1,93 +1,71 @@
-"""A GRPO stage: the trainer of `train/stages/grpo_trainer.py`, set up as the recipe says."""
+"""Stages of kind `grpo`: reinforcement learning from rewards, on groups of answers to each prompt."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from datasets import Dataset
-from transformers import PreTrainedModel, PrinterCallback, TrainerCallback
-from trl import GRPOConfig, GRPOTrainer
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from affectgpt.clip import Clip
-from affectgpt.inputs.reader import Reader
-from affectgpt.problems import InputError
-from train.config.sections import Recipe, StageConfig
-from train.fault_tolerance.resume import train_from_newest
-from train.monitor import show_rollouts
-from train.stages.grpo_trainer import MediaGRPOTrainer
-from train.stages.sft import common_arguments
-from videmo.reward_run import BoundReward
-from videmo.user_rewards import reward_function
+from train.stages.context import StageContext
+from train.stages.grpo_settings import GrpoSettings
+from train.stages.kind import MemoryNeeds, StageKind
+from train.stages.order import stage_order
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, TrainerCallback
 
 
-def run_grpo(
-    recipe: Recipe,
-    stage: StageConfig,
-    model: PreTrainedModel,
-    clips: Sequence[Clip],
-    order: Sequence[int],
-    reader: Reader,
-    folder: Path,
-    callbacks: Sequence[TrainerCallback],
-    world_size: int = 1,
-) -> GRPOTrainer:
-    """Train `model` in place by GRPO on the prompts of `order`; goes on from the newest checkpoint in `folder`.
+class GrpoStage(GrpoSettings, StageKind):
+    """A stage that learns from the rewards of its own answers."""
 
-    Raises:
-        InputError: the batch cannot be split over the processes, or not into whole groups where they are exchanged.
-    """
-    if stage.exchanges and stage.batch_size // world_size % stage.generations:
-        raise InputError(
-            f"stage '{stage.name}': exchanges needs whole groups on every process; set stages.{stage.name}.batch_size "
-            f"to a multiple of {stage.generations} generations x {world_size} processes"
+    title: ClassVar[str] = "reinforcement"
+    card_title: ClassVar[str] = "GRPO"
+    card_tags: ClassVar[tuple[str, ...]] = ("grpo",)
+    seconds_per_step: ClassVar[float] = 2.5
+    rewarded: ClassVar[bool] = True
+
+    kind: Literal["grpo"]
+
+    @property
+    def reward_names(self) -> tuple[str, ...]:
+        """Names of the rewards, in the recipe's order."""
+        return tuple(self.rewards)
+
+    def file_texts(self) -> list[str]:
+        """Read the files of rewards."""
+        return [path.read_text(encoding="utf-8") for path in self.reward_files]
+
+    @property
+    def memory_needs(self) -> MemoryNeeds:
+        """What rollouts and the reference need of memory."""
+        return MemoryNeeds(completion_tokens=self.max_new_tokens, generates=True, reference=self.beta > 0)
+
+    def draws_from(self, context: StageContext) -> list[Clip]:
+        """Return the rows of 'rl' where there are some, else those of 'train'."""
+        return context.rows.get("rl") or context.rows["train"]
+
+    def train(
+        self,
+        context: StageContext,
+        model: PreTrainedModel,
+        rows: Sequence[Clip],
+        folder: Path,
+        callbacks: Sequence[TrainerCallback],
+        world_size: int = 1,
+    ) -> Any:
+        """Train by GRPO on the prompts of the rows, as drawn."""
+        from train.stages.grpo_run import run_grpo  # importing TRL takes seconds
+
+        order = stage_order(context.seed, self, rows)
+        return run_grpo(context, self, model, rows, order, folder, callbacks, world_size)
+
+    @classmethod
+    def card_note(cls, settings: Mapping[str, Any]) -> str:
+        """Say how completions were drawn and rewarded."""
+        rewards = ", ".join(f"{name} {reward['weight']:g}" for name, reward in settings["rewards"].items())
+        return (
+            f"`{settings['name']}`: {settings['generations']} completions a prompt, temperature "
+            f"{settings['temperature']:g}, KL weight {settings['beta']:g}, loss {settings['loss_type']}; "
+            f"rewards {rewards}"
         )
-    arguments = GRPOConfig(
-        # TRL's default for gradient checkpointing is on, which switches the cache off; ours is the stage's.
-        **common_arguments(recipe, stage, folder, world_size),
-        num_generations=stage.generations,
-        max_completion_length=stage.max_new_tokens,
-        temperature=stage.temperature,
-        top_p=stage.top_p,
-        beta=stage.beta,
-        loss_type=stage.loss_type,
-        importance_sampling_level=stage.importance_sampling,
-        num_iterations=stage.num_iterations,
-        epsilon=stage.epsilon,
-        epsilon_high=stage.epsilon_high,
-        shuffle_dataset=False,
-        reward_weights=[reward.weight for reward in stage.rewards.values()],
-    )
-    say = partial(print, file=sys.stderr)
-    rewards = [
-        BoundReward(
-            name,
-            reward_function(name, reward.settings, stage.reward_files),
-            clips,
-            stage.reward_failure,
-            stage.reward_limit_s,
-            say,
-        )
-        for name, reward in stage.rewards.items()
-    ]
-    trainer = MediaGRPOTrainer(
-        model=model,
-        args=arguments,
-        reward_funcs=rewards,
-        train_dataset=Dataset.from_dict({"prompt": [clips[row].prompt for row in order], "row": list(order)}),
-        processing_class=reader.processor,
-        callbacks=list(callbacks),
-        clips=clips,
-        reader=reader,
-        show=partial(show_rollouts, recipe.output / "rollouts.jsonl", stage.name, recipe.wandb),
-        say=say,
-        exchanges=stage.exchanges,
-    )
-    trainer.remove_callback(PrinterCallback)
-    train_from_newest(trainer, recipe, stage, folder)
-    for reward in rewards:
-        if reward.dropped:
-            say(f"      reward '{reward.__name__}' was left out of {reward.dropped} of {reward.scored} completions")
-    return trainer

@@ -8,8 +8,6 @@ Shapes: B completions of a batch, P prompt tokens, C completion tokens.
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -22,20 +20,19 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
 from affectgpt.clip import Clip
-from affectgpt.inference.prompt_cache import generate_groups, group_of
-from affectgpt.inputs.batch import Batch, prompt_batch
-from affectgpt.inputs.reader import Reader, Row
+from affectgpt.inference.prompt_cache import generate_groups
+from affectgpt.inputs.reader import EncodedRow, Reader
 from train.fault_tolerance import watchdog
-from train.fault_tolerance.exact_state import ExactState
-from train.fault_tolerance.finite_loss import FiniteLoss
-from train.fault_tolerance.safe_trainer import SafeCheckpoints
-from train.stages.rollout import are_equal, cut_after, scoring_inputs, split_groups, to_exchange
-from train.stages.run import without_adapter
-from train.stages.shared_prefix import Way, share_prompts
+from train.fault_tolerance.exact_state import ExactStateMixin
+from train.fault_tolerance.finite_loss import FiniteLossMixin
+from train.fault_tolerance.safe_trainer import SafeCheckpointsMixin
+from train.stages.group_scoring import GroupScoringMixin
+from train.stages.rollout import are_equal, cut_after, split_groups, to_exchange
+from train.stages.step_times import StepTimes
 from videmo.tree import parse_tree
 
 
-class MediaGRPOTrainer(SafeCheckpoints, ExactState, FiniteLoss, GRPOTrainer):
+class MediaGRPOTrainer(SafeCheckpointsMixin, ExactStateMixin, FiniteLossMixin, GroupScoringMixin, GRPOTrainer):
     """`GRPOTrainer` whose prompts carry whatever the model takes besides ids, and are read once for their whole group.
 
     A rollout keeps the number of its row; what the row's prompt carries is joined again from that wherever a batch of
@@ -65,31 +62,24 @@ class MediaGRPOTrainer(SafeCheckpoints, ExactState, FiniteLoss, GRPOTrainer):
     ) -> None:
         self.clips, self.reader, self.show, self.say, self.exchanges = clips, reader, show, say, exchanges
         self.newest_group: list[dict[str, Any]] = []
-        self.seconds: dict[str, float] = defaultdict(float)
-        """Spent in rollout, reward, scoring and update since the last line of the log."""
-        self.tokens = 0
-        """Of completions that this process rolled out since then."""
+        self.times = StepTimes()
+        """Seconds of rollout, reward, scoring and update, and tokens of completions that this process rolled out."""
         self.inputs: list[dict[str, Any]] = []
         """What is being rolled out: for each rollout its row of the data set."""
         self.known_rewards: Tensor | None = None
         """Of these rollouts, where they were needed before TRL asks for them."""
-        self.read: dict[int, Row] = {}
+        self.read: dict[int, EncodedRow] = {}
         """Rows of the last rollouts, by number."""
         self.numbers: list[int] = []
         """The row of every rollout that is being generated or scored."""
         super().__init__(*args, **kwargs)
         self.order = np.array(self.train_dataset["row"])  # type: ignore[index]
         """Rows as the stage draws them: a row as often as its mixture has it."""
-        self.shares_prompts: bool | None = None
-        """Whether prompts are scored once per group; None until the first batch has shown that it gives the same."""
         trained: Any = self.accelerator.unwrap_model(self.model)
         if "ref" in getattr(trained, "peft_config", {}):
             # TRL's reference, a second adapter, is made from what a stage starts with; under ZeRO-3 it cannot be saved.
             trained.save_pretrained = partial(trained.save_pretrained, selected_adapters=["default"])
-        way: Way = "packed" if self.args.gradient_checkpointing else "cache"
-        for model in (self.model, self.ref_model):
-            if model is not None:
-                share_prompts(without_adapter(self.accelerator.unwrap_model(model)), way)
+        self._teach([self.model, self.ref_model], "packed" if self.args.gradient_checkpointing else "cache")
 
     def rows_of(self, inputs: Mapping[str, Any]) -> list[str]:
         """Names of the rows of a micro-batch."""
@@ -167,7 +157,7 @@ class MediaGRPOTrainer(SafeCheckpoints, ExactState, FiniteLoss, GRPOTrainer):
             )
             model.train(was_training)
         completions = [cut_after(row, self.eos_token_ids) for row in output.tolist()]
-        self.tokens += sum(map(len, completions))
+        self.times.tokens += sum(map(len, completions))
         return completions, None
 
     def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
@@ -215,13 +205,6 @@ class MediaGRPOTrainer(SafeCheckpoints, ExactState, FiniteLoss, GRPOTrainer):
         self.known_rewards = rewards
         self._note("exchanged_share", exchanged * size / len(rewards))
 
-    def _prompts(self, numbers: Sequence[int]) -> tuple[Batch, Tensor]:
-        """What the model takes of the distinct prompts, each once, and which of them each rollout belongs to."""
-        distinct, group = group_of(numbers)
-        batch = prompt_batch([self.read[number] for number in distinct], self.reader.tokenizer.pad_token_id)
-        device = self.accelerator.device
-        return {name: value.to(device) for name, value in batch.items()}, torch.tensor(group, device=device)
-
     def _calculate_rewards(
         self, inputs: list[dict[str, Any]], prompts: list[Any], completions: list[Any], completion_ids_list: list[Any]
     ) -> Tensor:
@@ -268,20 +251,15 @@ class MediaGRPOTrainer(SafeCheckpoints, ExactState, FiniteLoss, GRPOTrainer):
         return (rewards * self.reward_weights.to(rewards)).nansum(1)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """TRL's; what is left of its time after rollout, reward and scoring is the update's."""
-        before = sum(self.seconds.values())
-        with self._timed("step"):
+        """Do TRL's; what is left of its time after rollout, reward and scoring is the update's."""
+        watchdog.doing(f"step {self.state.global_step + 1}, step")
+        with self.times.measure_rest("update"):
             loss: Tensor = super().training_step(*args, **kwargs)
-        step = self.seconds.pop("step")
-        self.seconds["update"] += step - (sum(self.seconds.values()) - before)
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """TRL's, with the seconds by part, and the newest group shown."""
-        logs.update({f"seconds/{part}": round(spent, 4) for part, spent in self.seconds.items()})
-        logs.update({f"tokens_per_s/{part}": round(self.tokens / spent, 1) for part, spent in self.seconds.items()})
-        self.seconds.clear()
-        self.tokens = 0
+        """Do TRL's, with the seconds by part, and show the newest group."""
+        logs.update(self.times.take())
         super().log(logs, start_time)
         if self.show is not None and self.newest_group:
             self.show(self.state.global_step, self.newest_group)
@@ -290,11 +268,8 @@ class MediaGRPOTrainer(SafeCheckpoints, ExactState, FiniteLoss, GRPOTrainer):
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:
         watchdog.doing(f"step {self.state.global_step + 1}, {part}")
-        started = time.perf_counter()
-        yield
-        if torch.accelerator.is_available():
-            torch.accelerator.synchronize()  # it works on while Python goes ahead
-        self.seconds[part] += time.perf_counter() - started
+        with self.times.measure(part):
+            yield
 
     def _get_per_token_logps_and_entropies(
         self, *args: Any, **kwargs: Any
@@ -304,87 +279,11 @@ class MediaGRPOTrainer(SafeCheckpoints, ExactState, FiniteLoss, GRPOTrainer):
         with self._timed("scoring"):
             return self._score(*args, **kwargs)
 
-    def _score(
-        self,
-        model: Any,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        logits_to_keep: int,
-        batch_size: int | None = None,
-        compute_entropy: bool = False,
-        **kwargs: Any,
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        if kwargs.get("compute_aux_loss"):  # a mixture of experts balances over every token that it reads
-            inputs = self._scoring_inputs(self.numbers, logits_to_keep, input_ids.shape[1])
-            score_all = super()._get_per_token_logps_and_entropies
-            return score_all(
-                partial(model, **inputs), input_ids, attention_mask, logits_to_keep, None, compute_entropy, **kwargs
-            )
-        size = batch_size or len(input_ids)
-        chunks = [slice(start, start + size) for start in range(0, len(input_ids), size)]
-        if self.shares_prompts is None:
-            self.shares_prompts = self._sharing_is_exact(model, input_ids, attention_mask, logits_to_keep)
-        score = self._score_groups if self.shares_prompts else self._score_plainly
-        parts = [
-            score(model, input_ids[rows], attention_mask[rows], logits_to_keep, self.numbers[rows], compute_entropy)
-            for rows in chunks
-        ]
-        logps, entropies = zip(*parts, strict=True)
-        return torch.cat(logps), torch.cat(entropies) if compute_entropy else None, None
-
-    def _score_groups(
-        self, model: Any, ids: Tensor, mask: Tensor, keep: int, numbers: Sequence[int], entropy: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        prompt, group = self._prompts(numbers)
-        tail_ids, tail_mask = ids[:, -keep - 1 :], mask[:, -keep - 1 :]
-        labels = tail_ids.masked_fill(tail_mask == 0, -100)
-        labels[:, 0] = -100
-        with self.accelerator.autocast():
-            output = model(
-                input_ids=tail_ids,
-                attention_mask=tail_mask,
-                labels=labels,
-                fused_lm_head=True,
-                shared={"prompt": prompt, "group": group},
-            )
-        return output.log_probs, output.entropy if entropy else None
-
-    def _score_plainly(
-        self, model: Any, ids: Tensor, mask: Tensor, keep: int, numbers: Sequence[int], entropy: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        inputs = self._scoring_inputs(numbers, keep, ids.shape[1])
-        score = super()._get_per_token_logps_and_entropies
-        logps, entropies, _ = score(partial(model, **inputs), ids, mask, keep, compute_entropy=entropy)
-        return logps, entropies
-
-    def _scoring_inputs(self, numbers: Sequence[int], keep: int, width: int) -> Batch:
-        inputs = scoring_inputs([self.read[number] for number in numbers], width - keep, width)
-        return {name: value.to(self.accelerator.device) for name, value in inputs.items()}
-
-    @torch.no_grad()
-    def _sharing_is_exact(self, model: Any, ids: Tensor, mask: Tensor, keep: int) -> bool:
-        """Score a few rollouts both ways, on every process; prompts are shared only where all find the same."""
-        few = slice(0, min(len(ids), 4))
-        was_training = model.training
-        model.eval()  # dropout would differ
-        try:
-            given = (ids[few], mask[few], keep, self.numbers[few], False)
-            found, expected = self._score_groups(model, *given)[0], self._score_plainly(model, *given)[0]
-            apart = float((found - expected).mul(mask[few, -keep:]).abs().max())
-        except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
-            apart, found = float("inf"), torch.zeros(1)
-            self._say(f"      prompts are read with every rollout: {error}")
-        model.train(was_training)
-        tolerance = 1e-3 if found.dtype == torch.float32 else 0.1
-        exact = torch.tensor([apart < tolerance], device=self.accelerator.device)
-        agreed = bool(self.accelerator.gather(exact).all())
-        if not agreed and apart < float("inf"):
-            self._say(f"      prompts are read with every rollout: shared, log-probabilities differ by {apart:.2g}")
-        return agreed
-
-    def _say(self, text: str) -> None:
-        if self.accelerator.is_main_process:
-            self.say(text)
+    def _score_as_trl(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        scores: tuple[Tensor, Tensor | None, Tensor | None] = super()._get_per_token_logps_and_entropies(
+            *args, **kwargs
+        )
+        return scores
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         self._take_rows(inputs["row"].tolist())

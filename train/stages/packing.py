@@ -11,14 +11,14 @@ import numpy as np
 from affectgpt.clip import Clip
 from affectgpt.inputs.reader import Reader
 from affectgpt.problems import InputError
-from train.config.sections import StageConfig
 from train.stages.curriculum import draw_rows
+from train.stages.supervised import SupervisedSettings
 
 WINDOW = 32
 """Packs that are filled together. Rows move only within them, so that the mixture stays even along the stage."""
 
 
-def draw_packs(stage: StageConfig, clips: Sequence[Clip], reader: Reader, seed: int) -> list[list[int]]:
+def draw_packs(stage: SupervisedSettings, clips: Sequence[Clip], reader: Reader, seed: int) -> list[list[int]]:
     """The packs of a supervised stage: rows drawn by its mixture until every step has as many packs as it wants.
 
     Raises:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from affectgpt.inputs.batch import Batch, join_inputs, pad
-from affectgpt.inputs.reader import Row
+from affectgpt.inputs.reader import EncodedRow
 
 
 def split_groups(rollouts: dict[str, Any], generations: int, parts: int) -> list[dict[str, Any]]:
@@ -61,7 +61,7 @@ def to_exchange(equal: Tensor) -> Tensor:
     return torch.argsort(equal.long(), dim=1, descending=True, stable=True)[:, :most]
 
 
-def scoring_inputs(rows: Sequence[Row], prompt_width: int, width: int) -> Batch:
+def scoring_inputs(rows: Sequence[EncodedRow], prompt_width: int, width: int) -> Batch:
     """What a model takes besides ids when prompts, padded on the left to `prompt_width`, and completions are scored.
 
     What it takes of every token, such as its kind, is (B, width) and 0 for completions.

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -22,16 +22,18 @@ from torch.nn import functional
 
 from affectgpt.clip import Clip
 from affectgpt.emotions.lemmas import tidy
-from affectgpt.evidence.kinds import CauseEvidence, CauseSpan
+from affectgpt.evidence.kinds.cause import CauseEvidence, CauseSpan
 from affectgpt.features.sources import media_of, wanted_by
 from affectgpt.media.bundle import Decoded, Media, decode
 from affectgpt.media.decode import MediaError
 from affectgpt.media.sandbox import Sandbox
 from affectgpt.model.clip_encoder import ClipEncoder
 from affectgpt.model.loading import model_folder
-from affectgpt.plugins.emotion.plugin import AttentionHead
-from affectgpt.plugins.plugin import Plugin
+from affectgpt.plugins.parts.attention_head import AttentionHead, head_parameters
+from affectgpt.plugins.parts.device import plugin_device
+from affectgpt.plugins.plugin import Plugin, Status
 from affectgpt.problems import InputError
+from affectgpt.progress import Progress
 
 STREAMS = {"face": "video", "frame": "video", "audio": "audio"}
 """Stream of the model -> what a span calls it."""
@@ -42,11 +44,14 @@ class ClipCauseModel(Plugin):
     """Heads on the towers of a model; `fit` or `load` makes one."""
 
     name, kind = "clip_cause", "cause"
+    learns_from = ("emotion_label",)
+    reads = ("video", "audio", "face")
+    status: ClassVar[Status] = "tested"
 
     def __init__(self, source: str, heads: Mapping[str, AttentionHead], about: Mapping[str, Any]) -> None:
         self.source, self.about = source, dict(about)
-        self.heads = nn.ModuleDict(dict(heads))
-        self.encoder = ClipEncoder.from_pretrained(model_folder(source))
+        self.heads = nn.ModuleDict(dict(heads)).to(plugin_device())
+        self.encoder = ClipEncoder.from_pretrained(model_folder(source), plugin_device())
 
     @classmethod
     def fit(cls, rows: Sequence[Clip], model: str | None = None, epochs: int = 30, seed: int = 0) -> Self:
@@ -86,11 +91,15 @@ class ClipCauseModel(Plugin):
         found: dict[Media | None, tuple[dict[str, Tensor], float]] = {None: ({}, 0.0)}
         problems = []
         sandbox = Sandbox(_WORKERS, _TIMEOUT_S)
+        clips = dict.fromkeys(filter(None, media))
+        progress, done = Progress("clips"), 0
         try:
-            for item, outcome in sandbox.map(partial(decode, wanted=wanted), dict.fromkeys(filter(None, media))):
+            for item, outcome in sandbox.map(partial(decode, wanted=wanted), clips):
                 if isinstance(outcome, MediaError):
                     problems.append(f"row {rows[media.index(item)].id}: {outcome}")
                     continue
+                done += 1
+                progress(done, len(clips))
                 encoded = self.encoder.encode(outcome)
                 streams = {name: encoded[f"{name}_features"] for name in STREAMS if f"{name}_features" in encoded}
                 found[item] = streams, seconds_of(outcome, wanted.sample_rate)
@@ -108,15 +117,17 @@ class ClipCauseModel(Plugin):
             spans: list[CauseSpan] = []
             for stream, values in streams.items():
                 if stream in self.heads and seconds > 0:
-                    weights = self.heads[stream](values[None], torch.ones(1, len(values)))[1][0]
-                    spans += spans_of(STREAMS[stream], weights.numpy(), seconds)
+                    values = values.to(plugin_device())
+                    weights = self.heads[stream](values[None], values.new_ones(1, len(values)))[1][0]
+                    spans += spans_of(STREAMS[stream], weights.cpu().numpy(), seconds)
             found.append(CauseEvidence(spans=tuple(spans)) if spans else None)
         return found
 
     def save(self, folder: Path) -> None:
         """Write the heads and where the towers are."""
         save_file(
-            {name: value.contiguous() for name, value in self.heads.state_dict().items()}, folder / "heads.safetensors"
+            {name: value.contiguous().cpu() for name, value in self.heads.state_dict().items()},
+            folder / "heads.safetensors",
         )
         streams = list(self.heads)
         (folder / "clip_cause.json").write_text(json.dumps({"streams": streams, "about": self.about}), encoding="utf-8")
@@ -136,6 +147,22 @@ class ClipCauseModel(Plugin):
         plugin.heads.eval()
         return plugin
 
+    @classmethod
+    def parameters(cls, labels: int = 7, face: int = 768, frame: int = 0, audio: int = 768) -> dict[str, int]:
+        """Count the parameters of the heads; the towers are the model's.
+
+        Args:
+            labels: emotions.
+            face, frame, audio: widths of the towers' features, 0 for a stream that the model lacks.
+        """
+        widths = {"face": face, "frame": frame, "audio": audio}
+        return {stream: head_parameters(width, labels) for stream, width in widths.items() if width}
+
+    def sizes(self) -> dict[str, Any]:
+        """Return the sizes that the data and the model decided."""
+        widths = {name: len(head.get_parameter("project.bias")) for name, head in self.heads.items()}
+        return {"labels": len(self.about["labels"]), **dict.fromkeys(STREAMS, 0), **widths}
+
     def card(self) -> dict[str, Any]:
         """What it was trained on and how."""
         return self.about
@@ -148,17 +175,21 @@ def train_head(features: Sequence[Tensor], targets: Tensor, labels: int, epochs:
         features: (T, D) of each of B clips.
         targets: (B,) numbers of their emotions.
     """
-    head = AttentionHead(features[0].shape[1], labels, 0.1)
+    device = plugin_device()
+    head = AttentionHead(features[0].shape[1], labels, 0.1).to(device)
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=0.01)
-    padded = nn.utils.rnn.pad_sequence(list(features), batch_first=True)
-    mask = nn.utils.rnn.pad_sequence([torch.ones(len(value)) for value in features], batch_first=True)
+    padded = nn.utils.rnn.pad_sequence(list(features), batch_first=True).to(device)
+    mask = nn.utils.rnn.pad_sequence([torch.ones(len(value)) for value in features], batch_first=True).to(device)
+    targets = targets.to(device)
+    progress = Progress("epochs")
     head.train()
-    for _ in range(epochs):
+    for epoch in range(epochs):
         for part in torch.randperm(len(features)).split(size):
             loss = functional.cross_entropy(head(padded[part], mask[part])[0], targets[part])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+        progress(epoch + 1, epochs)
     return head.eval()
 
 

@@ -15,19 +15,19 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from affectgpt.clip import Clip
-from affectgpt.evidence.dialogue import Dialogue, dialogue_of, known_emotions
-from affectgpt.evidence.kinds import CauseEvidence, CauseWord
+from affectgpt.evidence.dialogue import EMOTIONS, Dialogue, dialogue_of, known_emotions
+from affectgpt.evidence.kinds.cause import CauseEvidence, CauseWord
 from affectgpt.evidence.words import Text, read_text
 from affectgpt.plugins.emotion.plugin import EmotionModel
 from affectgpt.plugins.parts.text_encoders import SCRATCH
-from affectgpt.plugins.plugin import Plugin
+from affectgpt.plugins.plugin import Plugin, Status
 from affectgpt.problems import InputError, Problem, nearest
 
 Method = Literal["naive_bayes", "attention", "occlusion"]
@@ -85,6 +85,8 @@ class CauseModel(Plugin):
     """Weighs words by one of three methods; `fit` or `load` makes one."""
 
     name, kind = "cause", "cause"
+    paper = "HEF (arXiv 2402.11801); GEE (Kim et al., EMNLP 2021)"
+    status: ClassVar[Status] = "tested"
 
     def __init__(self, method: Method, model: WordCounts | EmotionModel, about: Mapping[str, Any]) -> None:
         self.method, self.model, self.about = method, model, dict(about)
@@ -159,6 +161,32 @@ class CauseModel(Plugin):
             return cls(saved["method"], EmotionModel.load(folder), saved["about"])
         words = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
         return cls(saved["method"], WordCounts(words, **load_file(folder / "counts.safetensors")), saved["about"])
+
+    @classmethod
+    def parameters(
+        cls,
+        method: Method = "naive_bayes",
+        labels: int = len(EMOTIONS),
+        words: int = 0,
+        encoder: str = SCRATCH,
+        features: int = 0,
+    ) -> dict[str, int]:
+        """Count the numbers of a model by words, or the parameters of the emotion model that it asks.
+
+        Args:
+            labels: emotions.
+            words: vocabulary, which the data decide.
+            encoder, features: of the emotion model.
+        """
+        if method == "naive_bayes":
+            return {"counts": labels * words, "prior": labels}
+        return EmotionModel.parameters(encoder, labels, words, features)
+
+    def sizes(self) -> dict[str, Any]:
+        """Return the sizes that the data decided."""
+        if isinstance(self.model, EmotionModel):
+            return {"method": self.method, **self.model.sizes()}
+        return {"method": self.method, "labels": len(self.model.prior), "words": len(self.model.words)}
 
     def card(self) -> dict[str, Any]:
         """What it was trained on and how."""

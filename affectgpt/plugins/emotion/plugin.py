@@ -10,10 +10,9 @@ Shapes: B texts, L tokens, D width of the encoder, E emotions, H heads.
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -22,9 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from affectgpt.clip import Clip
-from affectgpt.evidence.dialogue import dialogue_of, known_emotions
-from affectgpt.evidence.kinds import EmotionEvidence
+from affectgpt.evidence.dialogue import EMOTIONS, dialogue_of, known_emotions
+from affectgpt.evidence.kinds.emotion import EmotionEvidence
 from affectgpt.evidence.words import Text, read_text
+from affectgpt.plugins.parts.attention_head import AttentionHead, head_parameters
+from affectgpt.plugins.parts.device import plugin_device
 from affectgpt.plugins.parts.text_encoders import (
     MINILM,
     SCRATCH,
@@ -32,38 +33,25 @@ from affectgpt.plugins.parts.text_encoders import (
     ScratchEncoder,
     TextEncoder,
     Tokens,
+    encoder_shape,
     find_encoder,
     load_encoder,
 )
 from affectgpt.plugins.parts.tfidf import TfidfModel
-from affectgpt.plugins.plugin import Plugin
+from affectgpt.plugins.plugin import Plugin, Status
 from affectgpt.problems import InputError
+from affectgpt.progress import Progress
 
 HELD_OUT = 0.08
 """Share of conversations that calibration keeps from training."""
-
-
-class AttentionHead(nn.Module):
-    """a = softmax(v . tanh(W h)), x = sum a h, logits = W2 tanh(W1 x)."""
-
-    def __init__(self, width: int, labels: int, dropout: float) -> None:
-        super().__init__()
-        self.project, self.score = nn.Linear(width, width), nn.Linear(width, 1, bias=False)
-        self.hidden, self.out = nn.Linear(width, width), nn.Linear(width, labels)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, E) logits and (B, L) weights, of (B, L, D) states and a (B, L) mask."""
-        scores = self.score(torch.tanh(self.project(states)))[..., 0]
-        weights = scores.masked_fill(mask == 0, -torch.inf).softmax(-1)
-        pooled = (weights[..., None] * states).sum(1)
-        return self.out(self.dropout(torch.tanh(self.hidden(pooled)))), weights
 
 
 class EmotionModel(Plugin):
     """An encoder, its head, and perhaps a TF-IDF model beside them; `fit` or `load` makes one."""
 
     name, kind = "emotion", "emotion"
+    paper = "HEF (arXiv 2402.11801); its head is ESCM's (EMNLP Findings 2023)"
+    status: ClassVar[Status] = "tested"
     labels: list[str]
 
     def __init__(
@@ -75,6 +63,7 @@ class EmotionModel(Plugin):
         self.scale = torch.ones(1 if tfidf is None else 2)
         """(H,) how much the log-probabilities of each head count: the inverse of a temperature."""
         self.network = nn.ModuleDict({"encoder": encoder, "head": self.head})  # type: ignore[dict-item]
+        self.network.to(plugin_device())
 
     @classmethod
     def fit(
@@ -87,7 +76,6 @@ class EmotionModel(Plugin):
         frozen: bool = False,
         tfidf: bool = True,
         seed: int = 0,
-        say: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
     ) -> Self:
         """A model trained on rows whose emotion is known.
 
@@ -96,7 +84,6 @@ class EmotionModel(Plugin):
             epochs, learning_rate: by default what suits the encoder.
             frozen: leave a pretrained encoder as it is and train the head alone.
             tfidf: let a linear model on TF-IDF features stand beside the encoder.
-            say: called with a line after each epoch.
 
         Raises:
             InputError: fewer than two emotions, too few conversations, or an encoder that cannot be loaded.
@@ -120,20 +107,12 @@ class EmotionModel(Plugin):
             parameter.requires_grad_(False)
         rate = learning_rate or (2e-3 if scratch else 1.5e-4)
         model._train(
-            [texts[place] for place in train], targets[train], epochs or (10 if scratch else 3), rate, batch_size, say
+            [texts[place] for place in train], targets[train], epochs or (10 if scratch else 3), rate, batch_size
         )
         model._calibrate([texts[place] for place in np.flatnonzero(held_out)], targets[held_out])
         return model
 
-    def _train(
-        self,
-        texts: Sequence[Text],
-        targets: np.ndarray,
-        epochs: int,
-        rate: float,
-        size: int,
-        say: Callable[[str], None],
-    ) -> None:
+    def _train(self, texts: Sequence[Text], targets: np.ndarray, epochs: int, rate: float, size: int) -> None:
         """Cross-entropy of the attention head, rows of like length together, a linear schedule."""
         read = self.encoder.read([text.text for text in texts])
         rng = np.random.default_rng(self.about["seed"])
@@ -147,8 +126,8 @@ class EmotionModel(Plugin):
             optimizer, lambda step: min((step + 1) / warm, max(0.0, (steps - step) / max(1, steps - warm)))
         )
         self.network.train()
-        for epoch in range(epochs):
-            total = 0.0
+        progress, done = Progress("batches"), 0
+        for _ in range(epochs):
             for batch in _batches([len(ids) for ids, _ in read], size, rng):
                 logits, _ = self._forward([read[place] for place in batch])
                 loss = functional.cross_entropy(logits, torch.as_tensor(targets[batch], device=logits.device))
@@ -157,8 +136,8 @@ class EmotionModel(Plugin):
                 torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
                 optimizer.step()
                 schedule.step()
-                total += float(loss.detach()) * len(batch)
-            say(f"epoch {epoch + 1}/{epochs}: loss {total / len(texts):.3f}")
+                done += 1
+                progress(done, steps)
         self.network.eval()
 
     def _forward(self, read: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
@@ -274,6 +253,28 @@ class EmotionModel(Plugin):
         model.network.load_state_dict(tensors)
         model.network.eval()
         return model
+
+    @classmethod
+    def parameters(
+        cls, encoder: str = MINILM, labels: int = len(EMOTIONS), words: int = 0, features: int = 0
+    ) -> dict[str, int]:
+        """Count the parameters of encoder and head, and of the linear model where its features are known.
+
+        Args:
+            encoder: 'minilm', 'scratch', or the folder or Hub id of a text encoder.
+            labels: emotions.
+            words: vocabulary of an encoder from scratch, which the data decide.
+            features: of the linear model, which the data decide.
+        """
+        count, width = encoder_shape(encoder, words)
+        parts = {"encoder": count, "head": head_parameters(width, labels)}
+        return parts | ({"tfidf": labels * (features + 1)} if features else {})
+
+    def sizes(self) -> dict[str, Any]:
+        """Return the sizes that the data decided."""
+        words = len(self.encoder.words) if isinstance(self.encoder, ScratchEncoder) else 0
+        features = self.tfidf.weights.shape[1] - 1 if self.tfidf is not None else 0
+        return {"encoder": self.about["encoder"], "labels": len(self.labels), "words": words, "features": features}
 
     def card(self) -> dict[str, Any]:
         """What it was trained on and how."""

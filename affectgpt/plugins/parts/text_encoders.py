@@ -159,3 +159,31 @@ def load_encoder(folder: Path) -> TextEncoder:
     tokenizer = AutoTokenizer.from_pretrained(folder / "encoder", padding_side="right", trust_remote_code=False)
     config = AutoConfig.from_pretrained(folder / "encoder", trust_remote_code=False)
     return HubEncoder(tokenizer, AutoModel.from_config(config, trust_remote_code=False))
+
+
+def encoder_shape(name: str, words: int = 0) -> tuple[int, int]:
+    """Count the parameters of an encoder and find its width, from shapes alone: nothing is allocated.
+
+    Args:
+        name: 'scratch', 'minilm', or the folder or Hub id of a text encoder.
+        words: vocabulary of an encoder from scratch.
+
+    Raises:
+        InputError: no such encoder.
+    """
+    from transformers import AutoConfig, AutoModel
+
+    with torch.device("meta"):
+        encoder: nn.Module
+        if name == SCRATCH:
+            encoder = scratch = ScratchEncoder([str(index) for index in range(words)])
+            width = scratch.width
+        else:
+            try:
+                config = AutoConfig.from_pretrained(find_encoder(name), trust_remote_code=False)
+                encoder = AutoModel.from_config(config, trust_remote_code=False)
+            except (OSError, ValueError, KeyError) as error:
+                expected = "'scratch', 'minilm', or the folder or Hub id of a text encoder"
+                raise InputError(Problem("encoder", name, expected, shorten(str(error), 200))) from error
+            width = int(config.hidden_size)
+    return sum(parameter.numel() for parameter in encoder.parameters()), width

@@ -10,10 +10,12 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from affectgpt.clip import Clip
-from affectgpt.plugins.plugin import evidence_of, load_plugin
+from affectgpt.evidence.kinds.cause import CauseEvidence
+from affectgpt.plugins.plugin import load_plugin
+from affectgpt.plugins.rows import evidence_of
 from affectgpt.problems import InputError, Problem, require_file, shorten
 from eval.metrics.stats import Metric, intervals, mean_tally
 
@@ -28,11 +30,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
     options = parser.parse_args(argv)
     plugin = load_plugin(options.plugin)
-    if plugin.kind != "cause":
+    if plugin.kind != CauseEvidence.kind:
         raise InputError(f"{options.plugin}: expected a plugin of kind cause, got one of kind {plugin.kind}")
     rows, gold = read_emocause(options.file)
-    found = evidence_of(plugin, rows)
-    ranked: list[list[str]] = [piece.top_words(max(TOP)) if piece is not None else [] for piece in found]  # type: ignore[union-attr]
+    evidence = cast(list[CauseEvidence | None], evidence_of(plugin, rows))
+    ranked = [item.top_words(max(TOP)) if item is not None else [] for item in evidence]
     scores = cause_recall(ranked, gold, [row.group or row.id for row in rows])
     if options.json:
         print(json.dumps({"n": len(rows), **scores}))

@@ -14,13 +14,14 @@ from affectgpt.empathy.options import HELP, read_options
 from affectgpt.evidence.dialogue import rows_with_emotion
 from affectgpt.evidence.prompting import require_prompts
 from affectgpt.inference.assistant import Assistant
-from affectgpt.plugins.command import add_task_option
-from affectgpt.plugins.plugin import evidence_of, load_plugin, with_evidence
+from affectgpt.inference.row_assistant import RowAssistant
+from affectgpt.plugins.options import add_task_option
+from affectgpt.plugins.plugin import load_plugin, with_evidence
+from affectgpt.plugins.rows import evidence_of
 from affectgpt.problems import InputError
 from affectgpt.settings import counts_below_one
 from eval.benchmarks.empathy.scores import describe, evaluate, require_evidence
 from eval.metrics.responses import MeaningScorer
-from eval.predict.command import ModelAtWork
 from eval.predict.options import add_model_options
 
 _NOTES = """
@@ -41,17 +42,18 @@ def main(argv: list[str]) -> int:
     require_prompts(clips, cues)
     scorer = MeaningScorer(options.text_model) if options.text_model else None
     assistant = Assistant.from_pretrained(options.model, options.device, options.dtype)
-    work = ModelAtWork(assistant, options.timeout, options.workers)
+    work = RowAssistant(assistant, options.timeout, options.workers, cues)
     started = time.monotonic()
-    with closing(work.sandbox):
-        reader, bad = work.look(clips)
-    if bad:
-        name, reason = next(iter(bad.items()))
-        raise InputError(f"{options.rows}: {len(bad)} rows have clips that cannot be used, such as {name}: {reason}")
-    reader.cues = cues
+    with closing(work):
+        rows = work.open(clips)
+    if rows.bad:
+        name, reason = next(iter(rows.bad.items()))
+        raise InputError(
+            f"{options.rows}: {len(rows.bad)} rows have clips that cannot be used, such as {name}: {reason}"
+        )
     report = evaluate(
         assistant.model,
-        reader,
+        rows.reader,
         clips,
         selection,
         options.batch_size,

@@ -4,9 +4,10 @@
 |---|---|
 | `plugin` | the evidence of the rows |
 | `no_plugin` | none |
-| `oracle` | the true emotion always among the first k |
+| `oracle` | the gold emotion always among the first k, other evidence in line with the answer where that tells |
 | `random_emotions` | the same probabilities beside other labels |
 | `random_causes` | other words of the row, moments moved |
+| `random_<plural>` | the like of every other kind of evidence that rows carry |
 | `plugin_situation`, `no_plugin_situation` | besides, the situation, which gives the emotion away |
 """
 
@@ -22,10 +23,11 @@ import numpy as np
 from affectgpt.clip import Clip
 from affectgpt.emotions.lemmas import tidy
 from affectgpt.empathy.two_stage import Decision, Selection, decide
-from affectgpt.evidence.controls import oracle_emotions, random_causes, random_emotions, without_evidence
+from affectgpt.evidence.controls import kinds_of, oracle, shuffled, without_evidence
+from affectgpt.evidence.cues import Cues
 from affectgpt.evidence.dialogue import TASKS, dialogue_of
-from affectgpt.evidence.kinds import CauseEvidence, pieces_of
-from affectgpt.evidence.prompting import shortlist
+from affectgpt.evidence.prompting import evidence_summaries
+from affectgpt.evidence.shortlist import shortlist
 from affectgpt.inputs.reader import Reader
 from affectgpt.problems import InputError
 from eval.metrics.calibration import score_emotions
@@ -33,19 +35,18 @@ from eval.metrics.recognition import encode_labels, label_tallies
 from eval.metrics.responses import TextScorer, score_responses
 from eval.metrics.stats import RESAMPLES, Metric, Tally, compare, intervals, mean_tally
 
-ANSWERED = ("plugin", "no_plugin", "random_causes")
-"""Conditions whose responses are compared with those of the rows, where there are any."""
+DECIDED = ("oracle", "random_emotions")
+"""Conditions that decide the emotion, whose responses would say nothing of the evidence: they are not compared."""
 
 
-def conditions(clips: Sequence[Clip], top: int, seed: int = 0) -> dict[str, list[Clip]]:
+def conditions(clips: Sequence[Clip], cues: Cues, seed: int = 0) -> dict[str, list[Clip]]:
     """The rows as each condition has them, the situation left aside."""
     rng = np.random.default_rng(seed)
     return {
         "plugin": list(clips),
         "no_plugin": [without_evidence(clip) for clip in clips],
-        "oracle": [oracle_emotions(clip, top, rng) for clip in clips],
-        "random_emotions": [random_emotions(clip, rng) for clip in clips],
-        "random_causes": [random_causes(clip, rng) for clip in clips],
+        "oracle": [oracle(clip, cues, rng) for clip in clips],
+        **{f"random_{kind.plural}": [shuffled(clip, kind.kind, rng) for clip in clips] for kind in kinds_of(clips)},
     }
 
 
@@ -72,8 +73,9 @@ def evaluate(
         `plugin`, the scores of the evidence itself; `conditions`, name -> metrics; `over_no_plugin`, name -> difference
         of accuracy; of rows with responses `responses`, name -> metrics; and `examples`.
     """
-    given = conditions(clips, reader.cues.top)
+    given = conditions(clips, reader.cues)
     readers = dict.fromkeys(given, reader)
+    answered = [name for name in given if name not in DECIDED]
     if any(clip.situation for clip in clips):
         informed = copy.copy(reader)
         informed.cues = replace(reader.cues, situation=True)
@@ -95,7 +97,7 @@ def evaluate(
     for place, (name, rows) in enumerate(given.items()):
         if progress:
             progress(name, place, len(given))
-        respond = name in ANSWERED and (any(references) or examples > 0)
+        respond = name in answered and (any(references) or examples > 0)
         said = decide(model, readers[name], rows, selection, batch_size, max_new_tokens, respond)
         tallies[name] = _tallies(rows, said, options)
         report["conditions"][name] = intervals(tallies[name], groups, resamples)
@@ -150,14 +152,12 @@ def _tallies(clips: Sequence[Clip], said: Sequence[Decision], labels: Sequence[s
 
 def _example(clip: Clip, reader: Reader) -> dict[str, Any]:
     """A row and its evidence, as a page shows them; what each condition said is still to come."""
-    pieces = pieces_of(clip.evidence).values()
-    causes = [piece.top_words(reader.cues.causes) for piece in pieces if isinstance(piece, CauseEvidence)]
     turns = dialogue_of(clip)
     return {
         "id": clip.id,
         "turns": list(turns.turns) if turns else [],
         "first": list(shortlist(clip, reader.cues).first),
-        "causes": [word for words in causes for word in words],
+        "evidence": evidence_summaries(clip, reader.cues),
         "truth": clip.answer,
         "said": {},
     }

@@ -84,6 +84,44 @@ def test_settings_reach_the_prompt_the_decision_and_the_line_that_is_shown(folde
     assert captured.out == "Good.\n"
 
 
+def test_plugins_see_the_clip_and_every_kind_is_summed_up(folders, capsys, monkeypatch):
+    from affectgpt.empathy import conversation as talk
+    from affectgpt.evidence.kinds.units import UnitEvidence
+    from affectgpt.plugins.plugin import Plugin, load_plugin
+
+    seen = []
+
+    class Face(Plugin):
+        name, kind, reads = "face", "units", ("video",)
+
+        def predict(self, rows):
+            seen.extend(rows)
+            return [UnitEvidence({"AU12": 0.9, "AU1": 0.1})] * len(rows)
+
+        def save(self, folder): ...
+
+        @classmethod
+        def fit(cls, rows):
+            return cls()
+
+        @classmethod
+        def load(cls, folder):
+            return cls()
+
+        def card(self):
+            return {}
+
+    monkeypatch.setattr(talk, "load_plugins", lambda _: [load_plugin(folders / "emotion"), Face()])
+    monkeypatch.setattr("affectgpt.inference.assistant.Assistant.encode", lambda self, **_: {})
+    common = ["--model", str(folders / "model"), "--device", "cpu", "--max-new-tokens", "2", "--empathy", "x"]
+    assert main([*common, "--question", "my friend left", "--video", "clip.mp4"]) == 0
+    assert " | units: AU12 0.90 | decided: " in capsys.readouterr().err
+    assert [str(row.video) for row in seen] == ["clip.mp4"]
+    assert main([*common, "--question", "my friend left"]) == 0
+    assert "units" not in capsys.readouterr().err
+    assert len(seen) == 1
+
+
 def test_what_does_not_go_together(folders):
     model = ["--model", str(folders / "model")]
     with pytest.raises(InputError, match="expected a plugin of kind emotion among them, got cause"):

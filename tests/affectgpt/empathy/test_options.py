@@ -8,7 +8,7 @@ import pytest
 
 from affectgpt.empathy.options import HELP, read_options
 from affectgpt.empathy.two_stage import Selection
-from affectgpt.evidence.prompting import Cues
+from affectgpt.evidence.cues import Cues
 from affectgpt.problems import InputError
 
 

@@ -11,10 +11,10 @@ import torch
 from affectgpt.clip import Clip
 from affectgpt.empathy import two_stage
 from affectgpt.empathy.two_stage import Decision, Selection, decide, score_clips, select
-from affectgpt.evidence.kinds import EmotionEvidence, to_json
-from affectgpt.evidence.prompting import Cues, Shortlist
+from affectgpt.evidence.cues import Cues
+from affectgpt.evidence.kinds.emotion import EmotionEvidence, Shortlist
 from affectgpt.inputs.batch import prompt_batch
-from affectgpt.inputs.reader import ClipReader, Row
+from affectgpt.inputs.reader import ClipReader, EncodedRow
 from affectgpt.problems import InputError
 from affectgpt.prompts import EMPATHY
 from tests.support.feature_sources import NoMedia
@@ -69,7 +69,7 @@ def reader(tiny):
 
 def dialogue(name: str, words: str, evidence: EmotionEvidence | None, **more: object) -> Clip:
     turns = [{"role": "user", "content": words}, {"role": "assistant", "content": "Emotion: joy\nResponse: joy"}]
-    told = {"emotion": to_json(evidence)} if evidence else None
+    told = {"emotion": evidence.to_json()} if evidence else None
     fixed = {"id": name, "messages": turns, "task": "dialogue", "answer": "joy", "options": list(LABELS)}
     return Clip(**{**fixed, "evidence": told, **more})  # type: ignore[arg-type]
 
@@ -93,7 +93,7 @@ def test_scores_are_those_of_a_plain_forward(tiny, reader, clips):
         likelihood = {}
         for label, tokens in ids.items():
             with torch.no_grad():
-                batch = prompt_batch([Row("", [*row.prompt_ids, *tokens], [])], 0)
+                batch = prompt_batch([EncodedRow("", [*row.prompt_ids, *tokens], [])], 0)
                 logits = model(**batch).logits[0, -len(tokens) - 1 : -1].log_softmax(-1)
             likelihood[label] = float(logits.gather(-1, torch.tensor(tokens)[:, None]).sum())
         # What all openings share is left out of every score: differences stand.

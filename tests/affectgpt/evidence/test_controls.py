@@ -7,8 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from affectgpt.clip import Clip
-from affectgpt.evidence.controls import corrupted, oracle_emotions, random_causes, random_emotions, without_evidence
-from affectgpt.evidence.kinds import CauseEvidence, EmotionEvidence, pieces_of
+from affectgpt.evidence.controls import corrupted, kinds_of, oracle, shuffled, without_evidence
+from affectgpt.evidence.cues import Cues
+from affectgpt.evidence.kinds.cause import CauseEvidence
+from affectgpt.evidence.kinds.emotion import EmotionEvidence
+from affectgpt.evidence.table import read_all
 
 LABELS = ("a", "b", "c", "d")
 EMOTION = {"kind": "emotion", "labels": LABELS, "probabilities": (0.4, 0.3, 0.2, 0.1), "calibrated": True}
@@ -31,7 +34,7 @@ def row(answer: str = "d") -> Clip:
 
 
 def pieces(clip: Clip) -> tuple[EmotionEvidence, CauseEvidence]:
-    found = pieces_of(clip.evidence)
+    found = read_all(clip.evidence)
     emotion, cause = found["emotion"], found["cause"]
     assert isinstance(emotion, EmotionEvidence)
     assert isinstance(cause, CauseEvidence)
@@ -39,23 +42,23 @@ def pieces(clip: Clip) -> tuple[EmotionEvidence, CauseEvidence]:
 
 
 def test_oracle():
-    found = [pieces(oracle_emotions(row("d"), 2, np.random.default_rng(seed))) for seed in range(100)]
+    found = [pieces(oracle(row("d"), Cues(top=2), np.random.default_rng(seed))) for seed in range(100)]
     orders = ["".join(label for label, _ in emotion.top(4)) for emotion, _ in found]
     assert set(orders) == {"adcb", "dbca"}
     assert 30 < orders.count("adcb") < 70
     assert all(cause == pieces(row())[1] for _, cause in found)
     rng = np.random.default_rng(0)
-    assert pieces(oracle_emotions(row("b"), 2, rng)) == pieces(row())
-    assert pieces(oracle_emotions(row("other"), 2, rng)) == pieces(row())
-    said_otherwise = pieces(oracle_emotions(row(" D. "), 2, rng))[0]
+    assert pieces(oracle(row("b"), Cues(top=2), rng)) == pieces(row())
+    assert pieces(oracle(row("other"), Cues(top=2), rng)) == pieces(row())
+    said_otherwise = pieces(oracle(row(" D. "), Cues(top=2), rng))[0]
     assert "d" in [label for label, _ in said_otherwise.top(2)]
 
 
 def test_no_control_changes_how_sure_the_evidence_sounds():
     controls = {
-        "oracle": lambda clip, rng: oracle_emotions(clip, 2, rng),
-        "emotions": random_emotions,
-        "causes": random_causes,
+        "oracle": lambda clip, rng: oracle(clip, Cues(top=2), rng),
+        "emotions": lambda clip, rng: shuffled(clip, "emotion", rng),
+        "causes": lambda clip, rng: shuffled(clip, "cause", rng),
         "corrupted": corrupted,
     }
     for name, control in controls.items():
@@ -71,7 +74,7 @@ def test_no_control_changes_how_sure_the_evidence_sounds():
 
 
 def test_random_emotions_are_as_sure():
-    draws = [pieces(random_emotions(row(), np.random.default_rng(seed)))[0] for seed in range(200)]
+    draws = [pieces(shuffled(row(), "emotion", np.random.default_rng(seed)))[0] for seed in range(200)]
     assert {emotion.probabilities for emotion in draws} == {EMOTION["probabilities"]}
     first = [emotion.labels[0] for emotion in draws]
     assert all(30 < first.count(label) < 70 for label in LABELS)
@@ -82,7 +85,7 @@ def test_random_causes_are_words_of_the_row():
     text = row().prompt[0]["content"]
     drawn, moments = set(), set()
     for seed in range(100):
-        _, cause = pieces(random_causes(row(), np.random.default_rng(seed)))
+        _, cause = pieces(shuffled(row(), "cause", np.random.default_rng(seed)))
         assert [word.weight for word in cause.words] == [0.7, 0.2]
         assert all(text[word.start : word.end] == word.text for word in cause.words)
         assert [round(span.end_s - span.start_s, 9) for span in cause.spans] == [0.5, 2.0]
@@ -119,3 +122,23 @@ def test_without_and_corrupted():
     assert len({tuple(word.text for word in cause.words) for _, cause in draws}) > 5
     assert len({tuple(span.start_s for span in cause.spans) for _, cause in draws}) == 20
     assert without_evidence(corrupted(without_evidence(row()), np.random.default_rng(0))).evidence is None
+
+
+def test_corruption_draws_as_its_parts_do():
+    """Training rows of a seed, and conditions of a report, stay what they were when kinds were two functions."""
+    rng = np.random.default_rng(5)
+    apart = shuffled(shuffled(row(), "emotion", rng), "cause", rng)
+    assert corrupted(row(), np.random.default_rng(5)) == apart
+    emotion, cause = pieces(apart)
+    assert emotion.labels == ("d", "b", "c", "a")
+    assert [word.text for word in cause.words] == ["near", "busy"]
+    assert [round(span.start_s, 6) for span in cause.spans] == [1.000305, 0.107861]
+
+
+def test_kinds_of_rows_stand_in_the_order_of_the_table():
+    units = {"units": {"kind": "units", "probabilities": {"AU1": 0.5}}}
+    clip = row()
+    clip.evidence.update(units)
+    clip.evidence["emotion"] = clip.evidence.pop("emotion")
+    assert [kind.kind for kind in kinds_of([without_evidence(row()), clip])] == ["emotion", "cause", "units"]
+    assert kinds_of([without_evidence(row())]) == []

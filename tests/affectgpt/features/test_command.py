@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from affectgpt.__main__ import find_commands, run
+from affectgpt.__main__ import find_commands
 from affectgpt.clip import read_clips, write_clips
+from affectgpt.command_line import run
 from affectgpt.features.command import build_main, in_words, prune_main, stats_main, verify_main
 from affectgpt.features.sources import StoredFeatures, build_features
 from affectgpt.features.store import FeatureStore

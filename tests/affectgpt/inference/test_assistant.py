@@ -14,7 +14,7 @@ from affectgpt.inference.assistant import Assistant
 from affectgpt.inference.generate import Answer
 from affectgpt.inference.media_inputs import resample
 from affectgpt.inputs.reader import ClipReader
-from affectgpt.inputs.vlm_reader import HubReader, wanted_by_hub_model
+from affectgpt.inputs.vlm_reader import VlmReader, wanted_by_vlm
 from affectgpt.media.bundle import Wanted
 from affectgpt.media.decode import read_audio, read_frames
 from affectgpt.model.loading import load_model
@@ -45,8 +45,8 @@ def video(tmp_path_factory):
 @pytest.fixture
 def adapter(tiny, tmp_path):
     """A folder with nothing but a LoRA adapter that changes what the model says."""
-    from train.config.sections import LoraSettings
-    from train.stages.run import add_adapter
+    from train.config.model import LoraSettings
+    from train.model_setup import add_adapter
 
     adapted = add_adapter(load_model(tiny.folder), LoraSettings(r=2))
     with torch.no_grad():
@@ -238,8 +238,8 @@ def test_a_script_without_a_guard_decodes(tiny, video, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_video_model_of_the_hub_is_asked_the_same_way(kind, video, tmp_path, monkeypatch):
     assistant = Assistant.from_pretrained(tiny_hub_model(kind, tmp_path))
-    source = DecodedMedia(wanted_by_hub_model(assistant.processor, 8), 1, 20)
-    row = HubReader(assistant.processor, source, INPUTS).read([question_row(video=video, subtitle="I did not")])[0]
+    source = DecodedMedia(wanted_by_vlm(assistant.processor, 8), 1, 20)
+    row = VlmReader(assistant.processor, source, INPUTS).read([question_row(video=video, subtitle="I did not")])[0]
     source.close()
     seen = asked(assistant, monkeypatch, QUESTION, video=video, subtitle="I did not")
     assert seen["input_ids"][0].tolist() == row.prompt_ids

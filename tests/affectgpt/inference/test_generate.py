@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from transformers import GenerationConfig
 
 from affectgpt.inference.generate import Answer, answer, end_tokens
-from affectgpt.inputs.reader import Row
+from affectgpt.inputs.reader import EncodedRow
 
-ROWS = [Row("short", [5], []), Row("long", [6, 7, 8], [])]
+ROWS = [EncodedRow("short", [5], []), EncodedRow("long", [6, 7, 8], [])]
 
 
 class Scripted(nn.Module):

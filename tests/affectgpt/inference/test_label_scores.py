@@ -7,7 +7,7 @@ import torch
 
 from affectgpt.inference.label_scores import score_labels, split_lead
 from affectgpt.inputs.batch import prompt_batch
-from affectgpt.inputs.reader import ClipReader, Row
+from affectgpt.inputs.reader import ClipReader, EncodedRow
 from tests.support.feature_sources import Table
 from tests.support.rows import make_clip
 
@@ -36,7 +36,7 @@ def test_every_label_alone(tiny, rows, lead):
     for row, scores in zip(read, found, strict=True):
         for label, score in zip(labels, scores, strict=True):
             ids = reader.tokenizer(label, add_special_tokens=False)["input_ids"]
-            whole = Row(row.id, [*row.prompt_ids, *ids], [], row.inputs, row.per_token)
+            whole = EncodedRow(row.id, [*row.prompt_ids, *ids], [], row.inputs, row.per_token)
             with torch.no_grad():
                 logits = model(**prompt_batch([whole], 0)).logits[0].log_softmax(-1)
             counted = len(ids) - len(split_lead(reader.tokenizer, labels)[0])

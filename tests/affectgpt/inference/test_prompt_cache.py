@@ -8,7 +8,7 @@ import transformers as hf
 
 from affectgpt.inference.prompt_cache import PromptCache, generate_groups, group_of
 from affectgpt.inputs.batch import prompt_batch
-from affectgpt.inputs.reader import Row
+from affectgpt.inputs.reader import EncodedRow
 from tests.support.prompt_models import GROUP, KINDS, subject
 
 GREEDY = hf.GenerationConfig(max_new_tokens=6, min_new_tokens=6, do_sample=False, pad_token_id=0)
@@ -52,7 +52,7 @@ def test_prompts_read_on_are_as_if_they_had_been_longer(tiny, hub, kind):
         row = rows[number]
         more = [token for piece in pieces for token in piece[number]]
         per_token = {name: [*values, *[0] * len(more)] for name, values in row.per_token.items()}
-        longer = Row(row.id, [*row.prompt_ids, *more], [], row.inputs, per_token)
+        longer = EncodedRow(row.id, [*row.prompt_ids, *more], [], row.inputs, per_token)
         alone = model.generate(**prompt_batch([longer], 0), generation_config=GREEDY)[0, -6:]
         assert found[index].tolist() == alone.tolist()
     assert not torch.equal(first, found)
@@ -72,7 +72,9 @@ def test_given_answers_are_as_likely_as_in_a_plain_forward(tiny, hub, kind):
         row, more = rows[number], [[3, 4], [], [5]][number]
         ids = [*row.prompt_ids, *more, *answers[index]]
         rest = [0] * (len(ids) - len(row.prompt_ids))
-        longer = Row(row.id, ids, [], row.inputs, {name: [*values, *rest] for name, values in row.per_token.items()})
+        longer = EncodedRow(
+            row.id, ids, [], row.inputs, {name: [*values, *rest] for name, values in row.per_token.items()}
+        )
         logits = model(**prompt_batch([longer], 0)).logits[0].log_softmax(-1)
         said = torch.tensor(answers[index])
         expected = logits[-len(said) - 1 : -1].gather(-1, said[:, None])[:, 0]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from affectgpt.inputs.batch import IGNORED, join_inputs, packed_batch, pad, prompt_batch, supervised_batch
-from affectgpt.inputs.reader import Row
+from affectgpt.inputs.reader import EncodedRow
 
 
 def test_padding():
@@ -15,9 +15,9 @@ def test_padding():
     assert pad([[5], [8]], 9, "left", width=3).tolist() == [[9, 9, 5], [9, 9, 8]]
 
 
-ONE = Row("one", [1, 2], [3], {"x": torch.ones(1, 2)}, {"kind": [7, 7]})
-TWO = Row("two", [4], [5, 6], {}, {"kind": [8]})
-THREE = Row("three", [7], [8], {"x": torch.zeros(2, 2), "y": torch.ones(1, 3)}, {})
+ONE = EncodedRow("one", [1, 2], [3], {"x": torch.ones(1, 2)}, {"kind": [7, 7]})
+TWO = EncodedRow("two", [4], [5, 6], {}, {"kind": [8]})
+THREE = EncodedRow("three", [7], [8], {"x": torch.zeros(2, 2), "y": torch.ones(1, 3)}, {})
 
 
 def test_supervised_rows():
@@ -53,6 +53,6 @@ def test_packs():
 
 
 def test_inputs_that_do_not_fit_name_both_rows():
-    other = Row("other", [1], [2], {"x": torch.ones(1, 5)})
+    other = EncodedRow("other", [1], [2], {"x": torch.ones(1, 5)})
     with pytest.raises(ValueError, match=r"x: row one has shape \(2,\), row other \(5,\)"):
         join_inputs([ONE, TWO, other])

@@ -10,7 +10,7 @@ import pytest
 from torch import Tensor
 
 from affectgpt.clip import Clip
-from affectgpt.evidence.prompting import Cues
+from affectgpt.evidence.cues import Cues
 from affectgpt.inputs.reader import ClipReader
 from affectgpt.model import AffectGPTProcessor
 from affectgpt.problems import InputError

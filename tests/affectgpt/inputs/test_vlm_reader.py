@@ -12,17 +12,17 @@ import pytest
 import torch
 
 from affectgpt.clip import Clip
-from affectgpt.evidence.prompting import Cues
+from affectgpt.evidence.cues import Cues
 from affectgpt.inputs.batch import prompt_batch, supervised_batch
-from affectgpt.inputs.vlm_reader import HubReader, wanted_by_hub_model
+from affectgpt.inputs.vlm_reader import VlmReader, wanted_by_vlm
 from affectgpt.media.bundle import Wanted
 from affectgpt.model.loading import load_model, load_processor
 from affectgpt.model.video_patches import PatchVideoProcessor
 from tests.support.feature_sources import Decoded
 from tests.support.hub_models import KINDS, tiny_hub_model
 from tests.support.rows import make_spoken_clip as clip
-from train.config.sections import LoraSettings
-from train.stages.run import add_adapter, decoder_name, freeze_encoders
+from train.config.model import LoraSettings
+from train.model_setup import add_adapter, decoder_name, freeze_encoders
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -31,8 +31,8 @@ def folder(request, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def reader(folder) -> HubReader:
-    return HubReader(load_processor(folder), Decoded(), ("video", "audio", "text"))  # type: ignore[arg-type]
+def reader(folder) -> VlmReader:
+    return VlmReader(load_processor(folder), Decoded(), ("video", "audio", "text"))  # type: ignore[arg-type]
 
 
 def test_a_row_has_a_placeholder_for_every_merged_patch(reader, folder):
@@ -47,7 +47,7 @@ def test_a_row_has_a_placeholder_for_every_merged_patch(reader, folder):
     assert "I did < |im_end|> not < |video_pad|> expect that." in said
     assert row.target_ids[-1] == reader.tokenizer.eos_token_id
     assert all(len(values) == len(row.prompt_ids) for values in row.per_token.values())
-    hears = "audio" in wanted_by_hub_model(reader.processor, 4).streams
+    hears = "audio" in wanted_by_vlm(reader.processor, 4).streams
     assert hears == ("input_features" in row.inputs)
 
 
@@ -93,7 +93,7 @@ def test_trained_saved_and_loaded(reader, folder, how, tmp_path):
         model.save_pretrained(tmp_path)
         reader.processor.save_pretrained(tmp_path)
         torch.testing.assert_close(load_model(tmp_path)(**batch).logits, expected, rtol=0, atol=1e-5)
-    again = HubReader(load_processor(tmp_path), Decoded(), reader.inputs)  # type: ignore[arg-type]
+    again = VlmReader(load_processor(tmp_path), Decoded(), reader.inputs)  # type: ignore[arg-type]
     assert again.read([clip("a")])[0].prompt_ids == reader.read([clip("a")])[0].prompt_ids
 
 
@@ -132,8 +132,8 @@ def test_a_processor_is_saved_as_the_one_that_it_stands_for():
 
 
 def test_most_pixels_of_a_frame(folder):
-    small = HubReader(load_processor(folder), Decoded(), ("video",), max_pixels=256)  # type: ignore[arg-type]
-    large = HubReader(load_processor(folder), Decoded(), ("video",))  # type: ignore[arg-type]
+    small = VlmReader(load_processor(folder), Decoded(), ("video",), max_pixels=256)  # type: ignore[arg-type]
+    large = VlmReader(load_processor(folder), Decoded(), ("video",))  # type: ignore[arg-type]
     grids = [reader.read([clip("a")])[0].inputs["video_grid_thw"].prod().item() for reader in (small, large)]
     assert grids[0] < grids[1]
 
@@ -146,7 +146,7 @@ def read(hub):
     """`read(clip, hidden, inputs, **settings)`: the row of a reader that it makes, and its prompt in words."""
 
     def call(clip: Clip, hidden: Sequence[str] = (), inputs: Sequence[str] = ("video", "audio", "text"), **settings):
-        reader = HubReader(load_processor(hub("qwen2_5_vl")), Decoded(), inputs, **settings)  # type: ignore[arg-type]
+        reader = VlmReader(load_processor(hub("qwen2_5_vl")), Decoded(), inputs, **settings)  # type: ignore[arg-type]
         (row,) = reader.read([clip], [hidden])
         return row, reader.tokenizer.decode(row.prompt_ids)
 
@@ -197,7 +197,7 @@ def test_limits_of_a_frame_never_cross(hub):
     size = dict(processors[0].video_processor.size)
     limits = (size["shortest_edge"] // 2, size["shortest_edge"] * 2)
     for processor, limit in zip(processors, limits, strict=True):
-        HubReader(processor, Decoded(), ("video",), max_pixels=limit)  # type: ignore[arg-type]
+        VlmReader(processor, Decoded(), ("video",), max_pixels=limit)  # type: ignore[arg-type]
     found = [
         (item.video_processor.size["shortest_edge"], item.video_processor.size["longest_edge"]) for item in processors
     ]
@@ -205,12 +205,12 @@ def test_limits_of_a_frame_never_cross(hub):
 
 
 def test_lengths_count_prompt_and_target(hub):
-    reader = HubReader(load_processor(hub("qwen2_5_vl")), Decoded(), ("video", "text"))  # type: ignore[arg-type]
+    reader = VlmReader(load_processor(hub("qwen2_5_vl")), Decoded(), ("video", "text"))  # type: ignore[arg-type]
     clips = [clip("t", video=False), clip("t", video=False, answer="a long answer of several words")]
     assert reader.lengths(clips) == [len(row) - 1 for row in reader.read(clips)]  # without the end token
 
 
 def test_what_is_wanted_follows_the_processor_and_the_settings():
     hears = SimpleNamespace(feature_extractor=SimpleNamespace(sampling_rate=24_000))
-    assert wanted_by_hub_model(hears, 6, 2.0, "pyav") == Wanted(("frame", "audio"), 6, 24_000, 2.0, "pyav")
-    assert wanted_by_hub_model(SimpleNamespace(), 6) == Wanted(("frame",), 6, 16_000)
+    assert wanted_by_vlm(hears, 6, 2.0, "pyav") == Wanted(("frame", "audio"), 6, 24_000, 2.0, "pyav")
+    assert wanted_by_vlm(SimpleNamespace(), 6) == Wanted(("frame",), 6, 16_000)

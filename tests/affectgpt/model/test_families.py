@@ -15,7 +15,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 from transformers.utils import hub
 
 from affectgpt.inputs.batch import supervised_batch
-from affectgpt.inputs.reader import Row
+from affectgpt.inputs.reader import EncodedRow
 from affectgpt.model import AffectGPTForConditionalGeneration
 from affectgpt.model.assemble import add_placeholders, assemble
 from affectgpt.model.clip_encoder import ClipEncoder
@@ -23,8 +23,8 @@ from affectgpt.model.encoders import load_tower
 from affectgpt.model.loading import load_model, load_processor
 from affectgpt.problems import InputError
 from tests.support.models import TEXTS
-from train.config.sections import LoraSettings
-from train.stages.run import add_adapter, freeze_encoders
+from train.config.model import LoraSettings
+from train.model_setup import add_adapter, freeze_encoders
 from train.tiny_model import train_tokenizer
 
 FRAMES, RATE = 4, 16_000
@@ -302,7 +302,7 @@ def test_trained_saved_and_loaded(make, tmp_path, llm, vision, audio, pooling, f
         streams = [name.removesuffix("_features") for name in features]
         ids = processor.tokenise(turns, "joy", streams, "I did not expect that.")
         inputs = {name: value[None] for name, value in features.items()}
-        rows.append(Row(str(seed), ids.prompt_ids, ids.target_ids, inputs))
+        rows.append(EncodedRow(str(seed), ids.prompt_ids, ids.target_ids, inputs))
     batch = supervised_batch(rows, processor.tokenizer.pad_token_id)
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)

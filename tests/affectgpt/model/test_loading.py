@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers as hf
+from safetensors.torch import load_file, save_file
 from transformers import BitsAndBytesConfig
 
 from affectgpt.model import loading
 from affectgpt.model.loading import (
     load_model,
+    load_processor,
     model_folder,
     quantization,
     require_model,
@@ -20,8 +23,9 @@ from affectgpt.model.loading import (
     resolve_dtype,
 )
 from affectgpt.problems import InputError
-from train.config.sections import LoraSettings
-from train.stages.run import add_adapter
+from tests.support.text_models import KINDS, tiny_text_model
+from train.config.model import LoraSettings
+from train.model_setup import add_adapter
 
 
 def test_auto_is_what_the_machine_can_do(monkeypatch):
@@ -159,3 +163,86 @@ def test_no_folder_at_all(tmp_path):
     with pytest.raises(InputError, match="expected a model folder, there is nothing"):
         require_model(tmp_path / "nowhere")
     require_model("owner/name")  # left to the Hub
+
+
+@pytest.fixture
+def text_folder(tmp_path) -> Path:
+    return tiny_text_model("qwen2", tmp_path / "text")
+
+
+def change_config(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_language_model_is_loaded_as_any_other(kind, tmp_path):
+    folder = tiny_text_model(kind, tmp_path)
+    model = load_model(folder, "bfloat16", "eager")
+    assert model.config.model_type == kind
+    assert (model.dtype, model.config._attn_implementation) == (torch.bfloat16, "eager")
+    assert load_processor(folder).eos_token == "<|im_end|>"
+
+
+def test_a_model_that_writes_no_text_is_refused(tmp_path):
+    small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    hf.BertForMaskedLM(hf.BertConfig(vocab_size=9, **small)).save_pretrained(tmp_path / "bert")
+    with pytest.raises(InputError, match=r"expected a causal language model, .* got bert \(BertForMaskedLM\)"):
+        load_model(tmp_path / "bert")
+    hf.ViTModel(hf.ViTConfig(image_size=8, patch_size=4, **small)).save_pretrained(tmp_path / "vit")
+    with pytest.raises(InputError, match=r"got vit \(ViTModel\)"):
+        load_model(tmp_path / "vit")
+
+
+def test_a_reward_model_of_a_language_model_is_refused(text_folder):
+    change_config(text_folder, architectures=["Qwen2ForSequenceClassification"])
+    with pytest.raises(InputError, match=r"got qwen2 \(Qwen2ForSequenceClassification\)"):
+        load_model(text_folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden_size": 64}, "ignore_mismatched_sizes"),
+        ({"num_hidden_layers": 3}, "num_hidden_layers"),
+        ({"model_type": "nonsense"}, "nonsense"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_explained(text_folder, change, message):
+    change_config(text_folder, **change)
+    with pytest.raises(InputError, match=f"the model: expected files that transformers can load, got .*{message}"):
+        load_model(text_folder)
+
+
+def test_weights_that_are_cut_off_are_explained(text_folder):
+    weights = text_folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(InputError, match="the model: expected files that transformers can load"):
+        load_model(text_folder)
+
+
+def test_weights_that_are_not_there_are_not_made_up(text_folder):
+    weights = load_file(text_folder / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, text_folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=r"its weights: expected .* got all but 1, such as model\.norm\.weight"):
+        load_model(text_folder)
+
+
+def test_a_hub_id_that_cannot_be_reached_is_explained():
+    for load in (load_model, load_processor):
+        with pytest.raises(InputError, match=r"owner/no-such-model: .* expected files that transformers can load"):
+            load("owner/no-such-model")
+
+
+def test_a_folder_without_a_tokenizer_gets_no_empty_one(text_folder):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (text_folder / name).unlink()
+    with pytest.raises(InputError, match=r"the tokenizer: expected the files of one, such as tokenizer\.json"):
+        load_processor(text_folder)
+
+
+def test_a_tokenizer_without_an_end_token_is_refused(tmp_path):
+    folder = tiny_text_model("llama", tmp_path, eos_token=None)
+    with pytest.raises(InputError, match=r"expected an end token \(eos_token\), got none"):
+        load_processor(folder)

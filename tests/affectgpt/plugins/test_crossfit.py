@@ -8,7 +8,8 @@ import pytest
 
 from affectgpt.clip import Clip, read_clips, write_clips
 from affectgpt.evidence.dialogue import rows_with_emotion
-from affectgpt.evidence.kinds import EmotionEvidence, pieces_of
+from affectgpt.evidence.kinds.emotion import EmotionEvidence
+from affectgpt.evidence.table import read_all
 from affectgpt.plugins import command
 from affectgpt.plugins.cause.words import CauseModel
 from affectgpt.plugins.command import crossfit_main, train_main
@@ -16,6 +17,7 @@ from affectgpt.plugins.crossfit import groups_of, held_out_evidence
 from affectgpt.plugins.emotion.plugin import EmotionModel
 from affectgpt.plugins.plugin import Plugin, load_plugin
 from affectgpt.problems import InputError
+from tests.affectgpt.test_prompt_safety import pieces_of
 from tests.support.rows import write_data
 
 
@@ -208,7 +210,7 @@ def test_the_command(tmp_path, capsys):
     assert crossfit_main(["cause", str(data), "--out", str(out), "--folds", "3", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["with_evidence"] == 60
     written = read_clips(out)
-    assert all(set(pieces_of(row.evidence)) == {"cause"} for row in written)
+    assert all(set(read_all(row.evidence)) == {"cause"} for row in written)
     assert {row.task for row in written} == {"dialogue"}
     with pytest.raises(InputError, match="unknown setting of plugin 'cause'"):
         crossfit_main(["cause", str(data), "--out", str(out), "--set", "nothing=1"])

@@ -8,24 +8,18 @@ import json
 import pytest
 
 from affectgpt.clip import Clip, read_clips, write_clips
-from affectgpt.evidence.kinds import EmotionEvidence, to_json
+from affectgpt.evidence.kinds import to_json
+from affectgpt.evidence.kinds.emotion import EmotionEvidence
 from affectgpt.plugins import command
 from affectgpt.plugins.command import run_main
-from affectgpt.plugins.plugin import (
-    evidence_of,
-    find_plugins,
-    fit_settings,
-    load_plugin,
-    plugin_class,
-    save_plugin,
-    with_evidence,
-)
+from affectgpt.plugins.plugin import find_plugins, fit_settings, load_plugin, plugin_class, save_plugin, with_evidence
+from affectgpt.plugins.rows import evidence_of
 from affectgpt.problems import InputError
 
 MODULE = '''
 import json
 from affectgpt.evidence.dialogue import dialogue_of
-from affectgpt.evidence.kinds import EmotionEvidence
+from affectgpt.evidence.kinds.emotion import EmotionEvidence
 from affectgpt.plugins.plugin import Plugin
 
 

@@ -23,7 +23,8 @@ from affectgpt.model import AffectGPTConfig
 from affectgpt.model.loading import load_model, load_processor
 from affectgpt.problems import InputError
 from affectgpt.prompts import PAPER
-from affectgpt.weights.convert import convert_release, read_checkpoint, read_wording, release_main
+from affectgpt.weights.command import release_main
+from affectgpt.weights.convert import convert_release, read_checkpoint, read_wording
 from affectgpt.weights.export import export
 from affectgpt.weights.released import convert, settings_of
 from train.tiny_model import train_tokenizer

@@ -9,9 +9,10 @@ from affectgpt.inference.assistant import Assistant
 from affectgpt.model.loading import load_model, load_processor
 from affectgpt.problems import InputError
 from affectgpt.weights import export
+from affectgpt.weights.command import export_main
 from tests.support.hub_models import KINDS, tiny_hub_model
-from train.config.sections import LoraSettings
-from train.stages.run import add_adapter
+from train.config.model import LoraSettings
+from train.model_setup import add_adapter
 
 QUESTION = "What does this person feel?"
 
@@ -40,7 +41,7 @@ def test_an_adapter_becomes_a_model_of_its_own(tiny, adapter, tmp_path, write_mp
     turns = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": "joy"}]
     write_clips(tmp_path / "rows.jsonl", [Clip(id="a", messages=turns, task="text", video=video)])
     argv = [adapter, "--out", out, "--check-rows", tmp_path / "rows.jsonl", "--json"]
-    assert export.main([*map(str, argv)]) == 0
+    assert export_main([*map(str, argv)]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["dtype"], report["prompts"], report["tolerance"]) == ("float32", 5, 1e-4)
     assert 0 < report["max_difference"] < 1e-4

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from affectgpt.evidence.dialogue import EMOTIONS as KNOWN
-from affectgpt.evidence.prompting import read_answer
+from affectgpt.evidence.shortlist import read_answer
 from data_recipes.synthetic.dialogues import EMOTIONS, EVENTS, NEIGHBOURS, OPENINGS, dialogue_rows
 
 

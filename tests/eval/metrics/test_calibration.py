@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from affectgpt.evidence.kinds import EmotionEvidence
+from affectgpt.evidence.kinds.emotion import EmotionEvidence
 from affectgpt.plugins.command import train_main
 from affectgpt.problems import InputError
 from eval.metrics.calibration import calibration_error, score_emotions
@@ -48,7 +48,8 @@ def test_train_and_eval(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["rows"] == 120
     assert main([str(out), "--data", str(train), "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
-    assert set(scores) == {"n", "accuracy", "recall_at", "macro_f1", "ece"}
+    figures = {"n", "accuracy", "recall_at", "macro_f1", "ece"}
+    assert set(scores) == figures | {"coverage", "weighted_f1", "intervals", "baseline"}
     assert set(scores["recall_at"]) == {"1", "3", "5"}
     assert scores["accuracy"] > 0.8
     (tmp_path / "other.jsonl").write_text('{"context": ["x"], "emotion": "joyfull"}\n')

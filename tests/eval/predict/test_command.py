@@ -3,8 +3,10 @@ import json
 import pytest
 
 from affectgpt.clip import write_clips
+from affectgpt.inference import row_assistant
 from affectgpt.problems import InputError
 from eval.predict import command as predict_command
+from eval.predict import run as predict_run
 from tests.support.rows import make_clip
 
 QUESTION = "What does this person feel?"
@@ -79,7 +81,7 @@ def test_the_store_gives_the_same_answers(run, tmp_path):
 
 def test_it_goes_on_after_a_cut(run, monkeypatch):
     answered = []
-    real = predict_command.answer_rows
+    real = predict_run.answer_rows
 
     def stopping(model, reader, clips, *settings, **named):
         if answered:
@@ -87,8 +89,8 @@ def test_it_goes_on_after_a_cut(run, monkeypatch):
         answered.extend(clip.id for clip in clips)
         return real(model, reader, clips, *settings, **named)
 
-    monkeypatch.setattr(predict_command, "_ROWS_AT_ONCE", 1)
-    monkeypatch.setattr(predict_command, "answer_rows", stopping)
+    monkeypatch.setattr(row_assistant, "_BATCHES_AT_ONCE", 1)
+    monkeypatch.setattr(predict_run, "answer_rows", stopping)
     with pytest.raises(KeyboardInterrupt):
         run("--batch-size", 3)
     assert answered == ["a1", "a2"]
@@ -98,7 +100,7 @@ def test_it_goes_on_after_a_cut(run, monkeypatch):
         file.write('{"id": "t", "task": "te')  # cut off by a kill
     again = []
     monkeypatch.setattr(
-        predict_command,
+        predict_run,
         "answer_rows",
         lambda model, reader, clips, *settings, **named: (
             again.extend(clip.id for clip in clips) or real(model, reader, clips, *settings, **named)

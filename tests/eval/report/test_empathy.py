@@ -51,6 +51,12 @@ def test_all_of_it():
     assert "<svg" in page
 
 
+def test_what_plugins_say_of_an_example_is_shown_kind_by_kind():
+    example = {**FOUND["examples"][0], "evidence": ["sad 0.60, angry 0.20", "units: AU<12> 0.90"]}
+    page = empathy({**FOUND, "examples": [example]})
+    assert "Plugins: sad 0.60, angry 0.20; units: AU&lt;12&gt; 0.90" in page
+
+
 def test_without_responses_and_examples():
     page = empathy({**FOUND, "responses": {}, "examples": []})
     assert "Responses" not in page

@@ -233,6 +233,18 @@ def test_a_bare_report_makes_a_page(tmp_path: Path, media: Path) -> None:
     assert "What each part is worth" not in text
 
 
+def test_what_a_stage_says_of_itself_is_shown(tmp_path: Path, media: Path) -> None:
+    words = {"kind": "of tomorrow", "title": "pre-training <1>", "answers_clips": True, "rewarded": True}
+    unseen = {"name": "towers", "kind": "unseen", "answers_clips": False, "metrics": {"emotion_uar": metric(0.1111)}}
+    worded, plain = {**REPORT["stages"][1], **words}, {**REPORT["stages"][0], "kind": "unknown"}
+    text = write_report(write_run(tmp_path, {**REPORT, "stages": [plain, worded, unseen]}, media)).read_text("utf-8")
+    assert "<small>pre-training &lt;1&gt;</small>" in text
+    assert "<small>unknown</small>" in text
+    assert "Reward while GRPO trains" in text  # of the stage that says that it learns from rewards
+    assert "before GRPO" in text
+    assert "towers" not in text
+
+
 def test_same_files_same_bytes(run: Path) -> None:
     first = write_report(run).read_bytes()
     assert write_report(run).read_bytes() == first

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from affectgpt.problems import InputError
-from train.config.recipe_file import RECIPES, load_recipe
+from train.recipe_file import RECIPES, load_recipe
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n" for level in range(1, 9)

@@ -10,10 +10,9 @@ import pytest
 import yaml
 
 from affectgpt.tasks import TASKS
-from train.config.recipe_file import RECIPES, load_recipe, save_recipe
 from train.plan.command import main
 from train.plan.estimate import Machine, make_plan, own_option
-from train.stages.run import planned_stages
+from train.recipe_file import RECIPES, load_recipe, save_recipe
 
 SHIPPED = ("affectgpt_7b", "hef_7b", "videmo_3b", "videmo_7b", "videmo_affectgpt_7b")
 
@@ -127,7 +126,7 @@ def test_affectgpt_sees_as_many_rows_on_any_machine():
 def test_every_recipe(path):
     recipe = load_recipe(path.stem)
     assert str(recipe.output) == f"runs/{path.stem}"
-    for stage in planned_stages(recipe):
+    for stage in recipe.planned:
         assert set(stage.mixture) <= set(TASKS)
         assert sum(stage.mixture.values()) == pytest.approx(1)
     assert "title" in yaml.safe_load(path.read_text())

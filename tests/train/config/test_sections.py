@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from affectgpt.problems import InputError
-from train.config.recipe_file import RECIPES, load_recipe, save_recipe
-from train.config.sections import Recipe
+from train.recipe import Recipe
+from train.recipe_file import RECIPES, load_recipe, save_recipe
 
 GOOD = """\
 output: runs/x
@@ -138,10 +138,6 @@ def test_all_problems_at_once_with_line_and_remedy(tmp_path):
         (("tiny: {}", "tiny: {}\n  path: some/model"), "give one of 'path', 'parts' and 'tiny' (found path and tiny)"),
         (("tiny: {}", "inputs: [video]"), "give one of 'path', 'parts' and 'tiny' (found none)"),
         (("tiny: {}", "path: a/b\n  fusion: none\n  pooling: mean"), "fusion, pooling: a saved model has its own"),
-        (
-            ("generations: 4", "generations: 4\n    packing: 64"),
-            "packing and modality_dropout belong to supervised stages",
-        ),
         (("tiny: {}", "tiny: {}\n  inputs: []"), "at least one modality"),
         (("name: two", "name: one"), "every stage needs a name of its own"),
         (("name: two", "name: ../two"), "pattern"),

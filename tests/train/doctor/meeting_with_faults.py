@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from affectgpt.__main__ import run
+from affectgpt.command_line import run
 from tests.support.commands import free_port
 from train.doctor import links, meeting, nodes
 from train.doctor.findings import Finding, Report, Subject

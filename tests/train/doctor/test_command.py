@@ -12,6 +12,8 @@ import pytest
 from affectgpt.problems import InputError
 from train.doctor import command, machine, software
 from train.doctor.findings import Finding, Report, Subject, run_checks
+from train.doctor.look_over import look_over
+from train.doctor.text import describe
 
 ROOT = Path(__file__).parents[3]
 
@@ -88,18 +90,18 @@ def test_a_check_that_raises_is_a_problem_of_its_own(capsys):
 def test_a_recipe_brings_its_folder_and_its_checks(checks, monkeypatch, tmp_path):
     monkeypatch.setattr(software, "CHECKS", {"folder": lambda subject: Finding("ok", str(subject.folder))})
     overrides = [f"output={tmp_path / 'mine'}"]
-    subject, found = command.look_over("demo", overrides, None, 1, 1)
+    subject, found = look_over("demo", overrides, None, 1, 1)
     assert found["folder"].found == str(tmp_path / "mine")
     assert {"recipe", "batches", "deepspeed config", "room"} <= set(found)
     assert subject.recipe is not None
-    assert command.look_over("demo", overrides, tmp_path, 1, 1)[0].folder == tmp_path
+    assert look_over("demo", overrides, tmp_path, 1, 1)[0].folder == tmp_path
 
 
 def test_a_wrong_recipe_is_wrong_use_here_and_a_finding_among_others(checks, monkeypatch):
     monkeypatch.setattr(machine, "CHECKS", {"port": lambda _: Finding("ok", "free")})
     with pytest.raises(InputError, match="Did you mean 'seed'"):
-        command.look_over("demo", ["sed=1"], None, 1, 1)
-    found = command.look_over("demo", ["sed=1"], None, 2, 2)[1]
+        look_over("demo", ["sed=1"], None, 1, 1)
+    found = look_over("demo", ["sed=1"], None, 2, 2)[1]
     assert found["recipe"].status == "problem"
     assert "Did you mean 'seed'" in found["recipe"].found
     assert set(found) == {"recipe"}  # they have met at the port, which is no longer free
@@ -107,10 +109,10 @@ def test_a_wrong_recipe_is_wrong_use_here_and_a_finding_among_others(checks, mon
 
 def test_the_port_is_the_launchers(checks, monkeypatch):
     monkeypatch.setenv("MASTER_PORT", "1234")
-    assert command.look_over(None, [], None, 1, 1)[0].port == 1234
+    assert look_over(None, [], None, 1, 1)[0].port == 1234
     monkeypatch.setenv("MASTER_PORT", "http")
     with pytest.raises(InputError, match="MASTER_PORT: expected a whole number, got 'http'"):
-        command.look_over(None, [], None, 1, 1)
+        look_over(None, [], None, 1, 1)
 
 
 @pytest.mark.parametrize("argv", [["--timeout", "0"], ["--timeout", "x"], ["--unknown"]])
@@ -124,7 +126,7 @@ def test_of_several_machines_what_is_not_ok_is_shown():
     bad = Finding("problem", "full", "Make room.")
     report = Report({"a": {"disk": Finding("ok", "much")}, "b": {"disk": bad, "port": Finding("ok", "free")}})
     assert report.status == "problem"
-    assert command.describe(report).splitlines()[:3] == [
+    assert describe(report).splitlines()[:3] == [
         "a: 1 of 1 checks ok",
         "b: 1 of 2 checks ok",
         "  disk             problem  full. Next: Make room",

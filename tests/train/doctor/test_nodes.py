@@ -15,10 +15,10 @@ import pytest
 
 from affectgpt.problems import InputError
 from tests.support.limits import PATIENCE_S
-from train.config.recipe_file import load_recipe
 from train.doctor import nodes
 from train.doctor.findings import Finding, Link, Subject
 from train.doctor.meeting import Meeting
+from train.recipe_file import load_recipe
 
 ROOT = Path(__file__).parents[3]
 

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from train.config.recipe_file import load_recipe
 from train.doctor import recipe
 from train.doctor.findings import Subject
+from train.recipe_file import load_recipe
 
 
 @pytest.fixture

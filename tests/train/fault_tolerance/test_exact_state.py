@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from train.fault_tolerance.exact_state import ExactState
+from train.fault_tolerance.exact_state import ExactStateMixin
 
 
 class Base:
@@ -20,7 +20,7 @@ class Base:
         self.loaded = checkpoint
 
 
-class Trainer(ExactState, Base):
+class Trainer(ExactStateMixin, Base):
     """One process of some, with losses since the last line of the log."""
 
     def __init__(self, loss: float, logged: int, index: int = 0, world: int = 2):

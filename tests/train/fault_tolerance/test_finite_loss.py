@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from affectgpt.inputs.reader import Row
+from affectgpt.inputs.reader import EncodedRow
 from affectgpt.problems import RunError
-from train.fault_tolerance.finite_loss import ROW_IDS, ROW_TOKENS, FiniteLoss, NamedRows
+from train.fault_tolerance.finite_loss import ROW_IDS, ROW_TOKENS, FiniteLossMixin, NamedRows
 
 
 class Base:
@@ -20,7 +20,7 @@ class Base:
         return (inputs["loss"], "outputs") if return_outputs else inputs["loss"]
 
 
-class Trainer(FiniteLoss, Base):
+class Trainer(FiniteLossMixin, Base):
     """One process."""
 
     def __init__(self):
@@ -57,6 +57,6 @@ def test_a_loss_of_one_process_stops_all_of_them(monkeypatch, mine, theirs):
 
 
 def test_batches_carry_the_names_and_lengths_of_their_rows():
-    rows = [Row("x", [1], [2]), Row("y", [1, 3], [2]), Row("z", [1], [2, 4, 5])]
+    rows = [EncodedRow("x", [1], [2]), EncodedRow("y", [1, 3], [2]), EncodedRow("z", [1], [2, 4, 5])]
     batch = NamedRows(lambda items: {"count": len(items)})([[rows[0], rows[1]], [rows[2]]])
     assert batch == {"count": 2, ROW_IDS: ["x", "y", "z"], ROW_TOKENS: 9}

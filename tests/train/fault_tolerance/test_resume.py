@@ -11,7 +11,7 @@ import pytest
 
 from affectgpt.problems import InputError, RunError
 from train.fault_tolerance.checkpoint import draft_of, publish
-from train.fault_tolerance.resume import train_from_newest
+from train.fault_tolerance.resume import forget_stage, train_from_newest
 
 
 class Trainer:
@@ -50,8 +50,7 @@ def save(folder: Path, processes: int, sharded: bool, latest: str = "global_step
 
 
 def go_on(folder: Path, trainer: Trainer, deepspeed: bool) -> Trainer:
-    recipe = SimpleNamespace(output=folder, deepspeed=Path("zero2.json") if deepspeed else None)
-    train_from_newest(trainer, recipe, SimpleNamespace(name="one"), folder)  # type: ignore[arg-type]
+    train_from_newest(trainer, "one", folder, [folder / "log.jsonl"], deepspeed)
     return trainer
 
 
@@ -108,3 +107,22 @@ def test_what_is_not_read_from_a_file_is_named(tmp_path):
         go_on(tmp_path, Trainer(error=error), deepspeed=False)
     assert str(place) in str(caught.value)
     assert "advice" not in str(caught.value)
+
+
+def test_forget_stage(tmp_path):
+    path = tmp_path / "log.jsonl"
+    forget_stage(path, "one")
+    assert not path.exists()
+    rows = [{"stage": name, "step": step} for name in ("one", "two") for step in (1, 2, 3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    forget_stage(path, "two", after_step=2)
+    assert [json.loads(line) for line in path.read_text().splitlines()] == rows[:-1]
+    forget_stage(path, "one")
+    assert [json.loads(line) for line in path.read_text().splitlines()] == rows[3:-1]
+
+
+def test_a_line_cut_short_by_a_kill_is_forgotten(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"stage": "one", "step": 1}\n{"stage": "one", "st')
+    forget_stage(path, "two")
+    assert path.read_text() == '{"stage": "one", "step": 1}\n'

@@ -17,11 +17,12 @@ from huggingface_hub import constants
 from affectgpt.problems import InputError
 from tests.support.limits import PATIENCE_S
 from train import pipeline
-from train.config.recipe_file import load_recipe
-from train.config.sections import Recipe
 from train.hub import background as background_push
 from train.hub.background import BackgroundPush
-from train.stages.run import StageResult
+from train.recipe import Recipe
+from train.recipe_file import load_recipe
+from train.stages.kind import StageResult
+from train.stages.sft import SftStage
 
 COMMAND = """
 import json, sys, time
@@ -53,7 +54,7 @@ def make(tmp_path, monkeypatch):
             item.name: StageResult(item, tmp_path / item.name, 1.0, False, f"print of {item.name}")
             for item in recipe.stages
         }
-        return BackgroundPush(recipe, tmp_path, said.append), said, results
+        return BackgroundPush(recipe.hub, recipe.folder, None, said.append), said, results
 
     return build
 
@@ -159,13 +160,17 @@ def test_a_command_that_cannot_start_is_a_warning(make, monkeypatch):
     assert "Warning: stage 'one' was not published: [Errno 2]" in said[-1]
 
 
-def test_an_adapter_that_could_not_be_published_is_refused_before_training(tmp_path):
+def test_an_adapter_that_could_not_be_published_is_refused_before_training(tmp_path, monkeypatch):
     stage = {"name": "one", "kind": "sft", "steps": 1, "batch_size": 1, "learning_rate": 1, "mixture": {"tree": 1}}
     values = {"output": tmp_path, "data": {"train": "x"}, "model": {"tiny": {}, "lora": {}}, "stages": [stage]}
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "manifest.json").write_text('{"files": {"config.json": {}}}')
+    prepared = SimpleNamespace(clips={"train": []}, reader=None, starting_model=tmp_path, fingerprint="f")
+    monkeypatch.setattr(pipeline, "require_access", lambda: None)
+    monkeypatch.setattr(pipeline, "prepare", lambda *_: prepared)
+    monkeypatch.setattr(pipeline, "run_stages", lambda *_: pytest.fail("it trained"))
     with pytest.raises(InputError, match="this one is on this machine alone"):
-        BackgroundPush(Recipe(**values, hub={"repo": "user/model"}), tmp_path, print)
+        pipeline.run_recipe(Recipe(**values, hub={"repo": "user/model"}))
 
 
 def test_a_run_without_a_way_to_the_hub_does_not_start(tmp_path, monkeypatch):
@@ -203,12 +208,11 @@ def test_a_run_hands_over_each_stage_with_its_scores(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pipeline, "require_access", lambda: None)
     monkeypatch.setattr(pipeline, "BackgroundPush", Recorder)
-    monkeypatch.setattr(pipeline, "prepare", lambda *_: SimpleNamespace(clips={"train": []}, base=tmp_path))
+    prepared = SimpleNamespace(clips={"train": []}, reader=None, starting_model=tmp_path, fingerprint="f")
+    monkeypatch.setattr(pipeline, "prepare", lambda *_: prepared)
     monkeypatch.setattr(pipeline, "run_stages", lambda *_: (SimpleNamespace(stage=item) for item in recipe.stages))
-    monkeypatch.setattr(
-        pipeline, "score_stage", lambda *given: {"name": given[2].stage.name, "kind": "sft", "metrics": {}}
-    )
-    monkeypatch.setattr(pipeline, "summary", lambda recipe, prepared, entries: [item["name"] for item in entries])
+    monkeypatch.setattr(SftStage, "score", lambda stage, *_: {"name": stage.name, "kind": "sft", "metrics": {}})
+    monkeypatch.setattr(pipeline, "summary", lambda *given: [item["name"] for item in given[-1]])
 
     def finish(*_: object) -> str:
         handed.append(("report", []))

@@ -9,8 +9,9 @@ from huggingface_hub import constants
 
 from affectgpt.problems import InputError, RunError
 from tests.support.hub_server import TOKEN, Failure, connected
+from train.config.hub_names import is_hub_id, name_flaw
 from train.hub import client as hub_client
-from train.hub.client import TRIES, is_hub_id, name_flaw, require_access, send
+from train.hub.client import TRIES, require_access, send
 
 REPO = "user/model"
 WEIGHTS, MORE = b"w" * 200_000, b"m" * 300_000

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from train.config.sections import Recipe
 from train.hub.model_card import Subject, write_card
 from train.hub.push import public_recipe
+from train.recipe import Recipe
 
 METRICS = {
     "emotion_uar": {"value": 0.6123, "low": 0.5512, "high": 0.6789, "n": 1234},

@@ -15,12 +15,14 @@ from affectgpt.inference.assistant import Assistant
 from affectgpt.model.loading import load_model, load_processor
 from affectgpt.problems import InputError, RunError
 from tests.support.hub_server import TOKEN, Failure, connected
-from train.config.recipe_file import load_recipe, save_recipe
-from train.config.sections import LoraSettings, Recipe
+from train.config.model import LoraSettings
 from train.fault_tolerance.checkpoint import MANIFEST, draft_of, publish
 from train.hub.command import main
-from train.hub.push import base_of, pack, pick_stage, portable, public_recipe, push, require_clean
-from train.stages.run import add_adapter
+from train.hub.push import adapted_model, pack, pick_stage, portable, public_recipe, push, require_clean
+from train.model_setup import add_adapter
+from train.recipe import Recipe
+from train.recipe_file import load_recipe, save_recipe
+from train.run_folder import RunFolder
 
 REPO = "user/model"
 NOTE = {"fingerprint": "f00d", "seconds": 12.5, "steps": 3, "torch": "2.13"}
@@ -198,7 +200,7 @@ def test_an_adapter_of_a_model_of_the_hub_names_it(make_run):
     config["base_model_name_or_path"] = "Qwen/Qwen2.5-VL-7B-Instruct"
     (place / "adapter_config.json").write_text(json.dumps(config))
     assert json.loads(portable(place)["adapter_config.json"]) == config
-    assert base_of(Path("Qwen/Qwen2.5-VL-7B-Instruct")) == ("Qwen/Qwen2.5-VL-7B-Instruct", {})
+    assert adapted_model(Path("Qwen/Qwen2.5-VL-7B-Instruct")) == ("Qwen/Qwen2.5-VL-7B-Instruct", {})
 
 
 @pytest.mark.parametrize("damage", ["changed", "shorter", "missing", "no manifest"])
@@ -228,15 +230,15 @@ def test_what_the_manifest_does_not_know_stays_here(make_run):
 def test_the_last_stage_that_is_done_or_the_one_that_is_named(make_run):
     run = make_run()
     recipe = load_recipe(run / "recipe.yaml")
-    assert pick_stage(recipe, run, None).name == "emotion"
-    assert pick_stage(recipe, run, "attribute").name == "attribute"
+    assert pick_stage(recipe, RunFolder(run), None).name == "emotion"
+    assert pick_stage(recipe, RunFolder(run), "attribute").name == "attribute"
     with pytest.raises(InputError, match=r"no stage 'emotoin'. Did you mean 'emotion'"):
-        pick_stage(recipe, run, "emotoin")
+        pick_stage(recipe, RunFolder(run), "emotoin")
     with pytest.raises(InputError, match="expected a finished stage more in checkpoints/, found attribute, emotion"):
-        pick_stage(recipe, run, "more")
+        pick_stage(recipe, RunFolder(run), "more")
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(InputError, match=r"found none. Finish it with: affectgpt train .*recipe.yaml"):
-        pick_stage(recipe, run, None)
+        pick_stage(recipe, RunFolder(run), None)
 
 
 def test_scores_of_another_checkpoint_are_not_published(hub, make_run):
@@ -347,7 +349,7 @@ def test_no_run_no_login_no_network(hub, make_run, tmp_path, monkeypatch):
 def test_pack_counts_what_it_sends(make_run):
     run = make_run()
     recipe = load_recipe(run / "recipe.yaml")
-    package = pack(run, recipe, pick_stage(recipe, run, None), REPO)
+    package = pack(RunFolder(run), recipe, pick_stage(recipe, RunFolder(run), None), REPO)
     assert package.size == sum(
         len(item) if isinstance(item, bytes) else len(item.read_bytes()) for item in package.files.values()
     )

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForMultimodalLM, Qwen2Config
+from transformers import AutoModelForCausalLM, AutoModelForMultimodalLM, Qwen2Config, Qwen2ForCausalLM
 
 from affectgpt.problems import InputError
-from train.config.recipe_file import load_recipe
-from train.config.sections import LoraSettings, ModelConfig, Recipe
+from train.config.model import LoraSettings, ModelConfig
+from train.model_setup import add_adapter, freeze, freeze_encoders, without_adapter
 from train.plan.command import main
 from train.plan.estimate import Machine, build_model, config_of, count_parameters, make_plan, split_batches, training_of
 from train.plan.memory import (
@@ -28,7 +28,8 @@ from train.plan.memory import (
     memory_of,
     states,
 )
-from train.stages.run import add_adapter, freeze, freeze_encoders, without_adapter
+from train.recipe import Recipe
+from train.recipe_file import load_recipe
 
 LLM = {
     "model_type": "qwen2",
@@ -241,13 +242,20 @@ def test_tokens_of_a_row():
     assert make_plan(deaf, Machine())["stages"][0]["tokens_per_row"] == 256 + 1
 
 
+def test_a_language_model_of_text_alone_has_no_tokens_of_media():
+    plan = make_plan(recipe(model={"path": "x", "config": LLM}), Machine())["stages"][0]
+    assert plan["tokens_per_row"] == 256
+    real = Qwen2ForCausalLM(Qwen2Config(**LLM))
+    assert plan["parameters"]["total"] == sum(parameter.numel() for parameter in real.parameters())
+
+
 def test_every_batch_that_does_not_split_is_named():
     given = recipe(stage("one", batch_size=4), stage("two", batch_size=16), stage("three", batch_size=6))
     with pytest.raises(InputError) as caught:
-        split_batches(given, list(given.stages), 8)
+        split_batches(given.stages, 8)
     assert [str(problem).split(":")[0] for problem in caught.value.problems] == ["stage 'one'", "stage 'three'"]
     assert "does not split over 8 processes x 1 accumulation steps" in str(caught.value)
-    assert split_batches(recipe(stage(accumulation=2)), list(recipe(stage(accumulation=2)).stages), 4) == [2]
+    assert split_batches(recipe(stage(accumulation=2)).stages, 4) == [2]
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ from transformers import AutoModelForImageTextToText
 
 from affectgpt.clip import Clip
 from affectgpt.inputs.reader import ClipReader
+from tests.support.stages import make_context
 from tests.support.tiny_rows import tiny_rows
-from train.config.sections import Recipe, StageConfig
 from train.stages import grpo_trainer as grpo
-from train.stages.grpo import run_grpo
+from train.stages.grpo import GrpoStage
+from train.stages.grpo_run import run_grpo
 from videmo.rewards import REWARDS
 
 
@@ -40,15 +41,13 @@ def train(tiny, rows, tmp_path, monkeypatch) -> Callable[..., grpo.MediaGRPOTrai
         monkeypatch.setitem(REWARDS, "label", reward)
         defaults = {"steps": 1, "batch_size": 8, "generations": 4, "learning_rate": 1e-3, "max_new_tokens": 6}
         fixed = {"name": "rl", "kind": "grpo", "mixture": {"tree": 1.0}, "rewards": {"label": 1.0}}
-        stage = StageConfig(**(fixed | defaults | {"log_steps": 1, "warmup_ratio": 0.0} | settings))
-        recipe = Recipe(
-            output=tmp_path / output, data={"train": "x"}, model={"path": str(tiny.folder)}, stages=(stage,)
-        )
+        stage = GrpoStage(**(fixed | defaults | {"log_steps": 1, "warmup_ratio": 0.0} | settings))
+        context = make_context(tmp_path / output, reader)
         model = model or AutoModelForImageTextToText.from_pretrained(tiny.folder)
         prompts = stage.steps * stage.batch_size // stage.generations
         order = order or [index % len(clips) for index in range(prompts)]
         torch.manual_seed(0)
-        recipe.output.mkdir(exist_ok=True)
-        return run_grpo(recipe, stage, model, clips, order, reader, recipe.output / "steps", [], world_size)
+        context.folder.path.mkdir(exist_ok=True)
+        return run_grpo(context, stage, model, clips, order, tmp_path / output / "steps", [], world_size)
 
     return run

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from affectgpt.clip import Clip
-from affectgpt.inputs.reader import Row
+from affectgpt.inputs.reader import EncodedRow
 from tests.support.rows import make_clip
 from train.stages.dataset import StageDataset
 
@@ -21,10 +21,10 @@ class Reader:
     def __init__(self) -> None:
         self.calls = 0
 
-    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]]) -> list[Row]:
+    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]]) -> list[EncodedRow]:
         self.calls += 1
         return [
-            Row(f"{clip.id}{''.join(hide)}", [1] * (int(clip.id) + 1), [2])
+            EncodedRow(f"{clip.id}{''.join(hide)}", [1] * (int(clip.id) + 1), [2])
             for clip, hide in zip(clips, hidden, strict=True)
         ]
 
@@ -59,9 +59,9 @@ def test_modality_dropout_depends_on_the_place_alone(clips):
 class Teller(Reader):
     """Rows that say which emotion their evidence finds likeliest."""
 
-    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]]) -> list[Row]:
+    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]]) -> list[EncodedRow]:
         return [
-            Row(max(zip(told["probabilities"], told["labels"], strict=True))[1] if told else "nothing", [1], [2])
+            EncodedRow(max(zip(told["probabilities"], told["labels"], strict=True))[1] if told else "nothing", [1], [2])
             for told in ((clip.evidence or {}).get("emotion") for clip in clips)
         ]
 

@@ -15,10 +15,10 @@ from trl import GRPOTrainer
 
 from tests.support.grpo import letters, logged, rollouts
 from tests.support.rounding import sgd_with_momentum
-from train.config.sections import LoraSettings, Recipe, StageConfig
+from train.config.model import LoraSettings, ModelConfig
+from train.model_setup import add_adapter, load_stage_model
 from train.stages import grpo_trainer as grpo
 from train.stages.rollout import split_groups
-from train.stages.run import add_adapter, load_stage_model
 
 INTERNALS = {
     "_prepare_inputs": ["generation_batch"],
@@ -156,19 +156,14 @@ def test_the_reference_is_the_model_that_the_stage_starts_from(train):
 
 
 def test_the_reference_of_an_adapter_is_the_adapter_that_the_stage_starts_from(tiny, rows, train, tmp_path):
-    recipe = Recipe(
-        output=tmp_path,
-        data={"train": "x"},
-        model={"path": str(tiny.folder), "lora": LoraSettings(r=2, dropout=0.0)},
-        stages=(StageConfig(name="a", kind="sft", steps=1, batch_size=1, learning_rate=1, mixture={"tree": 1}),),
-    )
-    start = add_adapter(AutoModelForImageTextToText.from_pretrained(tiny.folder), recipe.model.lora)
+    settings = ModelConfig(path=str(tiny.folder), lora=LoraSettings(r=2, dropout=0.0))
+    start = add_adapter(AutoModelForImageTextToText.from_pretrained(tiny.folder), settings.lora)
     with torch.no_grad():  # a stage before this one has moved adapter and fusion
         for parameter in start.parameters():
             if parameter.requires_grad:
                 parameter += 0.05 * torch.randn_like(parameter)
     start.save_pretrained(tmp_path / "stage")
-    model = load_stage_model(tmp_path / "stage", recipe, trainable=True)
+    model = load_stage_model(tmp_path / "stage", settings, trainable=True)
     trainer = train(letters, model=model, beta=0.1, steps=3, learning_rate=1e-2)
     kl = logged(trainer, "kl")
     assert abs(kl[0]) < 1e-6

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
 from affectgpt.clip import Clip
-from affectgpt.inputs.reader import Row
+from affectgpt.inputs.reader import EncodedRow
 from train.stages.grpo_trainer import MediaGRPOTrainer
 from train.stages.shared_prefix import share_prompts
 
@@ -60,9 +60,12 @@ class Words:
         self.stop_strings: list[str] = []
         self.processor = self.tokenizer = tokenizer()
 
-    def read(self, clips: list[Clip], hidden: object = None) -> list[Row]:
+    def read(self, clips: list[Clip], hidden: object = None) -> list[EncodedRow]:
         prompts = [clip.prompt[0]["content"] for clip in clips]
-        return [Row(clip.id, self.tokenizer(text)["input_ids"], []) for clip, text in zip(clips, prompts, strict=True)]
+        return [
+            EncodedRow(clip.id, self.tokenizer(text)["input_ids"], [])
+            for clip, text in zip(clips, prompts, strict=True)
+        ]
 
 
 def even(completions: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:

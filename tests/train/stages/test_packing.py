@@ -12,8 +12,8 @@ from affectgpt.clip import Clip
 from affectgpt.inputs.batch import packed_batch, supervised_batch
 from affectgpt.problems import InputError
 from tests.support.rows import make_clip
-from train.config.sections import StageConfig
 from train.stages.packing import draw_packs, pack
+from train.stages.sft import SftStage
 
 
 def log_normal(count: int, seed: int = 0) -> dict[int, int]:
@@ -47,9 +47,9 @@ class Reader:
         return [clip.extra["length"] for clip in clips]
 
 
-def stage(**settings: object) -> StageConfig:
+def stage(**settings: object) -> SftStage:
     fixed = {"name": "a", "kind": "sft", "steps": 20, "batch_size": 4, "learning_rate": 1e-3, "packing": 128}
-    return StageConfig(**(fixed | {"mixture": {"text": 0.75, "caption": 0.25}} | settings))
+    return SftStage(**(fixed | {"mixture": {"text": 0.75, "caption": 0.25}} | settings))
 
 
 def clips(lengths: dict[int, int]) -> list[Clip]:

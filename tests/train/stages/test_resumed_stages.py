@@ -11,10 +11,11 @@ import torch
 from transformers import AutoModelForImageTextToText, TrainerCallback
 
 from tests.support.tiny_rows import tiny_rows
-from train.config.sections import Recipe, StageConfig
+from train.config.stage import StageConfig
+from train.recipe import Recipe
 from train.stages.dataset import StageDataset
-from train.stages.grpo import run_grpo
-from train.stages.sft import run_sft
+from train.stages.grpo_run import run_grpo
+from train.stages.sft_trainer import run_sft
 from videmo.rewards import REWARDS
 
 

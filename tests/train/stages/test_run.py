@@ -13,9 +13,13 @@ from transformers import AutoModelForImageTextToText
 from affectgpt.clip import Clip
 from affectgpt.problems import InputError
 from tests.support.rows import make_clip
-from train.config.sections import LoraSettings, Recipe
-from train.stages.run import add_adapter, freeze, load_stage_model, planned_stages, stage_order, without_adapter
-from train.stages.sft import common_arguments
+from tests.support.stages import make_context
+from train.config.model import LoraSettings, ModelConfig
+from train.model_setup import add_adapter, freeze, load_stage_model, without_adapter
+from train.recipe import Recipe
+from train.stages.arguments import common_arguments
+from train.stages.order import stage_order
+from train.stages.run import freeze, load_stage_model
 
 
 def stage(name: str, kind: str = "sft", **settings: object) -> dict[str, object]:
@@ -36,7 +40,7 @@ def clips() -> list[Clip]:
 
 
 def test_an_adapter_touches_the_language_model_alone_and_reloads_equal(tiny, tmp_path):
-    settings = recipe(tiny.folder, model={"path": str(tiny.folder), "lora": {"r": 2, "dropout": 0.0}})
+    settings = ModelConfig(path=str(tiny.folder), lora=LoraSettings(r=2, dropout=0.0))
     model = load_stage_model(tiny.folder, settings, trainable=True)
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     adapters = {name for name in trained if "lora_" in name}
@@ -121,29 +125,29 @@ def test_frozen_parts(tiny, parts, left, lora):
 
 def test_without_a_curriculum_the_same_rows_are_shuffled(clips):
     plain, mixed = recipe(), recipe(curriculum=False)
-    assert [item.name for item in planned_stages(plain)] == ["one", "two", "rl"]
-    merged, last = planned_stages(mixed)
+    assert [item.name for item in plain.planned] == ["one", "two", "rl"]
+    merged, last = mixed.planned
     assert (merged.name, merged.steps, merged.learning_rate, last.name) == ("shuffled", 8, 2e-3, "rl")
-    apart = [row for item in plain.stages[:2] for row in stage_order(plain, item, clips)]
-    together = stage_order(mixed, merged, clips)
+    apart = [row for item in plain.stages[:2] for row in stage_order(0, item, clips)]
+    together = stage_order(0, merged, clips, mixed.merged)
     assert len(apart) == 32
     assert sorted(apart) == sorted(together)
     assert apart != together
 
 
 def test_the_order_depends_on_the_seed_and_the_stage(clips):
-    orders = [stage_order(recipe(seed=seed), recipe().stages[0], clips) for seed in (0, 0, 1)]
+    orders = [stage_order(seed, recipe().stages[0], clips) for seed in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
     other = recipe().stages[0].model_copy(update={"name": "other"})
     assert stage_order(recipe(), other, clips) != orders[0]
     assert {clips[row].task for row in orders[0]} == {"text"}
-    assert len(stage_order(recipe(), recipe().stages[2], clips)) == 5 * 4 // 2  # prompts
+    assert len(stage_order(0, recipe().stages[2], clips)) == 5 * 4 // 2  # prompts
 
 
 def test_a_batch_that_does_not_split_is_bad_input(tmp_path):
-    settings = recipe()
-    assert common_arguments(settings, settings.stages[0], tmp_path, 2)["per_device_train_batch_size"] == 2
+    context, first = make_context(tmp_path), recipe().stages[0]
+    assert common_arguments(context, first, tmp_path, 2)["per_device_train_batch_size"] == 2
     with pytest.raises(InputError, match=r"set stages.one.batch_size to a multiple of 3"):
-        common_arguments(settings, settings.stages[0], tmp_path, 3)
+        common_arguments(context, first, tmp_path, 3)
     with pytest.raises(InputError, match="batch_size 4 does not split over 8 processes"):
-        common_arguments(settings, settings.stages[0], tmp_path, 8)
+        common_arguments(context, first, tmp_path, 8)

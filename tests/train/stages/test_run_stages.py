@@ -17,12 +17,13 @@ from safetensors.torch import load_file
 from affectgpt.clip import Clip
 from affectgpt.model.loading import load_processor
 from tests.support.tiny_rows import tiny_rows
-from train.config.sections import Recipe
 from train.monitor import Console
 from train.prepare import Prepared
+from train.recipe import Recipe
 from train.stages import grpo
 from train.stages import run as stages
-from train.stages.run import Interrupted, StageResult, rows_for, run_stages, supervised_items
+from train.stages.run import Interrupted, StageResult, rows_for, run_stages
+from train.stages.sft_trainer import supervised_items
 
 
 def stage(name: str, **settings: object) -> dict[str, object]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from affectgpt.inputs.batch import prompt_batch
-from affectgpt.inputs.reader import Row
+from affectgpt.inputs.reader import EncodedRow
 from tests.support.prompt_models import GROUP, KINDS, subject
 from train.stages.shared_prefix import following, share_prompts
 
@@ -29,7 +29,7 @@ def log_probs(model: Any, hidden: Tensor, ids: Tensor) -> Tensor:
     return logits.log_softmax(-1).gather(-1, ids[..., None])[..., 0]
 
 
-def plain(model: Any, rows: list[Row], ids: Tensor, mask: Tensor) -> Tensor:
+def plain(model: Any, rows: list[EncodedRow], ids: Tensor, mask: Tensor) -> Tensor:
     """Every prompt read with every completion, alone and without padding."""
     scores = []
     for index, number in enumerate(GROUP.tolist()):

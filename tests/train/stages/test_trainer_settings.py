@@ -9,9 +9,11 @@ import torch
 from transformers import TrainingArguments
 
 from tests.support.tiny_rows import tiny_rows
-from train.config.sections import Recipe, StageConfig
+from train.config.stage import StageConfig
+from train.recipe import Recipe
+from train.stages.arguments import common_arguments
 from train.stages.dataset import StageDataset
-from train.stages.sft import OrderedTrainer, common_arguments, run_sft
+from train.stages.sft_trainer import OrderedTrainer, run_sft
 
 
 def stage(**settings: object) -> StageConfig:

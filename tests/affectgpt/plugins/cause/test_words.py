@@ -24,7 +24,7 @@ def rows(tmp_path_factory):
 
 @pytest.mark.parametrize("method", ["naive_bayes", "attention", "occlusion"])
 def test_the_words_that_decide_are_found(rows, method, tmp_path):
-    settings = {} if method == "naive_bayes" else {"epochs": 12, "tfidf": False, "say": lambda _: None}
+    settings = {} if method == "naive_bayes" else {"epochs": 12, "tfidf": False}
     model = CauseModel.fit(rows, method=method, **settings)
     found = model.predict(rows[:60])
     hits = [

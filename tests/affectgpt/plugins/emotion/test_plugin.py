@@ -16,6 +16,7 @@ from affectgpt.evidence.dialogue import read_dialogues, rows_with_emotion
 from affectgpt.evidence.words import read_text
 from affectgpt.plugins.command import train_main
 from affectgpt.plugins.emotion.plugin import AttentionHead, EmotionModel, _batches
+from affectgpt.plugins.parts.attention_head import AttentionHead
 from affectgpt.plugins.parts.text_encoders import HubEncoder
 from affectgpt.plugins.parts.tfidf import TfidfModel
 from affectgpt.plugins.plugin import load_plugin, save_plugin
@@ -41,7 +42,7 @@ def encoder(tiny, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scratch(data):
-    return EmotionModel.fit(rows_with_emotion(data), encoder="scratch", epochs=12, say=lambda _: None)
+    return EmotionModel.fit(rows_with_emotion(data), encoder="scratch", epochs=12)
 
 
 def accuracy(model, rows):
@@ -59,7 +60,7 @@ def test_it_learns_each_head_alone_and_both(scratch, tmp_path):
 
 def test_an_encoder_of_the_hub_is_trained_and_saved_whole(data, encoder, tmp_path):
     rows = rows_with_emotion(data)
-    settings = {"encoder": encoder, "epochs": 20, "learning_rate": 2e-3, "tfidf": False, "say": lambda _: None}
+    settings = {"encoder": encoder, "epochs": 20, "learning_rate": 2e-3, "tfidf": False}
     model = EmotionModel.fit(rows, **settings)
     frozen = EmotionModel.fit(rows, **(settings | {"epochs": 1}), frozen=True)
     start = BertModel.from_pretrained(encoder).state_dict()

@@ -10,8 +10,9 @@ import pytest
 
 from affectgpt.clip import Clip, write_clips
 from affectgpt.empathy.two_stage import Decision, Selection
-from affectgpt.evidence.kinds import EmotionEvidence, to_json
-from affectgpt.evidence.prompting import Cues, shortlist
+from affectgpt.evidence.cues import Cues
+from affectgpt.evidence.kinds.emotion import EmotionEvidence
+from affectgpt.evidence.shortlist import shortlist
 from affectgpt.inputs.reader import ClipReader
 from affectgpt.problems import InputError
 from eval.benchmarks.empathy.command import main
@@ -28,7 +29,7 @@ def row(place: int, truth: str, likeliest: str, **values: object) -> Clip:
         {"role": "assistant", "content": f"Emotion: {truth}\nResponse: I see."},
     ]
     fixed = {"messages": turns, "task": "dialogue", "answer": truth, "options": list(LABELS), "group": f"g{place // 2}"}
-    return Clip(**{**fixed, "id": str(place), "evidence": {"emotion": to_json(evidence)}, **values})  # type: ignore[arg-type]
+    return Clip(**{**fixed, "id": str(place), "evidence": {"emotion": evidence.to_json()}, **values})  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -58,10 +59,9 @@ def test_every_condition(rows, reader, monkeypatch):
     monkeypatch.setattr("eval.benchmarks.empathy.scores.decide", believer)
     report = evaluate(None, reader, rows, Selection("prompt"), resamples=200)
     scored = {name: found["accuracy"]["value"] for name, found in report["conditions"].items()}
-    assert list(scored) == ["plugin", "no_plugin", "oracle", "random_emotions", "random_causes"]
+    assert list(scored) == ["plugin", "no_plugin", "oracle", "random_emotions"]
     right = [place % 4 != 3 and place % 10 != 0 for place in range(80)]
     assert scored["plugin"] == pytest.approx(sum(right) / 80)
-    assert scored["random_causes"] == scored["plugin"]
     assert scored["no_plugin"] == 1 / 8
     assert scored["oracle"] == pytest.approx(0.9)
     assert scored["random_emotions"] < 0.3
@@ -76,7 +76,7 @@ def test_every_condition(rows, reader, monkeypatch):
     over = report["over_no_plugin"]
     assert over["plugin"]["low"] > 0.3
     assert over["oracle"]["value"] == pytest.approx(0.9 - 1 / 8)
-    assert set(report["responses"]) == {"plugin", "no_plugin", "random_causes"}
+    assert set(report["responses"]) == {"plugin", "no_plugin"}
     assert report["responses"]["plugin"]["dist1"] == pytest.approx(3 / 240)
     text = describe(report)
     assert "oracle               0.900 [" in text
@@ -136,6 +136,28 @@ def test_responses_are_held_against_those_of_their_own_rows(rows, reader, monkey
     assert report["responses"]["plugin"]["bleu"] == pytest.approx(1)
 
 
+def test_every_kind_of_evidence_has_a_control(rows, reader, monkeypatch):
+    cause = {"kind": "cause", "words": [{"turn": 0, "start": 28, "end": 35, "text": "brother", "weight": 1.0}]}
+    face = {"kind": "units", "probabilities": {"AU1": 0.9, "AU12": 0.1}}
+    more = [replace(clip, evidence={"face": face, "cause": cause, **(clip.evidence or {})}) for clip in rows]
+    given = conditions(more, Cues(top=1))
+    names = ["plugin", "no_plugin", "oracle", "random_emotions", "random_causes", "random_units"]
+    assert list(given) == names
+    for name, changed in (("random_causes", "cause"), ("random_units", "face"), ("random_emotions", "emotion")):
+        carried = [(clip.evidence or {}) for clip in given[name]]
+        kept = [{key: value for key, value in evidence.items() if key != changed} for evidence in carried]
+        before = [{key: value for key, value in (clip.evidence or {}).items() if key != changed} for clip in more]
+        assert [list(one) for one in kept] == [list(one) for one in before]
+        assert sum(one[changed] != (clip.evidence or {})[changed] for one, clip in zip(carried, more, strict=True)) > 40
+    assert {clip.evidence["face"]["probabilities"]["AU12"] for clip in given["random_units"]} == {0.9}
+    monkeypatch.setattr("eval.benchmarks.empathy.scores.decide", believer)
+    report = evaluate(None, reader, more[:16], Selection("prompt"), resamples=20, examples=1)
+    assert list(report["conditions"]) == names
+    assert set(report["responses"]) == {"plugin", "no_plugin", "random_causes", "random_units"}
+    assert report["conditions"]["random_causes"] == report["conditions"]["plugin"]
+    assert report["examples"][0]["evidence"] == ["a 0.30", "causes: brother", "units: AU1 0.90"]
+
+
 def test_the_situation_is_shown_beside(rows, reader, monkeypatch):
     shown = []
 
@@ -153,8 +175,8 @@ def test_the_situation_is_shown_beside(rows, reader, monkeypatch):
 
 
 def test_conditions_are_drawn_from_a_seed(rows):
-    assert conditions(rows, 1, 3) == conditions(rows, 1, 3)
-    assert conditions(rows, 1, 3)["random_emotions"] != conditions(rows, 1, 4)["random_emotions"]
+    assert conditions(rows, Cues(top=1), 3) == conditions(rows, Cues(top=1), 3)
+    assert conditions(rows, Cues(top=1), 3)["random_emotions"] != conditions(rows, Cues(top=1), 4)["random_emotions"]
 
 
 def test_rows_that_no_condition_can_be_made_of(rows):

@@ -1,0 +1,150 @@
+"""A model that is asked about the rows of a file, whose media are decoded, encoded and read a few batches at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from affectgpt.clip import Clip
+from affectgpt.evidence.prompting import Cues
+from affectgpt.features.sources import build_features, media_of
+from affectgpt.features.store import FeatureStore
+from affectgpt.inference.assistant import Assistant
+from affectgpt.inputs.open import open_reader, require_readable
+from affectgpt.inputs.reader import Reader
+from affectgpt.media.bundle import Media, decode
+from affectgpt.media.decode import MediaError
+from affectgpt.media.sandbox import Sandbox
+from affectgpt.problems import InputError
+
+_BATCHES_AT_ONCE = 8
+"""Batches whose rows are opened together, to be sorted by length; of a model that takes media, which are large, one."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedRows:
+    """Rows that can be read."""
+
+    clips: Sequence[Clip]
+    """All that were asked for."""
+    reader: Reader
+    bad: dict[str, str]
+    """Id of a row -> why its clip cannot be used."""
+
+    @property
+    def usable(self) -> list[Clip]:
+        """The rows whose clips can be used."""
+        return [clip for clip in self.clips if clip.id not in self.bad]
+
+
+class RowAssistant:
+    """A loaded model, and how rows are opened for it.
+
+    Args:
+        assistant: the model.
+        timeout_s: seconds to decode one clip.
+        workers: processes that decode.
+        cues: what of a row's evidence its prompt shows.
+    """
+
+    def __init__(
+        self,
+        assistant: Assistant,
+        timeout_s: float = 20.0,
+        workers: int = 2,
+        cues: Cues = Cues(),  # noqa: B008 (frozen)
+    ) -> None:
+        self.assistant, self.timeout_s, self.workers, self.cues = assistant, timeout_s, workers, cues
+
+    @cached_property
+    def _sandbox(self) -> Sandbox:
+        """Where media are decoded."""
+        return Sandbox(self.workers, self.timeout_s)
+
+    def close(self) -> None:
+        """Kill the workers."""
+        if "_sandbox" in vars(self):
+            self._sandbox.close()
+
+    def open(self, clips: Sequence[Clip]) -> OpenedRows:
+        """Decode and encode the media of rows, which are kept in memory.
+
+        Raises:
+            InputError: rows with media for a model that reads text alone; names every one.
+        """
+        require_readable(self.assistant.processor, clips)
+        media = dict.fromkeys(item for clip in clips if (item := media_of(clip)) is not None)
+        encoded: dict[Media | None, Any] = {None: {}}
+        reasons: dict[Media | None, str] = {}
+        for item, outcome in self._sandbox.map(partial(decode, wanted=self.assistant.wanted), media) if media else ():
+            if isinstance(outcome, MediaError):
+                reasons[item] = str(outcome)
+            else:
+                encoded[item] = self.assistant.encode_decoded(outcome)
+        bad = {clip.id: reasons[item] for clip in clips if (item := media_of(clip)) in reasons}
+        return OpenedRows(clips, self._reader(_InMemory(encoded)), bad)
+
+    def open_stored(
+        self, clips: Sequence[Clip], store: Path, progress: Callable[[int, int], None] | None = None
+    ) -> OpenedRows:
+        """Open rows whose features come from the store in a folder, which is filled first.
+
+        Raises:
+            InputError: the model takes no features.
+        """
+        if self.assistant.takes != "features":
+            raise InputError("--store: this model has no features that could be kept. Leave the option out.")
+        assistant = self.assistant
+        config: Any = assistant.model.config
+        source, bad = build_features(
+            clips,
+            config,
+            assistant.processor,
+            FeatureStore(store),
+            lambda: assistant.encoder,
+            self.timeout_s,
+            self.workers,
+            progress,
+        )
+        return OpenedRows(clips, self._reader(source), {row: sample.reason for sample in bad for row in sample.rows})
+
+    def open_in_parts(
+        self,
+        clips: Sequence[Clip],
+        batch_size: int,
+        store: Path | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Iterator[OpenedRows]:
+        """Open rows in their order, a few batches at a time; from a store, where there is one.
+
+        Args:
+            progress: of filling the store.
+
+        Raises:
+            InputError: before anything is opened, see `open` and `open_stored`.
+        """
+        require_readable(self.assistant.processor, clips)
+        stored = None if store is None else self.open_stored(clips, store, progress)
+        size = batch_size * (1 if self.assistant.takes == "media" else _BATCHES_AT_ONCE)
+        for start in range(0, len(clips), size):
+            part = clips[start : start + size]
+            if stored is None:
+                yield self.open(part)
+            else:
+                yield OpenedRows(part, stored.reader, stored.bad)
+
+    def _reader(self, source: Any) -> Reader:
+        return open_reader(self.assistant.processor, source, cues=self.cues)
+
+
+@dataclass(frozen=True, slots=True)
+class _InMemory:
+    """Features, or decoded media, of a few rows."""
+
+    encoded: dict[Media | None, Any]
+
+    def of(self, clips: Sequence[Clip]) -> list[Any]:
+        return [self.encoded[media_of(clip)] for clip in clips]

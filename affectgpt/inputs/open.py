@@ -1,0 +1,146 @@
+"""What each kind of model takes of a row: the only file that tells models apart.
+
+| a model of | takes | and its rows are read by |
+|---|---|---|
+| AffectGPT | `features` of frozen towers | `ClipReader` |
+| the Hub, that looks at videos | decoded `media` | `VlmReader` |
+| the Hub, that reads text alone | `words` | `TextReader` |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from affectgpt.clip import Clip
+from affectgpt.evidence.prompting import Cues
+from affectgpt.features.sources import DecodedMedia, FeatureSource, wanted_by
+from affectgpt.inputs.reader import ClipReader, Reader
+from affectgpt.inputs.text_reader import TextReader, require_words
+from affectgpt.inputs.vlm_reader import VlmReader, wanted_by_vlm
+from affectgpt.media.bundle import Wanted
+from affectgpt.media.readers import FrameReader
+from affectgpt.model.clip_encoder import ClipEncoder
+from affectgpt.model.processing import MODALITIES, AffectGPTProcessor
+from affectgpt.problems import InputError, Problem
+
+Takes = Literal["features", "media", "words"]
+Encoded = Mapping[str, Tensor | np.ndarray]
+"""A clip as a model takes it: features of AffectGPT's towers, (T, D) each; decoded media for a model of the Hub."""
+_NUM_FRAMES = 8
+"""Given to a model of the Hub whose processor does not say how many."""
+
+
+def takes(processor: Any) -> Takes:
+    """Tell what a model takes of a row besides its conversation.
+
+    Args:
+        processor: of the model, as `affectgpt.model.loading.load_processor` gives it.
+
+    Raises:
+        InputError: a processor of no kind that is known here.
+    """
+    if isinstance(processor, AffectGPTProcessor):
+        return "features"
+    if isinstance(processor, PreTrainedTokenizerBase):
+        return "words"
+    if getattr(processor, "video_processor", None) is not None:
+        return "media"
+    expected = "a model of AffectGPT, one with a processor of videos, or a language model"
+    raise InputError(Problem("the model", "its processor", expected, type(processor).__name__))
+
+
+def open_reader(
+    processor: Any,
+    source: FeatureSource | DecodedMedia | Encoded | None,
+    inputs: Sequence[str] | None = None,
+    cues: Cues = Cues(),  # noqa: B008 (frozen)
+    max_pixels: int | None = None,
+) -> Reader:
+    """The reader of rows for a model.
+
+    Args:
+        processor: of the model.
+        source: of features for a model that takes them, of decoded media for one of the Hub; None for words alone. Or
+            one clip as the model takes it, which every row is then about.
+        inputs: which of 'video', 'audio' and 'text' the model may see, hear and read of a clip; by default those that
+            it was trained to take, or all.
+        cues: what of a row's evidence its prompt shows.
+        max_pixels: most pixels of a frame, for a model of the Hub.
+
+    Raises:
+        InputError: a processor of no kind that is known here.
+    """
+    kind = takes(processor)
+    if kind == "words":
+        return TextReader(processor, inputs or MODALITIES, cues)
+    at_hand = source if isinstance(source, Mapping) else None
+    given: Any = source if at_hand is None else _AtHand(at_hand)
+    if kind == "media":
+        return VlmReader(processor, given, inputs or MODALITIES, max_pixels, cues)
+    streams = None if at_hand is None else [name.removesuffix("_features") for name in at_hand]
+    return ClipReader(processor, given, inputs, cues, streams)
+
+
+class _AtHand:
+    """One clip that every row is about."""
+
+    def __init__(self, encoded: Encoded) -> None:
+        self.encoded = encoded
+
+    def of(self, clips: Sequence[Clip]) -> list[Any]:
+        return [self.encoded] * len(clips)
+
+
+def wanted_of(
+    processor: Any,
+    config: Any,
+    num_frames: int | None = None,
+    fps: float | None = None,
+    reader: FrameReader = "auto",
+) -> Wanted:
+    """What a model needs decoded of every clip; nothing for words alone.
+
+    Args:
+        config: of the model, where it takes features.
+        num_frames, fps: of a model of the Hub; by default those that its processor remembers.
+        reader: what fetches frames.
+    """
+    kind = takes(processor)
+    if kind == "words":
+        return Wanted((), reader=reader)
+    if kind == "features":
+        return wanted_by(config, processor, reader)
+    sampling = processor.video_processor
+    if num_frames is None:
+        num_frames, fps = getattr(sampling, "num_frames", None) or _NUM_FRAMES, getattr(sampling, "fps", None)
+    return wanted_by_vlm(processor, num_frames, fps, reader)
+
+
+def open_encoder(processor: Any, folder: str | Path, device: Any = "cpu") -> ClipEncoder | None:
+    """The frozen towers in a model's folder, or that it names; None for a model that takes no features."""
+    return ClipEncoder.from_pretrained(folder, device) if takes(processor) == "features" else None
+
+
+def remember_inputs(processor: Any, inputs: Sequence[str], num_frames: int, fps: float | None) -> None:
+    """Write down in a processor, where it has room for that, how clips are given to its model; it is saved with it."""
+    kind = takes(processor)
+    if kind == "features":
+        processor.inputs = list(inputs)
+    elif kind == "media":
+        processor.video_processor.num_frames, processor.video_processor.fps = num_frames, fps
+
+
+def require_readable(processor: Any, clips: Sequence[Clip]) -> None:
+    """Refuse rows with media where the model reads text alone.
+
+    Raises:
+        InputError: names every such row.
+    """
+    if takes(processor) == "words":
+        require_words(clips)

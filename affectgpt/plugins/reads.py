@@ -1,0 +1,23 @@
+"""What a plugin may read of a row, and whether the row has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from affectgpt.clip import Clip
+from affectgpt.evidence.dialogue import dialogue_of
+
+
+def _given(*fields: str) -> Callable[[Clip], bool]:
+    return lambda row: any(getattr(row, field, None) is not None for field in fields)
+
+
+MEDIA: dict[str, Callable[[Clip], bool]] = {
+    "words": lambda row: dialogue_of(row) is not None,
+    "video": _given("video"),
+    "audio": _given("audio", "video"),
+    "face": _given("face", "video"),
+    "image": _given("image"),
+    "signal": _given("signal"),
+}
+"""What a plugin may read -> whether a row has it. A video has a sound and a face until it is looked at."""

@@ -1,0 +1,34 @@
+"""What packages register under the entry-point groups of this project: found by name, loaded when it is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint, entry_points
+
+from affectgpt.problems import InputError
+
+
+def registered(group: str, what: str, ours: Iterable[str] = ()) -> dict[str, EntryPoint]:
+    """Find every entry point of a group, by name and in order; nothing is imported.
+
+    Args:
+        what: a plugin, a kind of evidence: for messages.
+        ours: names that the project has beside the group, which nobody may register.
+
+    Raises:
+        InputError: a name that two packages register, or one of ours; every one is listed.
+    """
+    entries: dict[str, EntryPoint] = {}
+    problems = []
+    for entry in sorted(entry_points(group=group)):
+        owners = [entries[entry.name].value] if entry.name in entries else []
+        owners += ["this project"] if entry.name in ours else []
+        if owners and owners != [entry.value]:
+            problems.append(
+                f"{what} '{entry.name}': expected one owner of the name, got {owners[0]} and {entry.value} (entry "
+                f"points of the group {group}). Uninstall a package, or register it under another name."
+            )
+        entries.setdefault(entry.name, entry)
+    if problems:
+        raise InputError(problems)
+    return entries

@@ -1,0 +1,65 @@
+"""The `data` of a recipe: where its rows come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from affectgpt.media.readers import FrameReader
+from affectgpt.problems import nearest
+from data_recipes.synthetic.generate import Settings
+from train.config.section import Section
+
+PARTS = ("train", "rl", "dev", "test", "text")
+"""Parts that rows come in, each a row file."""
+
+
+class DataConfig(Section):
+    """Where the rows come from: `synthetic` settings, or one row file each."""
+
+    synthetic: dict[str, int | float] | None = None
+    """Settings of `data_recipes.synthetic.generate.Settings`; the clips are made where `folder` says."""
+    folder: Path | None = None
+    """Where synthetic data is kept; by default beside the run, under a name of its settings."""
+    train: Path | None = None
+    rl: Path | None = None
+    dev: Path | None = None
+    test: Path | None = None
+    text: Path | None = None
+    media_root: Path | None = None
+    features: Literal["stored", "online"] = "stored"
+    """Features of frozen towers from the store, where they are put once; or computed anew each time. Equal to the
+    bit, and never mixed."""
+    store: Path | None = None
+    """Folder of the feature store, which runs share; by default beside the run."""
+    bad_sample_budget: float = Field(default=0.02, ge=0, le=1)
+    """Share of clips that may be undecodable; beyond it the run stops."""
+    decode_timeout_s: float = Field(default=20.0, gt=0)
+    reader: FrameReader = "auto"
+    """What fetches frames from a file that was found whole; `scripts/bench_decode.py` compares them."""
+
+    @field_validator("synthetic")
+    @classmethod
+    def _settings(cls, given: dict[str, int | float] | None) -> dict[str, int | float] | None:
+        known = Settings.__dataclass_fields__
+        wrong = [f"unknown key '{name}'. {nearest(name, known)}" for name in given or {} if name not in known]
+        wrong += [
+            f"{name} must be a whole number, got {value}"
+            for name, value in (given or {}).items()
+            if name in known and known[name].type == "int" and value != int(value)
+        ]
+        if wrong:
+            raise ValueError(" ".join(wrong))
+        Settings(**(given or {}))  # type: ignore[arg-type]
+        return given
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataConfig:
+        files = [name for name in PARTS if getattr(self, name) is not None]
+        if self.synthetic is not None and files:
+            raise ValueError(f"give either 'synthetic' or row files, not both (found {', '.join(files)})")
+        if self.synthetic is None and self.train is None:
+            raise ValueError("give 'synthetic', or 'train': a row file")
+        return self

@@ -1,0 +1,114 @@
+"""The `model` of a recipe: what is trained, and what it is given."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from affectgpt.model.configuration import Fusion, Pooling
+from affectgpt.model.loading import Attention, Precision
+from train.config.section import Section
+
+Modality = Literal["video", "audio", "text"]
+
+
+class LoraSettings(Section):
+    """A LoRA adapter on every linear layer of the language model; one adapter goes through all stages."""
+
+    r: int = Field(default=16, ge=1)
+    alpha: int = Field(default=32, ge=1)
+    dropout: float = Field(default=0.05, ge=0, lt=1)
+    dora: bool = False
+    """Weight-decomposed LoRA."""
+    bits: Literal[4, 8] | None = None
+    """Quantise the language model under the adapter (QLoRA); needs bitsandbytes and a GPU."""
+
+
+class TinyConfig(Section):
+    """The language model of the embedded default: a small Qwen3 that starts from nothing."""
+
+    hidden_size: int = Field(default=192, ge=16)
+    num_layers: int = Field(default=4, ge=1)
+    num_heads: int = Field(default=6, ge=1)
+    intermediate_size: int = Field(default=576, ge=16)
+    vocab_size: int = Field(default=1024, ge=300)
+
+
+class PartsConfig(Section):
+    """A model made of parts: folders or Hub ids of a language model and of frozen towers, joined by new soft tokens."""
+
+    llm: str
+    vision: str | None = None
+    audio: str | None = None
+    revisions: dict[Literal["llm", "vision", "audio"], str] = Field(default_factory=dict)
+    """Of those that are Hub ids."""
+    configs: dict[Literal["llm", "vision", "audio"], dict[str, Any]] = Field(default_factory=dict)
+    """Their real configurations, as facts: `affectgpt plan` works from these where the Hub cannot be reached."""
+
+
+class FusionSettings(Section):
+    """How pictures and sound become soft tokens; every field is one of `AffectGPTConfig`, which explains it."""
+
+    visual: Literal["face", "frame", "both"] = "face"
+    share_visual: bool = True
+    pooling: Pooling = "attention"
+    fusion: Fusion = "attention"
+    num_tokens: dict[Literal["face", "frame", "audio", "multi"], int] = Field(default_factory=dict)
+    """Soft tokens per clip; 1 each unless given."""
+    qformer_hidden_size: int = Field(default=768, ge=8)
+    num_frames: int = Field(default=8, ge=1)
+    vision_layers: tuple[int, ...] | None = None
+    vision_pooling: Literal["pooled", "cls", "mean"] = "pooled"
+    num_audio_windows: int = Field(default=8, ge=1)
+    audio_layers: tuple[int, ...] | None = None
+    audio_sampling: Literal["spans", "windows"] = "spans"
+    audio_window_s: float = Field(default=2.0, gt=0)
+
+
+class ModelConfig(FusionSettings):
+    """What is trained: a model folder or Hub id, a model made of `parts`, or the `tiny` default made here."""
+
+    path: str | None = None
+    """Folder or Hub id: a saved AffectGPT, or a video-language model (Qwen2.5-VL, Qwen3-VL, Qwen2.5-Omni, ...)."""
+    config: dict[str, Any] | None = None
+    """The real configuration of `path`, as facts: `affectgpt plan` works from it where the Hub cannot be reached."""
+    parts: PartsConfig | None = None
+    tiny: TinyConfig | None = None
+    inputs: tuple[Modality, ...] = ("video", "audio", "text")
+    """Which modalities the model is given, in training and in evaluation."""
+    prompt_style: Literal["chat", "paper"] = "chat"
+    """The tokenizer's own chat template, or AffectGPT's plain prompt."""
+    fps: float | None = Field(default=None, gt=0)
+    """Frames per second, at most `num_frames`; for a video-language model."""
+    max_pixels: int | None = Field(default=None, ge=784)
+    """Most pixels of a frame, for a video-language model; its own limit when not given."""
+    lora: LoraSettings | None = None
+    """None trains the language model in full."""
+    dtype: Precision = "auto"
+    """Of a language model that is not trained in full; 'auto' is bfloat16 on a GPU that has it, else float32."""
+    attention: Attention = "auto"
+    """'auto' is flash attention where it is installed and the GPU takes it, else PyTorch's own."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModelConfig:
+        given = [name for name in ("path", "parts", "tiny") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give one of 'path', 'parts' and 'tiny' (found {' and '.join(given) or 'none'})")
+        if self.config is not None and self.path is None:
+            raise ValueError("'config' describes what 'path' names, found without it")
+        if not self.inputs:
+            raise ValueError("'inputs' must name at least one modality")
+        # Defaults may be spelt out: a saved recipe does.
+        set_in_vain = sorted(
+            name
+            for name, field in FusionSettings.model_fields.items()
+            if name != "num_frames" and getattr(self, name) != field.get_default(call_default_factory=True)
+        )
+        if self.path is not None and set_in_vain:
+            raise ValueError(f"{', '.join(set_in_vain)}: a saved model has its own; leave out what 'path' decides")
+        return self
+
+    def fusion_settings(self) -> dict[str, Any]:
+        """The arguments of `AffectGPTConfig`."""
+        return self.model_dump(include=set(FusionSettings.model_fields))

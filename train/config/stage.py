@@ -1,0 +1,70 @@
+"""What every stage of a recipe has, of whatever kind; kinds add settings of their own in `train/stages/`."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from affectgpt.problems import InputError, nearest
+from affectgpt.tasks import TASKS
+from train.config.section import Section
+
+
+class StageConfig(Section):
+    """One stage. `mixture` weighs tasks: replay of earlier levels and the draw of targets are weights in it."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    kind: str
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    """Rows per optimiser step, all processes and accumulation together; prompts times generations for grpo."""
+    learning_rate: float = Field(gt=0)
+    mixture: dict[str, float]
+    freeze: tuple[Literal["language_model", "soft_tokens"], ...] = ()
+    warmup_ratio: float = Field(default=0.03, ge=0, le=1)
+    schedule: Literal["cosine", "constant", "linear"] = "cosine"
+    weight_decay: float = Field(default=0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's. A model trained from scratch wants a shorter memory of squared gradients than a pretrained one."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    accumulation: int = Field(default=1, ge=1)
+    gradient_checkpointing: bool = False
+    save_steps: int = Field(default=100, ge=1)
+    log_steps: int = Field(default=10, ge=1)
+
+    @field_validator("mixture")
+    @classmethod
+    def _tasks(cls, mixture: dict[str, float]) -> dict[str, float]:
+        unknown = [f"unknown task '{task}'. {nearest(task, TASKS)}" for task in mixture if task not in TASKS]
+        if unknown:
+            raise ValueError(" ".join(unknown))
+        if not mixture or min(mixture.values()) < 0 or sum(mixture.values()) <= 0:
+            raise ValueError("weights must be 0 or more, and one of them more")
+        return mixture
+
+    @model_validator(mode="after")
+    def _whole_micro_batches(self) -> Self:
+        if self.batch_size % self.accumulation:
+            raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of accumulation ({self.accumulation})")
+        return self
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows that are drawn for a step, all processes together."""
+        return self.batch_size
+
+    def rows_per_process(self, processes: int) -> int:
+        """Count the rows of a micro-batch on each of some processes.
+
+        Raises:
+            InputError: the batch cannot be split over them.
+        """
+        share, rest = divmod(self.batch_size, self.accumulation * processes)
+        if rest or not share:
+            raise InputError(
+                f"stage '{self.name}': batch_size {self.batch_size} does not split over {processes} processes x "
+                f"{self.accumulation} accumulation steps; set stages.{self.name}.batch_size to a multiple of "
+                f"{self.accumulation * processes}"
+            )
+        return share

@@ -1,0 +1,66 @@
+"""A recipe: all that a run does. `train/config/recipe_file.py` reads it from YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from train.config.data import DataConfig
+from train.config.evaluation import EvaluationConfig, EvidenceConfig
+from train.config.hub import HubConfig
+from train.config.model import ModelConfig
+from train.config.section import Section
+from train.run_folder import RunFolder
+from train.stages.kind import StageKind
+from train.stages.kinds import AnyStage
+from train.stages.order import merged_stages, planned_stages
+
+
+class Recipe(Section):
+    """A whole run."""
+
+    title: str = "AffectGPT"
+    output: Path
+    seed: int = Field(default=0, ge=0)
+    data: DataConfig
+    model: ModelConfig
+    stages: tuple[AnyStage, ...]
+    curriculum: bool = True
+    """False reads the rows of all supervised stages shuffled, as one stage."""
+    evidence: EvidenceConfig = Field(default_factory=EvidenceConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    deepspeed: Path | None = None
+    """A DeepSpeed configuration, for runs under its launcher."""
+    wandb: bool = False
+    hang_s: float = Field(default=1800.0, gt=0)
+    """Seconds after which a run in which no process gets on is ended; each then writes where it stands."""
+    hub: HubConfig | None = None
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads of torch per process; all cores by default."""
+
+    @model_validator(mode="after")
+    def _distinct_names(self) -> Recipe:
+        names = [stage.name for stage in self.stages]
+        if not names:
+            raise ValueError("stages: a recipe needs at least one")
+        if len(set(names)) < len(names):
+            raise ValueError("stages: every stage needs a name of its own")
+        if not self.curriculum and any(stage.memory_needs.row_tokens for stage in self.stages):
+            raise ValueError("curriculum: false shuffles the rows of all stages, which packing cannot; leave one out")
+        return self
+
+    @property
+    def folder(self) -> RunFolder:
+        """Folder of the run."""
+        return RunFolder(self.output)
+
+    @property
+    def planned(self) -> list[StageKind]:
+        """Stages as they run; without a curriculum, the supervised ones are one."""
+        return planned_stages(self.stages, self.curriculum)
+
+    @property
+    def merged(self) -> tuple[StageKind, ...]:
+        """Stages that run as one, without a curriculum."""
+        return merged_stages(self.stages, self.curriculum)

@@ -1,0 +1,189 @@
+"""Recipes: one YAML file says what a run does. Every problem of a recipe is reported at once, before anything loads."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
+from affectgpt.settings import expectation
+from train.recipe import Recipe
+from train.stages.kinds import KINDS, keys_without_effect
+
+RECIPES = Path(__file__).parent / "recipes"
+Location = tuple[str | int, ...]
+"""Names and numbers that lead to a key of a recipe."""
+_MOST_KEYS, _DEEPEST = 10_000, 20
+
+
+def find_recipe(name: str | Path) -> Path:
+    """Find a recipe's file: a path, or the name of one in `train/recipes`."""
+    path = Path(name)
+    shipped = RECIPES / f"{path.name}.yaml"
+    if not path.suffix and shipped.is_file():
+        return shipped
+    known = [item.stem for item in sorted(RECIPES.glob("*.yaml"))]
+    return require_file(path, "a recipe", nearest(path.stem, known))
+
+
+def load_recipe(
+    name: str | Path, overrides: Sequence[str] = (), say: Callable[[str], object] = lambda text: None
+) -> Recipe:
+    """Read a recipe and apply `key=value` overrides; stages are addressed by name or by number.
+
+    Args:
+        say: called with a sentence for every key that has no effect in a stage of its kind.
+
+    Raises:
+        InputError: with every problem: keys that do not exist (and the nearest that do), values of the wrong type or
+            out of range, each with its line.
+    """
+    path = find_recipe(name)
+    try:
+        text = path.read_text(encoding="utf-8")
+        lines = _line_numbers(yaml.compose(text, Loader=yaml.SafeLoader))
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(Problem(str(path), "the file", "YAML", str(error).replace("\n", " "))) from None
+    if not isinstance(values, dict):
+        raise InputError(Problem(str(path), "the file", "a mapping", shorten(values)))
+    for override in overrides:
+        values = _override(values, override)
+    try:
+        recipe = Recipe(**values)
+    except ValidationError as failure:
+        raise InputError([_problem(str(path), error, lines) for error in _errors(failure, values)]) from None
+    for sentence in keys_without_effect(values["stages"]):
+        say(sentence)
+    return recipe
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """Write a recipe with every default spelt out."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+
+
+def _override(values: dict[str, Any], text: str) -> dict[str, Any]:
+    key, equals, raw = text.partition("=")
+    if not equals:
+        raise InputError(f"override '{text}': expected key=value, for example seed=1 or stages.grpo.steps=10")
+    section: Any = values
+    names = key.split(".")
+    for position, name in enumerate(names):
+        last = position == len(names) - 1
+        if isinstance(section, list):
+            stages = {str(item.get("name", index)): index for index, item in enumerate(section)}
+            stages |= {str(index): index for index in range(len(section))}
+            if name not in stages:
+                raise InputError(f"override '{text}': no stage '{name}'. {nearest(name, stages)}")
+            name = stages[name]  # type: ignore[assignment]
+        elif not isinstance(section, dict):
+            raise InputError(f"override '{text}': '{'.'.join(names[:position])}' has no parts")
+        if last:
+            try:
+                section[name] = yaml.safe_load(raw)
+            except yaml.YAMLError:
+                raise InputError(f"override '{text}': the value is not YAML") from None
+        else:
+            if isinstance(section, dict) and section.get(name) is None:
+                section[name] = {}
+            section = section[name]
+    return values
+
+
+def _line_numbers(root: yaml.Node | None) -> dict[Location, int]:
+    """Line of every key of a YAML document, by its path.
+
+    Raises:
+        YAMLError: so many that aliases of aliases must have made them, or one inside itself.
+    """
+    lines: dict[Location, int] = {}
+    left: list[tuple[Location, yaml.Node | None]] = [((), root)]
+    while left:
+        location, node = left.pop()
+        if len(lines) > _MOST_KEYS or len(location) > _DEEPEST:
+            raise yaml.YAMLError(f"more than {_MOST_KEYS:,} keys, or {_DEEPEST} inside each other")
+        keys: list[tuple[Any, yaml.Node, yaml.Node]] = []
+        if isinstance(node, yaml.MappingNode):
+            keys = [(str(key.value), key, value) for key, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            keys = [(index, value, value) for index, value in enumerate(node.value)]
+        lines |= {(*location, name): shown.start_mark.line + 1 for name, shown, _ in keys}
+        left += [((*location, name), value) for name, _, value in keys]
+    return lines
+
+
+def _errors(failure: ValidationError, values: dict[str, Any]) -> Iterator[Any]:
+    """Yield everything that is wrong with a recipe, also in stages of a kind that there is not.
+
+    Of those pydantic reports the kind alone, so that the rest is looked for in stages of the nearest kind.
+    """
+    of_no_kind = [error for error in failure.errors() if error["type"].startswith("union_tag")]
+    if not of_no_kind:
+        yield from failure.errors()
+        return
+    stages = list(values["stages"])
+    for error in of_no_kind:
+        index = int(error["loc"][1])
+        near = get_close_matches(str(stages[index].get("kind")), KINDS, n=1) or [*KINDS]
+        stages[index] = {**stages[index], "kind": near[0]}
+        missing = error["type"] == "union_tag_not_found"
+        named = {"type": "missing"} if missing else {"type": "kind", "input": values["stages"][index]["kind"]}
+        yield {**named, "loc": (*error["loc"], "kind")}
+    try:
+        Recipe(**{**values, "stages": stages})
+    except ValidationError as rest:
+        yield from rest.errors()
+
+
+def _problem(file: str, error: Any, lines: dict[Location, int]) -> Problem | str:
+    loc = tuple(error["loc"])
+    location = _without_kind(loc)
+    line = next((lines[location[:size]] for size in range(len(location), 0, -1) if location[:size] in lines), 1)
+    where = f"line {line}, '{'.'.join(map(str, location)) or 'the recipe'}'"
+    if error["type"] == "extra_forbidden":
+        return Problem(file, where, "a known key", "an unknown one", nearest(loc[-1], _fields_at(Recipe, loc[:-1])))
+    if error["type"] == "missing":
+        return Problem(file, where, "a value", "nothing")
+    if error["type"] == "kind":
+        *first, last = (f"'{kind}'" for kind in KINDS)
+        return Problem(file, where, f"{', '.join(first)} or {last}", shorten(error["input"]))
+    if error["type"] == "value_error":  # one of ours, a sentence by itself
+        return f"{file}: {where}: {error['ctx']['error']}"
+    message = expectation(error)
+    got = "something else" if isinstance(error["input"], dict) else shorten(error["input"])
+    return Problem(file, where, message, got)
+
+
+def _without_kind(loc: Location) -> Location:
+    """Return where a key stands in the file: pydantic puts the kind of a stage behind its number."""
+    is_stage = len(loc) > 2 and loc[0] == "stages" and loc[2] in KINDS
+    return (*loc[:2], *loc[3:]) if is_stage else loc
+
+
+def _fields_at(section: type[BaseModel], loc: Location) -> list[str]:
+    """Return the names of the keys that a recipe may have at a location, as pydantic gives it."""
+    if _without_kind(loc) != loc:
+        section, loc = KINDS[str(loc[2])], loc[3:]
+    for name in loc:
+        if isinstance(name, int):
+            continue
+        section = _section_in(section.model_fields[name].annotation)
+    return list(section.model_fields)
+
+
+def _section_in(annotation: Any) -> type[BaseModel]:
+    """Find the section inside an annotation such as `TinyConfig | None`."""
+    if typing.get_origin(annotation) in (tuple, typing.Union, types.UnionType):
+        found = [item for item in typing.get_args(annotation) if isinstance(item, type) and item is not type(None)]
+        return _section_in(found[0])
+    assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return annotation

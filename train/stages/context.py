@@ -1,0 +1,47 @@
+"""What a stage is given of its run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from affectgpt.clip import Clip
+from train.config.evaluation import EvaluationConfig
+from train.config.model import ModelConfig
+from train.config.stage import StageConfig
+from train.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from affectgpt.inputs.reader import Reader
+    from train.monitor import Console
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageContext:
+    """All that a stage is given of its run besides its own settings.
+
+    Args:
+        folder: of the run.
+        model: the recipe's `model`; says how a checkpoint is loaded.
+        rows: rows by part ('train', 'rl', 'dev', 'test', 'text').
+        reader: of the model.
+        console: where the stage shows how far it is.
+        seed: of the run.
+        evaluation: the recipe's `evaluation`.
+        merged: stages whose rows the stage 'shuffled' reads; none in a run with a curriculum.
+        deepspeed: configuration of DeepSpeed, under its launcher.
+        wandb: whether the trainer logs to W&B too.
+    """
+
+    folder: RunFolder
+    model: ModelConfig
+    rows: Mapping[str, list[Clip]]
+    reader: Reader
+    console: Console
+    seed: int = 0
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    merged: tuple[StageConfig, ...] = ()
+    deepspeed: Path | None = None
+    wandb: bool = False

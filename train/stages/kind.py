@@ -1,0 +1,148 @@
+"""What a kind of stages is: settings, rows, a run, scores and words of its own.
+
+A kind is a class beneath `StageKind` in a file of its own, and a line of the table in `train/stages/kinds.py`. Its file
+is read whenever a recipe is, so what trains (TRL, the trainer of transformers) is imported where the run begins. Where
+what trains must know the settings, these stand in a file beneath both.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from affectgpt.clip import Clip
+from train.config.stage import StageConfig
+from train.stages.context import StageContext
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, TrainerCallback
+
+HEADLINES = {
+    "attribute_accuracy": "attributes",
+    "expression_accuracy": "expressions",
+    "emotion_uar": "emotion UAR",
+    "tree_similarity": "tree",
+}
+"""Scores on clips that the console names when a stage is scored, and how it calls them."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """A finished stage: its checkpoint, how long it took, whether an earlier run had finished it."""
+
+    stage: StageKind
+    folder: Path
+    seconds: float
+    reused: bool
+    fingerprint: str
+
+    def entry(self) -> dict[str, Any]:
+        """Begin the stage's entry in the report; its scores are still to come."""
+        return {
+            "name": self.stage.name,
+            "kind": self.stage.kind,
+            "title": self.stage.title,
+            "answers_clips": self.stage.answers_clips,
+            "rewarded": self.stage.rewarded,
+            "seconds": self.seconds,
+            "steps": self.stage.steps,
+            "reused": self.reused,
+            "metrics": {},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryNeeds:
+    """What the plan of a run's memory asks a stage.
+
+    Args:
+        row_tokens: tokens of a row where the stage fixes them.
+        completion_tokens: tokens that the model writes to each row.
+        generates: whether the completions of a step are written together before it learns from them.
+        reference: whether a frozen copy of the model stands beside it.
+    """
+
+    row_tokens: int | None = None
+    completion_tokens: int = 0
+    generates: bool = False
+    reference: bool = False
+
+
+class StageKind(StageConfig, ABC):
+    """A stage: settings that a recipe gives, and what is done with them."""
+
+    title: ClassVar[str]
+    """Name of the kind in the report."""
+    card_title: ClassVar[str]
+    """Name of the kind in the model card."""
+    card_tags: ClassVar[tuple[str, ...]] = ()
+    """Tags that a model card gets for a stage of the kind."""
+    seconds_per_step: ClassVar[float]
+    """Seconds a step may take on a laptop, for the first estimate of the time left."""
+    merges: ClassVar[bool] = False
+    """Whether `curriculum: false` shuffles the rows of all stages of the kind into one stage."""
+    answers_clips: ClassVar[bool] = True
+    """Whether the stage teaches from clips, so that its answers stand in the tables and the gallery of the report."""
+    rewarded: ClassVar[bool] = False
+    """Whether the stage learns from rewards, whose curves the report shows."""
+
+    @property
+    def reward_names(self) -> tuple[str, ...]:
+        """Names of the rewards that the stage logs."""
+        return ()
+
+    def file_texts(self) -> list[str]:
+        """Read the files that the stage runs, whose change makes it another stage."""
+        return []
+
+    @property
+    def memory_needs(self) -> MemoryNeeds:
+        """What the stage needs of memory besides weights and states."""
+        return MemoryNeeds()
+
+    def flaws_of(self, rows: Sequence[Clip]) -> list[str]:
+        """Say why the stage cannot learn from the rows of part 'train'; checked before any stage runs."""
+        return []
+
+    @abstractmethod
+    def draws_from(self, context: StageContext) -> list[Clip]:
+        """Return the rows that the stage draws from."""
+
+    @abstractmethod
+    def train(
+        self,
+        context: StageContext,
+        model: PreTrainedModel,
+        rows: Sequence[Clip],
+        folder: Path,
+        callbacks: Sequence[TrainerCallback],
+        world_size: int = 1,
+    ) -> Any:
+        """Train `model` in place; goes on from the newest trainer checkpoint in `folder`.
+
+        Returns:
+            The trainer of transformers, with `SafeCheckpointsMixin`.
+        """
+
+    def score(self, context: StageContext, result: StageResult) -> dict[str, Any]:
+        """Return the stage's entry in the report, here with the scores of its answers to clips."""
+        from train.stages.scores import score_clips
+
+        return score_clips(context, result.folder, result.fingerprint, result.entry())
+
+    @classmethod
+    def headline(cls, metrics: Mapping[str, Any]) -> str:
+        """Word the most important scores for the console."""
+        return ", ".join(
+            f"{short} {metrics[name]['value']:.2f}"
+            for name, short in HEADLINES.items()
+            if metrics.get(name) and metrics[name]["value"] is not None
+        )
+
+    @classmethod
+    def card_note(cls, settings: Mapping[str, Any]) -> str | None:
+        """Say in a model card how a stage with these settings was trained, where the table does not."""
+        return None

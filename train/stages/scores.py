@@ -1,0 +1,103 @@
+"""Scores of a stage's answers to clips; answers are kept in the run folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from affectgpt.clip import Clip
+from affectgpt.tasks import TASKS
+from eval.answers.tasks import OWN_TASKS
+from eval.predict.answers import Prediction, answer_rows
+from eval.report.scores import HEADLINED, score
+from train.fingerprint import stream_of
+from train.model_setup import load_stage_model
+from train.run_folder import RunFolder
+from train.stages.context import StageContext
+
+
+def rows_to_score(clips: Sequence[Clip], seed: int, closed_per_clip: int) -> list[Clip]:
+    """Choose the rows of a split that are answered: every tree and expression question, some attribute questions.
+
+    Of a split without any of those, as of a data set of captions or label lists, every row that can be scored.
+    """
+    if not any(clip.task in HEADLINED for clip in clips):
+        return [clip for clip in clips if clip.task in OWN_TASKS and TASKS[clip.task].scored]
+    chosen: list[Clip] = []
+    attributes: dict[Any, list[Clip]] = {}
+    for clip in clips:
+        if clip.task in ("tree", "expression_single"):
+            chosen.append(clip)
+        elif clip.task == "attribute_closed":
+            attributes.setdefault(clip.video or clip.id, []).append(clip)
+    rng = stream_of(seed, "scored rows")
+    for rows in attributes.values():
+        count = min(closed_per_clip, len(rows))
+        chosen += [rows[index] for index in sorted(rng.choice(len(rows), count, replace=False))]
+    return chosen
+
+
+def score_clips(context: StageContext, checkpoint: Path, fingerprint: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """Add to a stage's entry in the report its scores on dev, test, and the conflict clips of test.
+
+    Args:
+        fingerprint: of the checkpoint.
+        entry: with the `name` of the stage.
+    """
+    rows = {part: scored_rows(context, part) for part in ("dev", "test")}
+    predictions = {
+        part: _predictions(context, entry["name"], checkpoint, fingerprint, part, chosen)
+        for part, chosen in rows.items()
+        if chosen
+    }
+    resamples = context.evaluation.resamples
+    if "dev" in predictions:
+        entry["dev_metrics"] = score(rows["dev"], predictions["dev"], resamples).metrics
+    if "test" in predictions:
+        scores = score(rows["test"], predictions["test"], resamples)
+        entry["metrics"] = scores.metrics
+        entry["confusion"] = {"labels": scores.labels, "counts": scores.confusion}
+        pairs = zip(rows["test"], predictions["test"], strict=True)
+        conflict = [(clip, answer) for clip, answer in pairs if clip.extra.get("conflict")]
+        if conflict:
+            hard, answers = zip(*conflict, strict=True)
+            entry["conflict_metrics"] = score(hard, answers, resamples).metrics
+    return entry
+
+
+def scored_rows(context: StageContext, part: str) -> list[Clip]:
+    """Choose the rows of a part of a run's data that are answered."""
+    return rows_to_score(context.rows.get(part, []), context.seed, context.evaluation.closed_per_clip)
+
+
+def _predictions(
+    context: StageContext, stage: str, checkpoint: Path, fingerprint: str, part: str, rows: list[Clip]
+) -> list[Prediction]:
+    """Answer rows with a checkpoint, or read its answers while what they depend on is the same."""
+    path = context.folder.predictions(stage, part)
+    longest = context.evaluation.max_new_tokens
+    mark = {"fingerprint": fingerprint, "rows": [clip.id for clip in rows], "max_new_tokens": longest}
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8").split("\n", 1)[0]) == mark:
+        return read_predictions(context.folder, stage, part)
+    answers = answer_rows(
+        load_stage_model(checkpoint, context.model),
+        context.reader,
+        rows,
+        context.evaluation.batch_size,
+        context.evaluation.max_new_tokens,
+        progress=lambda done, count: context.console.show(f"{part} {done}/{count} answers", done / count),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".part")
+    draft.write_text("".join(json.dumps(line) + "\n" for line in [mark, *answers]), encoding="utf-8")
+    os.replace(draft, path)
+    return answers
+
+
+def read_predictions(folder: RunFolder, stage: str, part: str) -> list[Prediction]:
+    """Read the answers of a stage to the rows of a part; the first line says what they are answers of."""
+    lines = folder.predictions(stage, part).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines[1:]]
