@@ -1,4 +1,4 @@
-"""The pages: their links lead somewhere, the index is complete, and the commands that they name exist."""
+"""Pages and READMEs: their links lead somewhere, the indexes are complete, and the commands that they name exist."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 OUTSIDE = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md")
-PAGES = [*(ROOT / name for name in OUTSIDE), *sorted((ROOT / "docs").glob("*.md"))]
+PACKAGES = ("affectgpt", "videmo", "eval", "data_recipes", "train")
+PAGES = [
+    *(ROOT / name for name in OUTSIDE),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.md")),
+]
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"(?:^    .*\n?)+", re.MULTILINE)
 INLINE = re.compile(r"`[^`\n]+`")
@@ -56,6 +61,13 @@ def test_every_page_is_in_the_index():
     listed = {path for _, path, _ in links(index)}
     assert {path for path in (ROOT / "docs").glob("*.md") if path != index} - listed == set()
     assert index in {path for _, path, _ in links(ROOT / "README.md")}
+
+
+@pytest.mark.parametrize("room", ["eval/benchmarks", "data_recipes"])
+def test_every_benchmark_and_every_recipe_has_a_readme_that_the_rooms_own_lists(room):
+    expected = {folder.parent / "README.md" for folder in (ROOT / room).glob("*/__init__.py")}
+    assert expected
+    assert expected <= {path for _, path, _ in links(ROOT / room / "README.md")}
 
 
 def named(text: str) -> list[tuple[str, ...]]:

@@ -22,9 +22,9 @@ from affectgpt.prompt_safety import defuse, markers, special_tokens
 from affectgpt.prompts import with_subtitle
 from eval.answers.judge import Judge
 from eval.answers.rows import AnsweredRow
-from tests.affectgpt.inputs.test_vlm_reader import Decoded
-from tests.conftest import TEXTS
+from tests.support.feature_sources import Decoded
 from tests.support.hub_models import KINDS, MARKS
+from tests.support.models import TEXTS
 from train.tiny_model import train_tokenizer
 
 FAMILIES: dict[str, tuple[str, ...]] = {

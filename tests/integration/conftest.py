@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.support.limits import PATIENCE_S
+from tests.support.commands import ENV, ROOT, TRAIN, Done, run
+from tests.support.models import TINY
 
-ROOT = Path(__file__).parents[2]
-ENV = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-TRAIN = [sys.executable, "-m", "train.run"]
 MARK = "=== next call ==="
-TINY = {"tiny": {"hidden_size": 32, "num_layers": 1, "num_heads": 2, "intermediate_size": 48, "vocab_size": 320}}
-"""The model of a recipe that names no other."""
 DRIVER = f"""
 import json, sys
 from train.run import entry
@@ -31,23 +25,6 @@ for call in json.loads(sys.argv[1]):
     print({MARK!r}, file=sys.stderr, flush=True)
 print(json.dumps(codes))
 """
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended and what it said."""
-
-    code: int
-    out: str
-    err: str
-
-
-def run(*command: object) -> Done:
-    """Run a command of the project in its checkout."""
-    done = subprocess.run(
-        list(map(str, command)), cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=PATIENCE_S, check=False
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ that, losses and gradients are compared.
 from __future__ import annotations
 
 import json
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from itertools import product
@@ -22,7 +21,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
 import affectgpt.model  # noqa: F401  (registers the Auto classes)
-from tests.integration.conftest import TINY
+from tests.support.commands import free_port
+from tests.support.models import TINY
 from tests.support.rounding import assert_same_but_for_rounding
 
 pytest.importorskip("deepspeed")
@@ -39,12 +39,6 @@ REWARDS = {"length": {"shortest": 20}, "repetition": {"n": 1}}
 LORA = {"r": 4, "alpha": 8, "dropout": 0.0}
 
 Launch = Callable[[Sequence[Sequence[str]]], str]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import socket
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.commands import free_port
+
 pytest.importorskip("deepspeed")
 
 
 def test_two_processes_meet_and_measure(launch, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     launcher = Path(sys.executable).with_name("deepspeed")
     done = launch(
-        *(launcher, "--num_accelerators", 2, "--master_port", port, "--module", "train.doctor"),
+        *(launcher, "--num_accelerators", 2, "--master_port", free_port(), "--module", "train.doctor"),
         *("demo", f"output={tmp_path / 'run'}", "deepspeed=deepspeed_configs/zero2.json", "--json"),
     )
     assert "Traceback" not in done.err

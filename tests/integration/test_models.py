@@ -13,8 +13,8 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 from affectgpt.clip import read_clips
 from affectgpt.model.loading import load_model
-from tests.conftest import TEXTS
 from tests.support.hub_models import tiny_hub_model
+from tests.support.models import TEXTS
 from train.monitor import Console
 from train.prepare import prepare
 from train.recipe_file import load_recipe

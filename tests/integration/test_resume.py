@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.integration.conftest import ENV, ROOT
+from tests.support.commands import ENV, ROOT
 from tests.support.limits import PATIENCE_S, wait_for
 from tests.support.rounding import assert_same_but_for_rounding
 from train.fault_tolerance.checkpoint import newest_valid

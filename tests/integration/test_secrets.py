@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import ROOT, TRAIN
+from tests.support.commands import ROOT, TRAIN
 from tests.support.limits import PATIENCE_S
 
 SECRETS = {

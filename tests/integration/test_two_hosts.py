@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import ENV, ROOT
+from tests.support.commands import ENV, ROOT
 from tests.support.limits import PATIENCE_S, wait_for
 
 pytest.importorskip("deepspeed")

@@ -10,7 +10,7 @@ import transformers as hf
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from affectgpt.model.video_patches import PatchVideoProcessor, without_class_checks
-from tests.conftest import TEXTS
+from tests.support.models import TEXTS
 from train.tiny_model import train_tokenizer
 
 TEMPLATE = (

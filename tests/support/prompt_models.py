@@ -55,7 +55,8 @@ def subject(kind: str, tiny: Any, hub: Any) -> tuple[Any, list[EncodedRow]]:
     if kind.startswith("qwen2_5") or kind.endswith("_vl"):
         from affectgpt.inputs.vlm_reader import VlmReader
         from affectgpt.model.loading import load_processor
-        from tests.affectgpt.inputs.test_vlm_reader import Decoded, clip
+        from tests.support.feature_sources import Decoded
+        from tests.support.rows import make_spoken_clip as clip
 
         folder = hub(kind)
         reader = VlmReader(load_processor(folder), Decoded(), ("video", "text"))  # type: ignore[arg-type]

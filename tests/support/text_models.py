@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import transformers as hf
 
-from tests.conftest import TEXTS
+from tests.support.models import TEXTS
 from train.tiny_model import CHATML, train_tokenizer
 
 KINDS = ("qwen2", "llama")

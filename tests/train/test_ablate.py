@@ -14,6 +14,7 @@ import pytest
 from affectgpt.clip import Clip
 from affectgpt.evidence.cues import Cues
 from affectgpt.inputs.reader import ClipReader
+from tests.support.rows import make_clip
 from train import ablate
 from train.ablate import derive, run_ablations, tabulate, variants
 from train.recipe import Recipe
@@ -95,8 +96,7 @@ def test_a_run_that_fails_is_named(tmp_path, monkeypatch):
 
 
 def row(name: str, group: str) -> Clip:
-    turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": TREE.format("joy")}]
-    return Clip(id=name, messages=turns, task="tree", answer=TREE.format("joy"), group=group)
+    return make_clip(name, TREE.format("joy"), "tree", group=group)
 
 
 CLIPS = {

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from affectgpt.clip import Clip, write_clips
 from affectgpt.features.sources import BadSample, OnlineFeatures, media_of
 from affectgpt.problems import InputError
+from tests.support.rows import make_clip
 from train import prepare as prepare_module
 from train.monitor import Console
 from train.prepare import Prepared, cache_of, prepare
@@ -24,8 +25,7 @@ STAGE = {"name": "one", "kind": "sft", "steps": 1, "batch_size": 1, "learning_ra
 
 
 def row(name: str, words: str = "joy", **settings: Any) -> Clip:
-    turns = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": words}]
-    return Clip(id=name, messages=turns, task="text", answer=words, **settings)
+    return make_clip(name, words, "text", **settings)
 
 
 Make = Callable[..., Recipe]

@@ -14,6 +14,7 @@ import pytest
 
 from affectgpt.clip import Clip
 from eval.predict.answers import Prediction
+from tests.support.rows import make_clip
 from train import results
 from train.config.stage import StageConfig
 from train.monitor import Console, MemoryMeter
@@ -28,8 +29,7 @@ JOY, FEAR = TREE.format("joy"), TREE.format("fear")
 
 
 def row(name: str, answer: str = JOY, task: str = "tree", **settings: Any) -> Clip:
-    turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": answer}]
-    return Clip(id=name, messages=turns, task=task, answer=answer, **settings)
+    return make_clip(name, answer, task, **settings)
 
 
 @pytest.fixture

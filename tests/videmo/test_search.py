@@ -16,6 +16,8 @@ from affectgpt.inference.generate import Answer, answer
 from affectgpt.inputs.batch import supervised_batch
 from affectgpt.inputs.reader import ClipReader
 from affectgpt.problems import InputError
+from tests.support.feature_sources import NoMedia
+from tests.support.rows import make_clip
 from videmo.candidates import Candidate
 from videmo.reward_model import RewardModel
 from videmo.scorers import consistency, likelihood, load_scorer
@@ -28,23 +30,13 @@ TREES = [
 ]
 
 
-class NoMedia:
-    def of(self, clips: Sequence[Clip]) -> list[dict]:
-        return [{} for _ in clips]
-
-
 @pytest.fixture(scope="module")
 def clips() -> list[Clip]:
     """Two questions of unequal length whose answers are trees, and one whose answer is none."""
     asked = ["joy?", "Explain step by step what this person feels.", "What does this person feel?"]
     told = [*TREES, "fear"]
     return [
-        Clip(
-            id=f"row{index}",
-            messages=[{"role": "user", "content": question}, {"role": "assistant", "content": said}],
-            task="tree" if index < 2 else "emotion_label",
-            answer=said,
-        )
+        make_clip(f"row{index}", said, "tree" if index < 2 else "emotion_label", question)
         for index, (question, said) in enumerate(zip(asked, told, strict=True))
     ]
 

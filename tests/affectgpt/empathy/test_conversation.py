@@ -13,7 +13,7 @@ from affectgpt.empathy.two_stage import Selection
 from affectgpt.evidence.prompting import Cues
 from affectgpt.plugins.command import train_main
 from affectgpt.problems import InputError
-from tests.affectgpt.plugins.emotion.test_plugin import WORDS, write_data
+from tests.support.rows import WORDS, write_data
 
 
 @pytest.fixture(scope="module")

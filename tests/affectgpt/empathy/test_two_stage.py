@@ -17,6 +17,7 @@ from affectgpt.inputs.batch import prompt_batch
 from affectgpt.inputs.reader import ClipReader, EncodedRow
 from affectgpt.problems import InputError
 from affectgpt.prompts import EMPATHY
+from tests.support.feature_sources import NoMedia
 
 LABELS = ("joy", "fear", "anger")
 NONE = EMPATHY["none"]
@@ -59,13 +60,6 @@ def test_certain_plugins_break_nothing():
     scores = {"joy": -1.0, "fear": -1.0, "anger": -1.0, NONE: -1.0}
     assert select(scores, emotions(1.0, 0.0, 0.0), Selection(fusion=1.0)) == ("joy", 1)
     assert math.isfinite(math.log(1e-6))
-
-
-class NoMedia:
-    """Rows of text alone."""
-
-    def of(self, clips):
-        return [{} for _ in clips]
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from affectgpt.clip import Clip, write_clips
 from affectgpt.evidence.dialogue import EMOTIONS, dialogue_of, known_emotions, read_rows, rows_with_emotion
 from affectgpt.problems import InputError
+from tests.support.rows import make_clip
 
 
 def dialogue(*said: str, **more: object) -> Clip:
@@ -18,8 +19,7 @@ def dialogue(*said: str, **more: object) -> Clip:
 
 
 def clip(task: str = "emotion_label", **more: object) -> Clip:
-    turns = [{"role": "user", "content": "What does this person feel?"}, {"role": "assistant", "content": "sad"}]
-    return Clip(**{"id": "c", "messages": turns, "task": task, "answer": "sad", **more})  # type: ignore[arg-type]
+    return make_clip("c", "sad", task, **more)
 
 
 def test_of_a_dialogue_all_turns_but_the_systems_and_the_answer():

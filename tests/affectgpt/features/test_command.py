@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from affectgpt.__main__ import find_commands
-from affectgpt.clip import Clip, read_clips, write_clips
+from affectgpt.clip import read_clips, write_clips
 from affectgpt.command_line import run
 from affectgpt.features.command import build_main, in_words, prune_main, stats_main, verify_main
 from affectgpt.features.sources import StoredFeatures, build_features
@@ -20,9 +20,9 @@ from affectgpt.features.store import FeatureStore
 from affectgpt.model.clip_encoder import encoding_settings
 from affectgpt.problems import InputError
 from tests.support.limits import wait_for
+from tests.support.rows import make_clip
 
 ROOT = Path(__file__).parents[3]
-TURNS = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "joy"}]
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def rows(tmp_path, write_mp4) -> Path:
     """Two rows about each of three clips, and a row of text."""
     path = tmp_path / "rows.jsonl"
     files = [write_mp4(tmp_path / f"{seed}.mp4", seed) for seed in range(3)]
-    clips = [Clip(id=f"{file.stem}/{n}", messages=TURNS, task="text", video=file) for n in range(2) for file in files]
-    write_clips(path, [*clips, Clip(id="text", messages=TURNS, task="text")])
+    clips = [make_clip(f"{file.stem}/{n}", video=file) for n in range(2) for file in files]
+    write_clips(path, [*clips, make_clip("text")])
     return path
 
 

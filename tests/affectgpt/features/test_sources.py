@@ -13,7 +13,6 @@ import pytest
 import torch
 from PIL import Image
 
-from affectgpt.clip import Clip
 from affectgpt.features import sources as module
 from affectgpt.features.file_hashes import ContentIndex
 from affectgpt.features.prune import prune
@@ -39,11 +38,7 @@ from affectgpt.media.faces import crop_faces
 from affectgpt.model.clip_encoder import encoding_settings, fingerprint, weights_hash
 from affectgpt.problems import InputError
 from tests.support.limits import PATIENCE_S
-
-
-def make_clip(name: str, **media: object) -> Clip:
-    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "joy"}]
-    return Clip(id=name, messages=turns, task="text", **media)  # type: ignore[arg-type]
+from tests.support.rows import make_clip
 
 
 @pytest.fixture

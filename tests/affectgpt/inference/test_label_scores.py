@@ -5,29 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 
-from affectgpt.clip import Clip
 from affectgpt.inference.label_scores import score_labels, split_lead
 from affectgpt.inputs.batch import prompt_batch
 from affectgpt.inputs.reader import ClipReader, EncodedRow
-
-
-class Table:
-    """Features by row."""
-
-    def __init__(self, features):
-        self.features = features
-
-    def of(self, clips):
-        return [self.features.get(clip.id, {}) for clip in clips]
+from tests.support.feature_sources import Table
+from tests.support.rows import make_clip
 
 
 @pytest.fixture
 def rows(tiny, tmp_path):
     clips = []
     for name, question, media in (("a", "joy?", True), ("b", "What does this person feel?", False)):
-        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": "joy"}]
         path = tmp_path / f"{name}.mp4"
-        clips.append(Clip(id=name, messages=turns, task="emotion_label", answer="joy", video=path if media else None))
+        clips.append(make_clip(name, question=question, video=path if media else None))
     reader = ClipReader(tiny.processor, Table({"a": tiny.features(1)}))
     return reader, reader.read(clips)
 

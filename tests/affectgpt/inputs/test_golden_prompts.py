@@ -23,9 +23,9 @@ from affectgpt.inputs.reader import Reader
 from affectgpt.model import AffectGPTProcessor
 from affectgpt.model.assemble import add_placeholders
 from affectgpt.model.loading import load_processor
-from tests.affectgpt.inputs.test_vlm_reader import Decoded
-from tests.conftest import TEXTS
+from tests.support.feature_sources import Decoded
 from tests.support.hub_models import tiny_hub_model
+from tests.support.models import TEXTS
 from tests.support.text_models import tiny_text_model
 from train.tiny_model import CHATML, train_tokenizer
 

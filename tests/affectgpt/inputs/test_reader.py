@@ -14,6 +14,7 @@ from affectgpt.evidence.cues import Cues
 from affectgpt.inputs.reader import ClipReader
 from affectgpt.model import AffectGPTProcessor
 from affectgpt.problems import InputError
+from tests.support.rows import make_clip
 
 WORDS = "I did not expect that."
 ALL = {"multi": 3, "audio": 1, "face": 2}
@@ -30,9 +31,7 @@ class Features:
 
 
 def clip(**fields: object) -> Clip:
-    turns = [{"role": "user", "content": "What does this person feel?"}, {"role": "assistant", "content": "joy"}]
-    values = {"video": Path("/a.mp4"), "subtitle": WORDS} | fields
-    return Clip(id="a", messages=turns, task="text", **values)  # type: ignore[arg-type]
+    return make_clip(**{"task": "text", "video": Path("/a.mp4"), "subtitle": WORDS, **fields})  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -20,29 +20,11 @@ from affectgpt.inputs.vlm_reader import VlmReader, wanted_by_vlm
 from affectgpt.media.bundle import Wanted
 from affectgpt.model.loading import load_model, load_processor
 from affectgpt.model.video_patches import PatchVideoProcessor
+from tests.support.feature_sources import Decoded
 from tests.support.hub_models import KINDS, tiny_hub_model
+from tests.support.rows import make_spoken_clip as clip
 from train.config.model import LoraSettings
 from train.model_setup import add_adapter, decoder_name, freeze_encoders
-
-
-class Decoded:
-    """Stands for decoded media: noise that depends on the clip's name."""
-
-    def of(self, clips: Sequence[Clip]) -> list[dict[str, np.ndarray]]:
-        found = []
-        for clip in clips:
-            rng = np.random.default_rng([ord(letter) for letter in clip.id])
-            frames = rng.integers(0, 255, (4 if clip.id < "b" else 6, 24, 40, 3), np.uint8)
-            media = {"frame": frames, "times": np.arange(len(frames)) / 2, "audio": rng.normal(size=24000)}
-            found.append({name: value for name, value in media.items() if clip.video is not None})
-        return found
-
-
-def clip(name: str, video: bool = True, answer: str = "joy") -> Clip:
-    turns = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "What does this person feel?"}]
-    turns.append({"role": "assistant", "content": answer})
-    words = "I did <|im_end|> not <|video_pad|> expect that."
-    return Clip(id=name, messages=turns, task="text", video=Path("/x.mp4") if video else None, subtitle=words)
 
 
 @pytest.fixture(scope="module", params=KINDS)

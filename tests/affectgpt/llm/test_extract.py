@@ -15,8 +15,8 @@ from affectgpt.llm.answer_cache import CachedExtractor
 from affectgpt.llm.endpoint import TOKEN_VARIABLE, ChatEndpoint
 from affectgpt.llm.extract import LONGEST, PROMPT_VERSION, PROMPTS, LlmExtractor, as_turn, read_labels
 from affectgpt.problems import InputError
-from tests.conftest import TEXTS
 from tests.support.limits import PATIENCE_S, wait_for
+from tests.support.models import TEXTS
 from train.tiny_model import CHATML, train_tokenizer
 
 TOKEN = "sk-never-to-be-seen"

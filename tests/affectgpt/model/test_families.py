@@ -22,7 +22,7 @@ from affectgpt.model.clip_encoder import ClipEncoder
 from affectgpt.model.encoders import load_tower
 from affectgpt.model.loading import load_model, load_processor
 from affectgpt.problems import InputError
-from tests.conftest import TEXTS
+from tests.support.models import TEXTS
 from train.config.model import LoraSettings
 from train.model_setup import add_adapter, freeze_encoders
 from train.tiny_model import train_tokenizer

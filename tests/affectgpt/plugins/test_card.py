@@ -12,7 +12,7 @@ from affectgpt.plugins.cause.moments import ClipCauseModel
 from affectgpt.plugins.command import card_main, train_main
 from affectgpt.plugins.plugin import load_plugin
 from affectgpt.problems import InputError
-from tests.affectgpt.plugins.emotion.test_plugin import write_data
+from tests.support.rows import write_data
 
 
 def test_the_head_of_minilm_by_hand(minilm, capsys):

@@ -17,8 +17,8 @@ from affectgpt.plugins.crossfit import groups_of, held_out_evidence
 from affectgpt.plugins.emotion.plugin import EmotionModel
 from affectgpt.plugins.plugin import Plugin, load_plugin
 from affectgpt.problems import InputError
-from tests.affectgpt.plugins.emotion.test_plugin import write_data
 from tests.affectgpt.test_prompt_safety import pieces_of
+from tests.support.rows import write_data
 
 
 class Memory(Plugin):

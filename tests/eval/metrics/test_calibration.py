@@ -12,7 +12,7 @@ from affectgpt.plugins.command import train_main
 from affectgpt.problems import InputError
 from eval.metrics.calibration import calibration_error, score_emotions
 from eval.plugins.command import main
-from tests.affectgpt.plugins.emotion.test_plugin import write_data
+from tests.support.rows import write_data
 
 LABELS = ("a", "b", "c", "d")
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 from affectgpt.clip import Clip
 from affectgpt.inputs.reader import ClipReader
 from eval.predict.answers import answer_rows
-from tests.affectgpt.empathy.test_two_stage import NoMedia
+from tests.support.feature_sources import NoMedia
+from tests.support.rows import make_clip
 
 
 def rows() -> list[Clip]:
     """Rows whose questions and tasks ask for another order than that in which they stand."""
     asked = ["Joy?", "What does this person feel, and why, and since when?", "What is felt?", "Say it step by step."]
     return [
-        Clip(
-            id=f"row{place}",
-            messages=[{"role": "user", "content": question}, {"role": "assistant", "content": "joy"}],
-            task=("emotion_label", "caption")[place % 2],
-            answer=f"joy {place}",
+        make_clip(
+            f"row{place}",
+            f"joy {place}",
+            ("emotion_label", "caption")[place % 2],
+            question,
             group="actor" if place == 2 else None,
         )
         for place, question in enumerate(asked)

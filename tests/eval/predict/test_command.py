@@ -3,11 +3,12 @@ import json
 import pytest
 from PIL import Image
 
-from affectgpt.clip import Clip, write_clips
+from affectgpt.clip import write_clips
 from affectgpt.inference import row_assistant
 from affectgpt.problems import InputError
 from eval.predict import command as predict_command
 from eval.predict import run as predict_run
+from tests.support.rows import make_clip
 
 QUESTION = "What does this person feel?"
 
@@ -20,8 +21,7 @@ def rows(tmp_path, write_mp4):
     bad.write_bytes(b"no video")
 
     def row(name, task, video=None):
-        turns = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": "joy"}]
-        return Clip(id=name, messages=turns, task=task, answer="joy", video=video)
+        return make_clip(name, task=task, video=video)
 
     clips = [
         row("a1", "emotion_label", videos[0]),

@@ -1,7 +1,6 @@
 import copy
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from eval.report.clip import clip_figure, pitch_track, read_clip
 from eval.report.command import main
 from eval.report.run_page import write_report
 from eval.report.tree import Branch, compare, tree_html
+from tests.support.pages import Page
+from tests.support.runs import write_run
 from videmo.tree import parse_tree
 
 HOSTILE = '\u2028<script>alert("x")</script> & <img src=http://evil.example/x.png> $\\frac'
@@ -93,17 +94,15 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path, media: Path) -> Path:
-    return write_run(tmp_path, REPORT, media)
+    return run_with_examples(tmp_path, REPORT, media)
 
 
-def write_run(folder: Path, report: dict[str, Any], video: Path) -> Path:
-    (folder / "report.json").write_text(json.dumps(report))
-    steps = [{"stage": "emotion", "step": step, "loss": 2 / step} for step in range(1, 20)]
+def run_with_examples(folder: Path, report: dict[str, Any], video: Path) -> Path:
+    steps: list[dict[str, Any]] = [{"stage": "emotion", "step": step, "loss": 2 / step} for step in range(1, 20)]
     steps += [
         {"stage": "grpo", "step": step, "loss": 0.0, "reward": 0.5, "rewards/tree": 0.6, "kl": 0.01 * step}
         for step in range(1, 20)
     ]
-    (folder / "log.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
     clip = {
         "video": str(video),
         "subtitle": HOSTILE,
@@ -112,29 +111,7 @@ def write_run(folder: Path, report: dict[str, Any], video: Path) -> Path:
         "truth": TRUTH,
         "predictions": {"emotion": "I <b>think</b> it is joy.", "grpo": WRITTEN},
     }
-    rows = [{"id": f"clip{number}", **clip} for number in range(6)]
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    (folder / "examples.jsonl").write_text(lines, encoding="utf-8")
-    return folder
-
-
-class Page(HTMLParser):
-    """What a browser would fetch and run, and the words that it would show."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.links: list[str] = []
-        self.words: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.links += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "data", "action")]
-        assert not [name for name, _ in attrs if name.startswith("on")]
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
+    return write_run(folder, report, steps, [{"id": f"clip{number}", **clip} for number in range(6)])
 
 
 def test_the_page_needs_nothing_from_outside(run: Path) -> None:
@@ -242,13 +219,13 @@ def test_masked_rows_are_told_from_trained_ones(run: Path, tmp_path_factory: Any
     assert "merely masked" in write_report(run).read_text(encoding="utf-8")
     trained = copy.deepcopy(REPORT)
     del trained["ablations"]["masked_audio"]
-    other = write_run(tmp_path_factory.mktemp("trained"), trained, media)
+    other = run_with_examples(tmp_path_factory.mktemp("trained"), trained, media)
     assert "merely masked" not in write_report(other).read_text(encoding="utf-8")
 
 
 def test_a_bare_report_makes_a_page(tmp_path: Path, media: Path) -> None:
     bare = {"stages": [{"name": "attribute", "kind": "sft", "metrics": {}}], "ablations": {}}
-    run = write_run(tmp_path, bare, media)
+    run = run_with_examples(tmp_path, bare, media)
     (run / "log.jsonl").write_text("")
     (run / "examples.jsonl").write_text("")
     text = write_report(run).read_text(encoding="utf-8")
@@ -274,7 +251,7 @@ def test_same_files_same_bytes(run: Path) -> None:
 
 
 def test_a_clip_that_is_gone_leaves_a_sentence(tmp_path: Path) -> None:
-    run = write_run(tmp_path, REPORT, tmp_path / "gone.mp4")
+    run = run_with_examples(tmp_path, REPORT, tmp_path / "gone.mp4")
     assert "could not be read" in write_report(run).read_text(encoding="utf-8")
 
 

@@ -7,14 +7,14 @@ import pytest
 from affectgpt.clip import Clip
 from eval.predict.answers import Prediction
 from eval.report.scores import constant_baseline, score
+from tests.support.rows import make_clip
 
 TREE = "a1 mouth: smiling\ne1 open smile <- a1\nm1 {}"
 NOTHING = {"value": None, "low": None, "high": None, "n": 0}
 
 
 def clip(name: str, task: str, answer: str, question: str = "What?", group: str | None = None) -> Clip:
-    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    return Clip(id=name, task=task, answer=answer, messages=turns, group=group)
+    return make_clip(name, answer, task, question, group=group)
 
 
 def said(row: Clip, response: str) -> Prediction:

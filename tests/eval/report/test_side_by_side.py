@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ from eval.predict.answers import Prediction
 from eval.report.command import main
 from eval.report.scores import score
 from eval.report.side_by_side import write_side_by_side
+from tests.support.pages import Page
+from tests.support.runs import write_run
 from videmo.tree import parse_tree
 
 HOSTILE = '<script>alert("x")</script> & <img src=http://evil.example/x.png> $\\frac'
@@ -43,42 +44,18 @@ def answers(accuracy: float, seed: int) -> list[dict[str, Any]]:
     return [{**line, "status": "ok"} for line in lines]
 
 
-def write_run(folder: Path, lines: list[dict[str, Any]], title: str = HOSTILE) -> Path:
-    (folder / "predictions").mkdir(parents=True)
+def run_with_answers(folder: Path, lines: list[dict[str, Any]], title: str = HOSTILE) -> Path:
     stage = {"name": "emotion", "kind": "sft", "metrics": {"emotion_uar": {"value": 0.5}}}
-    (folder / "report.json").write_text(json.dumps({"title": title, "seed": 3, "stages": [stage]}))
-    (folder / "log.jsonl").write_text("")
-    (folder / "examples.jsonl").write_text("")
-    rows = [{"fingerprint": "f", "rows": [line["id"] for line in lines]}, *lines]
-    path = folder / "predictions" / "emotion-test.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder
+    report = {"title": title, "seed": 3, "stages": [stage]}
+    return write_run(folder, report, predictions={"emotion-test": lines})
 
 
 @pytest.fixture
 def runs(tmp_path: Path) -> list[Path]:
     return [
-        write_run(tmp_path / name, answers(share, seed)) for seed, (name, share) in enumerate((("a", 0.9), ("b", 0.5)))
+        run_with_answers(tmp_path / name, answers(share, seed))
+        for seed, (name, share) in enumerate((("a", 0.9), ("b", 0.5)))
     ]
-
-
-class Page(HTMLParser):
-    """What a browser would fetch and run, and the words that it would show."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.links: list[str] = []
-        self.words: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.links += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "data", "action")]
-        assert not [name for name, _ in attrs if name.startswith("on")]
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
 
 
 def test_the_page_needs_nothing_from_outside_and_shows_texts_as_written(runs: list[Path]) -> None:
@@ -130,7 +107,7 @@ def test_intervals_and_p_values_are_clustered_by_actor_where_answers_name_them(t
             {**line, "group": f"actor {actor}", "response": line["answer"] if actor >= least else "shut"}
             for line, actor in zip(lines, actors, strict=True)
         ]
-        folders.append(write_run(tmp_path / name, lines))
+        folders.append(run_with_answers(tmp_path / name, lines))
     text = shown(folders)
     low, high = (int(end) for end in re.findall(r"66\.7\n(\d+)\.\d–(\d+)\.\d", text)[0])
     assert high - low > 50  # of 60 clips by themselves about 24
@@ -150,7 +127,7 @@ def test_who_is_right_where_is_counted(runs: list[Path]) -> None:
 
 def test_answers_are_those_of_the_last_scored_stage_beside_the_most_frequent_truth(tmp_path: Path) -> None:
     lines = [line for line in answers(0.9, 1) if line["task"] == "attribute_closed"]
-    folders = [write_run(tmp_path / name, lines) for name in "ab"]
+    folders = [run_with_answers(tmp_path / name, lines) for name in "ab"]
     for folder in folders:
         report = json.loads((folder / "report.json").read_text())
         stage = report["stages"][0]
@@ -184,7 +161,7 @@ def test_same_files_same_bytes(runs: list[Path]) -> None:
 def test_the_command_takes_one_run_or_several(
     runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    third = write_run(tmp_path / "deeper" / "b", answers(0.7, 5))
+    third = run_with_answers(tmp_path / "deeper" / "b", answers(0.7, 5))
     assert main([*map(str, [*runs, third]), "--out", str(tmp_path / "pages" / "p.html"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"report": str(tmp_path / "pages" / "p.html")}
     words = Page((tmp_path / "pages" / "p.html").read_text(encoding="utf-8")).words
@@ -198,7 +175,7 @@ def test_the_command_takes_one_run_or_several(
 def test_runs_that_cannot_be_compared_are_explained(runs: list[Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="named twice"):
         write_side_by_side([runs[0], runs[0]])
-    fewer = write_run(tmp_path / "fewer", answers(0.9, 1)[:-2])
+    fewer = run_with_answers(tmp_path / "fewer", answers(0.9, 1)[:-2])
     with pytest.raises(InputError, match=r"a/predictions.*line 121: expected a clip that .*fewer.*'c59/a'"):
         write_side_by_side([runs[0], fewer])
     (runs[1] / "predictions" / "emotion-test.jsonl").unlink()
@@ -208,7 +185,7 @@ def test_runs_that_cannot_be_compared_are_explained(runs: list[Path], tmp_path: 
 
 def test_without_trees_there_are_scores_and_no_emotions(tmp_path: Path) -> None:
     lines = [line for line in answers(0.9, 1) if line["task"] != "tree"]
-    folders = [write_run(tmp_path / name, lines) for name in "ab"]
+    folders = [run_with_answers(tmp_path / name, lines) for name in "ab"]
     text = write_side_by_side(folders).read_text(encoding="utf-8")
     assert "Emotion by emotion" not in text
     assert "Attributes" in text

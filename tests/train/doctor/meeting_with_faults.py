@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from affectgpt.command_line import run
+from tests.support.commands import free_port
 from train.doctor import links, meeting, nodes
 from train.doctor.findings import Finding, Report, Subject
 
@@ -97,9 +97,7 @@ def main(folder: Path, cases: dict[str, tuple[list[int], int, float]]) -> dict[s
     started = time.monotonic()
     children = {}
     for fault, (ranks, size, timeout_s) in cases.items():
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         for rank in ranks:
             children[start(fault, rank, size, port, folder, timeout_s)] = (fault, rank)
     met: dict[str, Any] = {fault: {"codes": {}, "out": {}, "err": {}} for fault in cases}

@@ -9,6 +9,7 @@ import pytest
 
 from affectgpt.clip import Clip
 from affectgpt.inputs.reader import EncodedRow
+from tests.support.rows import make_clip
 from train.stages.dataset import StageDataset
 
 
@@ -30,8 +31,7 @@ class Reader:
 
 @pytest.fixture
 def clips() -> list[Clip]:
-    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "joy"}]
-    return [Clip(id=str(row), messages=turns, task="text", answer="joy") for row in range(5)]
+    return [make_clip(str(row), task="text") for row in range(5)]
 
 
 def test_items_of_a_batch_are_read_together(clips):

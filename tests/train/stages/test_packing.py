@@ -11,6 +11,7 @@ import torch
 from affectgpt.clip import Clip
 from affectgpt.inputs.batch import packed_batch, supervised_batch
 from affectgpt.problems import InputError
+from tests.support.rows import make_clip
 from train.stages.packing import draw_packs, pack
 from train.stages.sft import SftStage
 
@@ -52,12 +53,8 @@ def stage(**settings: object) -> SftStage:
 
 
 def clips(lengths: dict[int, int]) -> list[Clip]:
-    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "joy"}]
     tasks = ("text", "caption", "tree")
-    return [
-        Clip(id=f"r{row}", messages=turns, task=tasks[row % 3], answer="joy", extra={"length": length})
-        for row, length in lengths.items()
-    ]
+    return [make_clip(f"r{row}", task=tasks[row % 3], extra={"length": length}) for row, length in lengths.items()]
 
 
 def test_a_stage_gets_as_many_packs_as_it_wants_in_its_mixture():

@@ -12,6 +12,7 @@ from transformers import AutoModelForImageTextToText
 
 from affectgpt.clip import Clip
 from affectgpt.problems import InputError
+from tests.support.rows import make_clip
 from tests.support.stages import make_context
 from train.config.model import LoraSettings, ModelConfig
 from train.model_setup import add_adapter, freeze, load_stage_model, without_adapter
@@ -35,8 +36,7 @@ def recipe(path: Path | str = "x", **settings: object) -> Recipe:
 
 @pytest.fixture
 def clips() -> list[Clip]:
-    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "joy"}]
-    return [Clip(id=str(row), messages=turns, task=("text", "caption")[row % 2], answer="joy") for row in range(20)]
+    return [make_clip(str(row), task=("text", "caption")[row % 2]) for row in range(20)]
 
 
 def test_an_adapter_touches_the_language_model_alone_and_reloads_equal(tiny, tmp_path):

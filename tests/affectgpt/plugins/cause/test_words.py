@@ -14,7 +14,7 @@ from affectgpt.plugins.cause.words import CauseModel, WordCounts
 from affectgpt.plugins.emotion.plugin import EmotionModel
 from affectgpt.plugins.plugin import load_plugin, save_plugin
 from affectgpt.problems import InputError
-from tests.affectgpt.plugins.emotion.test_plugin import WORDS, write_data
+from tests.support.rows import WORDS, write_data
 
 
 @pytest.fixture(scope="module")

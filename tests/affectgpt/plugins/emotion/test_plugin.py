@@ -21,24 +21,7 @@ from affectgpt.plugins.parts.text_encoders import HubEncoder
 from affectgpt.plugins.parts.tfidf import TfidfModel
 from affectgpt.plugins.plugin import load_plugin, save_plugin
 from affectgpt.problems import InputError
-
-WORDS = {"joyful": ["won", "party", "gift"], "afraid": ["dark", "storm", "snake"], "angry": ["rude", "stole", "liar"]}
-
-
-def write_data(path, count=120):
-    rng = np.random.default_rng(0)
-    lines = []
-    for _ in range(count):
-        emotion = str(rng.choice(list(WORDS)))
-        filler = rng.choice(["today", "then", "friend", "street", "house", "work"], 4).tolist()
-        words = [*filler, *rng.choice(WORDS[emotion], 2).tolist()]
-        rng.shuffle(words)
-        turns = [" ".join(words) + "."]
-        if rng.random() < 0.3:
-            turns += ["Oh, what happened?", "It was " + str(rng.choice(WORDS[emotion])) + "!"]
-        lines.append(json.dumps({"context": turns, "emotion": emotion}))
-    path.write_text("\n".join(lines) + "\n")
-    return path
+from tests.support.rows import write_data
 
 
 @pytest.fixture(scope="module")

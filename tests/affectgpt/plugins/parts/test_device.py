@@ -11,7 +11,7 @@ from affectgpt.plugins.cause.moments import train_head
 from affectgpt.plugins.emotion.plugin import EmotionModel
 from affectgpt.plugins.parts.device import plugin_device
 from affectgpt.plugins.plugin import load_plugin, save_plugin
-from tests.affectgpt.plugins.emotion.test_plugin import write_data
+from tests.support.rows import write_data
 
 
 @pytest.mark.parametrize(("rank", "index"), [(None, 0), ("1", 1), ("5", 1)])

@@ -9,7 +9,7 @@ import pytest
 from affectgpt.plugins.command import train_main
 from affectgpt.problems import InputError
 from eval.benchmarks.emocause.scores import cause_recall, main, read_emocause, recall_of
-from tests.affectgpt.plugins.emotion.test_plugin import WORDS, write_data
+from tests.support.rows import WORDS, write_data
 
 
 def test_recall_by_hand():

@@ -17,7 +17,7 @@ from affectgpt.inputs.reader import ClipReader
 from affectgpt.problems import InputError
 from eval.benchmarks.empathy.command import main
 from eval.benchmarks.empathy.scores import conditions, describe, evaluate, require_evidence
-from tests.affectgpt.empathy.test_two_stage import NoMedia
+from tests.support.feature_sources import NoMedia
 
 LABELS = tuple("abcdefgh")
 
