@@ -3,7 +3,7 @@ import json
 import pytest
 from PIL import Image
 
-from affectgpt.clip import write_clips
+from affectgpt.clip import Clip, write_clips
 from affectgpt.inference import row_assistant
 from affectgpt.problems import InputError
 from eval.predict import command as predict_command
