@@ -8,10 +8,9 @@ import pytest
 
 from affectgpt.clip import Clip
 from affectgpt.evidence.cues import Cues
-from affectgpt.evidence.prompting import require_prompts
+from affectgpt.evidence.prompting import prompt_of, require_prompts
 from affectgpt.evidence.shortlist import read_answer, shortlist
 from affectgpt.problems import InputError
-from scripts.bench_grpo import prompt_of
 
 LABELS = ["joyful", "sad", "afraid", "angry"]
 EMOTION = {"kind": "emotion", "labels": LABELS, "probabilities": [0.1, 0.2, 0.4, 0.3]}

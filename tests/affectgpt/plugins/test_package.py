@@ -11,14 +11,13 @@ import pytest
 from affectgpt.clip import Clip, read_clips, write_clips
 from affectgpt.evidence.controls import corrupted, kinds_of
 from affectgpt.evidence.cues import Cues
-from affectgpt.evidence.prompting import evidence_summaries
+from affectgpt.evidence.prompting import evidence_summaries, prompt_of
 from affectgpt.evidence.table import kind_class, kind_names, read_one
 from affectgpt.plugins.command import card_main, crossfit_main, run_main, train_main
 from affectgpt.plugins.plugin import find_plugins, load_plugin, plugin_class
 from affectgpt.problems import InputError
 from eval.benchmarks.empathy.scores import conditions
 from eval.plugins.command import main as eval_main
-from scripts.bench_grpo import prompt_of
 
 MODULE = '''
 import json

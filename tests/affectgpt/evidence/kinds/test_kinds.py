@@ -17,10 +17,9 @@ from affectgpt.evidence.kinds.emotion import EmotionEvidence
 from affectgpt.evidence.kinds.intensities import IntensityEvidence
 from affectgpt.evidence.kinds.spans import SpanEvidence, StateSpan
 from affectgpt.evidence.kinds.units import UnitEvidence
-from affectgpt.evidence.prompting import evidence_summaries
+from affectgpt.evidence.prompting import evidence_summaries, prompt_of
 from affectgpt.evidence.table import KINDS, kind_class, read_one
 from affectgpt.problems import InputError
-from scripts.bench_grpo import prompt_of
 
 RANGES = {"valence": (-1, 1), "arousal": (1, 9)}
 EVIDENCE: dict[str, Evidence] = {
