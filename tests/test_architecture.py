@@ -41,7 +41,7 @@ ROOMS: dict[str, list[set[str]]] = {
         {"run", "demo"},
     ],
 }
-"""Rooms of a package from the ground; a room imports what stands below it. '.' are the loose files, which all may use."""
+"""Rooms of a package from the ground; a room imports what stands below it. "." are loose files, which all may use."""
 FORWARDS = {
     "affectgpt/__init__.py",
     "affectgpt/inference/assistant.py",
@@ -147,7 +147,7 @@ def test_nobody_imports_a_command():
 
 @pytest.mark.parametrize("folder", ["affectgpt/plugins", "eval/benchmarks", "data_recipes"])
 def test_neighbours_do_not_know_each_other(folder):
-    """A plugin imports no other plugin, a benchmark no other benchmark, a data recipe no other; of shared rooms all may."""
+    """Plugins, benchmarks and data recipes import nothing of their neighbours; of shared rooms all may."""
     shared = {"parts", "annotation"}
     base = Path(folder)
     for path in MODULES:

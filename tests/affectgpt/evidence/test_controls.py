@@ -103,7 +103,7 @@ def test_random_causes_stand_in_the_turns_that_they_name():
     told = replace(row(), messages=[*turns, {"role": "assistant", "content": "d"}])
     found = set()
     for seed in range(50):
-        for word in pieces(random_causes(told, np.random.default_rng(seed)))[1].words:
+        for word in pieces(shuffled(told, "cause", np.random.default_rng(seed)))[1].words:
             assert said[word.turn][word.start : word.end] == word.text
             found.add(word.turn)
     assert found == {0, 1, 2}
@@ -111,7 +111,7 @@ def test_random_causes_stand_in_the_turns_that_they_name():
 
 def test_a_row_with_fewer_words_than_its_evidence_keeps_the_heaviest_weights():
     turns = [{"role": "user", "content": "It was a storm."}, {"role": "assistant", "content": "d"}]
-    _, cause = pieces(random_causes(replace(row(), messages=turns), np.random.default_rng(0)))
+    _, cause = pieces(shuffled(replace(row(), messages=turns), "cause", np.random.default_rng(0)))
     assert [(word.text, word.weight) for word in cause.words] == [("storm", 0.7)]
 
 

@@ -31,6 +31,13 @@ def test_the_likeliest_first():
     assert CAUSE.top_words(1) == ["burst"]
 
 
+def test_a_word_ranks_by_where_it_weighs_most():
+    weights = (("Tire", 0.1), ("burst", 0.5), ("tire", 0.9), ("road", 0.3), ("tire", 0.2))
+    again = CauseEvidence(tuple(CauseWord(0, 0, 4, text, weight) for text, weight in weights))
+    assert again.top_words(1) == ["tire"]
+    assert again.top_words(5) == ["tire", "burst", "road"]
+
+
 def test_another_label_set():
     wide = EMOTION.over(["joy", "sadness", "fear", "anger"], {"joyful": "joy", "sad": "sadness", "afraid": "fear"})
     assert dict(zip(wide.labels, wide.probabilities, strict=True)) == {
@@ -56,6 +63,7 @@ def test_another_label_set():
         ({"kind": "emotion", "labels": ["a"], "probabilities": ["1"]}, "field 'probabilities': expected numbers"),
         ({"kind": "emotion", "labels": ["a"], "probabilities": [1], "whose": "me"}, "field 'whose': expected one of"),
         ({"kind": "emotion", "labels": ["a", "b"], "probabilities": [0.9, 0.9]}, "add up to 1"),
+        ({"kind": "emotion", "labels": ["a", "b"], "probabilities": [1.5, -0.5]}, "from 0 to 1"),
         ({"kind": "emotion", "labels": ["a", "a"], "probabilities": [0.5, 0.5]}, "distinct labels"),
         ({"kind": "emotion", "labels": ["a", "b"], "probabilities": [1.0]}, "a probability each"),
         ({"kind": "emotion", "labels": ["a"], "probabilities": [1], "label": "a"}, "Did you mean 'labels'"),
@@ -64,6 +72,9 @@ def test_another_label_set():
             r"field 'words\[0\]': expected an object of turn, start, end, text",
         ),
         ({"kind": "cause", "words": [{"turn": 0, "start": 3, "end": 3, "text": "", "weight": 1}]}, "start < end"),
+        ({"kind": "cause", "words": [{**CAUSE.to_json()["words"][0], "turn": -1}]}, "a turn from 0"),
+        ({"kind": "cause", "spans": [{"stream": "audio", "start_s": 1, "end_s": 1, "weight": 1}]}, "start_s < end_s"),
+        ({"kind": "cause", "spans": [{"stream": "audio", "start_s": -1, "end_s": 1, "weight": 1}]}, "start_s < end_s"),
         ({"kind": "cause", "spans": [{"stream": "audio", "start_s": 0, "end_s": 1, "weight": -1}]}, "weights of 0"),
     ],
 )

@@ -14,10 +14,11 @@ from affectgpt.plugins import command
 from affectgpt.plugins.cause.words import CauseModel
 from affectgpt.plugins.command import crossfit_main, train_main
 from affectgpt.plugins.crossfit import groups_of, held_out_evidence
+from affectgpt.plugins.emotion import plugin as emotion_plugin
 from affectgpt.plugins.emotion.plugin import EmotionModel
 from affectgpt.plugins.plugin import Plugin, load_plugin
 from affectgpt.problems import InputError
-from tests.affectgpt.test_prompt_safety import pieces_of
+from tests.affectgpt.plugins.emotion.test_plugin import write_data
 from tests.support.rows import write_data
 
 
@@ -117,7 +118,7 @@ def test_the_command_deals_as_many_parts_as_asked_for(tmp_path, folds):
     data, out = write_data(tmp_path / "data.jsonl", 40), tmp_path / "rows.jsonl"
     assert crossfit_main(["cause", str(data), "--out", str(out), "--folds", str(folds)]) == 0
     expected = held_out_evidence(CauseModel.fit, rows_with_emotion(data), folds=folds)
-    assert [pieces_of(row.evidence)["cause"] for row in read_clips(out)] == expected
+    assert [read_all(row.evidence)["cause"] for row in read_clips(out)] == expected
 
 
 def test_the_command_passes_settings_on(tmp_path):
@@ -130,7 +131,7 @@ def test_the_command_passes_settings_on(tmp_path):
         rows_with_emotion(data),
         folds=2,
     )
-    assert [pieces_of(row.evidence)["emotion"] for row in read_clips(out)] == expected
+    assert [read_all(row.evidence)["emotion"] for row in read_clips(out)] == expected
 
 
 def test_a_task_that_is_left_out_neither_teaches_nor_is_told(tmp_path):
@@ -188,7 +189,9 @@ def test_a_plugin_learns_from_the_tasks_that_were_asked_for_alone(tmp_path, monk
     assert told == [["emotion_label"]] * 8
 
 
-def test_a_plugin_is_trained_as_asked_for(tmp_path, capsys):
+def test_a_plugin_is_trained_as_asked_for(tmp_path, capsys, monkeypatch):
+    shown: list[tuple[int, int]] = []
+    monkeypatch.setattr(emotion_plugin, "Progress", lambda _: lambda *counts: shown.append(counts))
     rows = rows_with_emotion(write_data(tmp_path / "data.jsonl", 30))
     question = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "bored"}]
     clip = Clip(id="c", messages=question, task="emotion_label", answer="bored", subtitle="Snake gift")
@@ -198,7 +201,8 @@ def test_a_plugin_is_trained_as_asked_for(tmp_path, capsys):
     assert train_main([*given, *settings]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["rows"] == 30
-    assert "epoch 2/2" in captured.err
+    assert "fitting plugin emotion 1/1" in captured.err
+    assert shown == [(1, 2), (2, 2)]  # one batch in each epoch
     card = load_plugin(tmp_path / "plugin").card()
     assert (card["encoder"], card["seed"], set(card["scale"])) == ("scratch", 4, {"attention"})
     assert "bored" not in card["labels"]

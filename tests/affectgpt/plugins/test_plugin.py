@@ -8,7 +8,6 @@ import json
 import pytest
 
 from affectgpt.clip import Clip, read_clips, write_clips
-from affectgpt.evidence.kinds import to_json
 from affectgpt.evidence.kinds.emotion import EmotionEvidence
 from affectgpt.plugins import command
 from affectgpt.plugins.command import run_main
@@ -32,7 +31,7 @@ class Shouting(Plugin):
         self.share = share
 
     @classmethod
-    def fit(cls, rows, share=0.5, **settings):
+    def fit(cls, rows, share=0.5, loud=str.isupper, **settings):
         return cls(share)
 
     def predict(self, rows):
@@ -108,14 +107,14 @@ def test_a_plugin_of_another_package_is_found_and_used(other, tmp_path, capsys):
 
 def test_evidence_stands_beside_what_others_said_and_in_the_place_of_its_own():
     joyful, sad = (EmotionEvidence(("joyful", "sad"), values) for values in ((0.9, 0.1), (0.2, 0.8)))
-    before = {"mine": to_json(joyful), "voice": to_json(joyful)}
+    before = {"mine": joyful.to_json(), "voice": joyful.to_json()}
     rows = [row("a", "x", evidence=before), row("b", "x", evidence=before), row("c", "x"), row("d", "x")]
-    alone = row("e", "x", evidence={"mine": to_json(joyful)})
+    alone = row("e", "x", evidence={"mine": joyful.to_json()})
     told = with_evidence([*rows, alone], "mine", [sad, None, sad, None, None])
     assert [clip.evidence for clip in told] == [
-        {"voice": to_json(joyful), "mine": to_json(sad)},
-        {"voice": to_json(joyful)},
-        {"mine": to_json(sad)},
+        {"voice": joyful.to_json(), "mine": sad.to_json()},
+        {"voice": joyful.to_json()},
+        {"mine": sad.to_json()},
         None,
         None,
     ]
@@ -131,8 +130,8 @@ def test_settings_have_the_types_of_fit_and_all_that_are_wrong_are_named(other):
     assert fit_settings("shouting", {"share": 0.2}) == {"share": 0.2}
     with pytest.raises(InputError, match=r"(?s)2 problems.*epoch: unknown setting.*Did you mean 'epochs'.*seed of"):
         fit_settings("emotion", {"epoch": 3, "seed": "x"})
-    with pytest.raises(InputError, match="say: unknown setting"):
-        fit_settings("emotion", {"say": "print"})
+    with pytest.raises(InputError, match="loud: unknown setting of plugin 'shouting'"):  # its default is a function
+        fit_settings("shouting", {"loud": "islower"})
 
 
 def test_many_rows_are_told_a_few_at_a_time_and_in_order(other, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import torch
 from affectgpt.clip import Clip
 from affectgpt.evidence.kinds.cause import CauseEvidence
 from affectgpt.plugins.cause.moments import ClipCauseModel, seconds_of, spans_of, train_head
-from affectgpt.plugins.emotion.plugin import AttentionHead
+from affectgpt.plugins.parts.attention_head import AttentionHead
 from affectgpt.plugins.plugin import load_plugin, save_plugin
 from affectgpt.problems import InputError
 

@@ -73,7 +73,7 @@ def test_a_word_said_once_in_all_rows_says_nothing():
 
 
 def test_each_method_asks_its_own(rows):
-    settings = {"encoder": "scratch", "epochs": 2, "tfidf": False, "say": lambda _: None}
+    settings = {"encoder": "scratch", "epochs": 2, "tfidf": False}
     model = EmotionModel.fit(rows, **settings)
     texts = [read_text([turn["content"] for turn in row.prompt]) for row in rows[:5]]
     for method, raw in (("attention", model.word_weights(texts)), ("occlusion", model.occlusion(texts))):
@@ -86,7 +86,7 @@ def test_each_method_asks_its_own(rows):
 
 
 def test_settings_reach_the_emotion_model(rows):
-    settings = {"epochs": 1, "tfidf": False, "say": lambda _: None}
+    settings = {"epochs": 1, "tfidf": False}
     card = CauseModel.fit(rows, method="attention", seed=3, **settings).card()["emotion_model"]
     assert (card["seed"], card["encoder"]) == (3, "scratch")
 

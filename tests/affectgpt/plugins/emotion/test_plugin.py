@@ -15,7 +15,8 @@ from affectgpt.clip import Clip
 from affectgpt.evidence.dialogue import read_dialogues, rows_with_emotion
 from affectgpt.evidence.words import read_text
 from affectgpt.plugins.command import train_main
-from affectgpt.plugins.emotion.plugin import AttentionHead, EmotionModel, _batches
+from affectgpt.plugins.emotion import plugin as emotion_plugin
+from affectgpt.plugins.emotion.plugin import EmotionModel, _batches
 from affectgpt.plugins.parts.attention_head import AttentionHead
 from affectgpt.plugins.parts.text_encoders import HubEncoder
 from affectgpt.plugins.parts.tfidf import TfidfModel
@@ -87,7 +88,7 @@ def conversations(count: int, swapped: int | None = None) -> list[Clip]:
     ]
 
 
-QUICK = {"encoder": "scratch", "epochs": 1, "tfidf": False, "say": lambda _: None}
+QUICK = {"encoder": "scratch", "epochs": 1, "tfidf": False}
 
 
 def kept_by_calibration(model: EmotionModel, count: int) -> list[int]:
@@ -167,10 +168,11 @@ def test_every_setting_counts(change):
     assert any(not torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
-def test_every_epoch_is_told():
-    lines: list[str] = []
-    EmotionModel.fit(conversations(6), **QUICK | {"epochs": 3, "say": lines.append})
-    assert [line.partition(":")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+def test_progress_counts_every_batch_of_every_epoch(monkeypatch):
+    shown: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(emotion_plugin, "Progress", lambda what: lambda *counts: shown.append((what, *counts)))
+    EmotionModel.fit(conversations(6), **QUICK | {"epochs": 3, "batch_size": 4})  # 10 rows
+    assert shown == [("batches", done, 9) for done in range(1, 10)]
 
 
 @pytest.mark.parametrize("size", [1, 4, 5, 32])
