@@ -12,7 +12,7 @@ import torch
 
 from train.fault_tolerance import safe_trainer
 from train.fault_tolerance.checkpoint import SaveError, flaw_of, steps_of
-from train.fault_tolerance.safe_trainer import SafeCheckpoints
+from train.fault_tolerance.safe_trainer import SafeCheckpointsMixin
 
 
 class Base:
@@ -24,7 +24,7 @@ class Base:
         (place / "weights").write_bytes(b"w" * 100)
 
 
-class Trainer(SafeCheckpoints, Base):
+class Trainer(SafeCheckpointsMixin, Base):
     """One process of some."""
 
     def __init__(self, folder: Path, rank: int = 0, processes: int = 1) -> None:

@@ -10,11 +10,12 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, TrainerCallback
 
+from tests.support.stages import make_context
 from tests.support.tiny_rows import tiny_rows
-from train.config.stage import StageConfig
-from train.recipe import Recipe
 from train.stages.dataset import StageDataset
+from train.stages.grpo import GrpoStage
 from train.stages.grpo_run import run_grpo
+from train.stages.sft import SftStage
 from train.stages.sft_trainer import run_sft
 from videmo.rewards import REWARDS
 
@@ -38,14 +39,13 @@ def sft(tiny) -> Run:
     """`sft(folder, stop)`: a supervised stage of 4 steps until after a step, from what the folder has."""
     clips, reader = tiny_rows(tiny)
     fixed = {"name": "one", "kind": "sft", "steps": 4, "batch_size": 4, "learning_rate": 1e-2, "mixture": {"tree": 1}}
-    stage = StageConfig(**(fixed | {"accumulation": 2, "log_steps": 2}))  # type: ignore[arg-type]
+    stage = SftStage(**(fixed | {"accumulation": 2, "log_steps": 2}))  # type: ignore[arg-type]
     items = [[(place * 7 + place // 3) % 4] for place in range(16)]
 
     def run(folder: Path, stop: int) -> Any:
-        recipe = Recipe(output=folder, data={"train": "x"}, model={"path": str(tiny.folder)}, stages=(stage,))
         torch.manual_seed(0)
         data = StageDataset(clips, items, reader, dropout=0.5)
-        return run_sft(recipe, stage, tiny.model(), data, folder / "steps", [StopAt(stop)])
+        return run_sft(make_context(folder, reader), stage, tiny.model(), data, folder / "steps", [StopAt(stop)])
 
     return run
 
@@ -57,15 +57,15 @@ def grpo(tiny, monkeypatch) -> Run:
     monkeypatch.setitem(REWARDS, "label", lambda completions, **_: [float(len(set(text))) for text in completions])
     fixed = {"name": "rl", "kind": "grpo", "steps": 4, "batch_size": 8, "generations": 4, "learning_rate": 1e-2}
     more = {"mixture": {"tree": 1}, "rewards": {"label": 1}, "max_new_tokens": 5, "num_iterations": 2, "log_steps": 2}
-    stage = StageConfig(**(fixed | more | {"accumulation": 2}))  # type: ignore[arg-type]
+    stage = GrpoStage(**(fixed | more | {"accumulation": 2}))  # type: ignore[arg-type]
 
     def run(folder: Path, stop: int) -> Any:
         folder.mkdir(exist_ok=True)
-        recipe = Recipe(output=folder, data={"train": "x"}, model={"path": str(tiny.folder)}, stages=(stage,))
         model = AutoModelForImageTextToText.from_pretrained(tiny.folder)
         torch.manual_seed(0)
         order = [0, 1, 2, 3, 1, 0, 3, 2]
-        return run_grpo(recipe, stage, model, clips, order, reader, folder / "steps", [StopAt(stop)])
+        context = make_context(folder, reader)
+        return run_grpo(context, stage, model, clips, order, folder / "steps", [StopAt(stop)])
 
     return run
 
