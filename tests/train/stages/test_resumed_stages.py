@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,8 +86,18 @@ def test_it_ends_as_if_it_had_never_been_stopped(kind, request, tmp_path):
     run: Run = request.getfixturevalue(kind)
     whole = run(tmp_path / "whole", 4)
     run(tmp_path / "stopped", 3).finish_saving()
+    logs = [tmp_path / "stopped" / name for name in ("log.jsonl", "rollouts.jsonl")]
+    stage = {"sft": "one", "grpo": "rl"}[kind]
+    for log in logs:  # of a step that was not saved
+        with log.open("a") as file:
+            file.write(json.dumps({"stage": stage, "step": 3}) + "\n")
+            file.write(json.dumps({"stage": stage, "step": 4, "lost": True}) + "\n")
     torch.rand(7)
     resumed = run(tmp_path / "stopped", 4)
+    for log in logs:
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        assert {"stage": stage, "step": 3} in lines
+        assert not any("lost" in line for line in lines)
     assert resumed.state.global_step == 4
     assert [line["step"] for line in figures(whole)] == [1, 2, 4]
     assert figures(resumed) == figures(whole)
