@@ -19,7 +19,6 @@ from train import ablate
 from train.ablate import derive, run_ablations, tabulate, variants
 from train.recipe import Recipe
 from train.recipe_file import load_recipe, save_recipe
-from train.results import predictions_file
 
 DEMO = load_recipe("demo")
 TREE = "a1 mouth: smiling\ne1 open smile <- a1\nm1 {} <- e1"
@@ -112,7 +111,7 @@ def write_answers(recipe: Recipe) -> None:
     for stage in ("emotion", "grpo", "shuffled"):
         for part, clips in CLIPS.items():
             said = "joy" if (run, stage) == ("full", "grpo") else f"{run} {stage} {part}".replace("_", " ")
-            path = predictions_file(recipe, stage, part)
+            path = recipe.folder.predictions(stage, part)
             path.parent.mkdir(parents=True, exist_ok=True)
             lines = [{"fingerprint": "x"}, *({"id": clip.id, "response": TREE.format(said)} for clip in clips)]
             path.write_text("".join(json.dumps(line) + "\n" for line in lines))

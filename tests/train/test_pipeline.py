@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -13,15 +14,22 @@ import pytest
 import torch
 
 from affectgpt.problems import InputError, RunError
-from train import pipeline
+from train import libraries, pipeline
 from train.recipe import Recipe
+from train.stages.empathy import EmpathyStage
+from train.stages.kind import StageKind
 from train.stages.sft import SftStage
 
-ONE = StageConfig(name="one", kind="sft", steps=1, batch_size=1, learning_rate=1, mixture={"tree": 1})
-EMPATHY = StageConfig(name="e", kind="empathy", steps=1, batch_size=1, learning_rate=1, mixture={"dialogue": 1})
+ONE = SftStage(name="one", kind="sft", steps=1, batch_size=1, learning_rate=1, mixture={"tree": 1})
+EMPATHY = EmpathyStage(name="e", kind="empathy", steps=1, batch_size=1, learning_rate=1, mixture={"dialogue": 1})
 
 
-def recipe(folder: Path, *stages: StageConfig, **settings: Any) -> Recipe:
+PREPARED = SimpleNamespace(
+    clips={"train": []}, reader=None, starting_model=Path("base"), fingerprint="data", v0_1_0="older data"
+)
+
+
+def recipe(folder: Path, *stages: StageKind, **settings: Any) -> Recipe:
     return Recipe(output=folder, data={"train": "x"}, model={"tiny": {}}, stages=stages or (ONE,), **settings)
 
 
@@ -38,14 +46,14 @@ def done(monkeypatch) -> list[str]:
         happened.append("score one")
         return {"kind": "sft", "metrics": {}}
 
-    def finish(recipe: Recipe, prepared: Any, results: Any, entries: Any, *_: Any) -> Path:
+    def finish(recipe: Recipe, prepared: Any, context: Any, results: Any, entries: Any, *_: Any) -> Path:
         happened.append("report")
         (recipe.output / "report.json").write_text(f'{{"stages": {len(entries)}}}')
         return recipe.output / "report.html"
 
-    monkeypatch.setattr(pipeline, "prepare", lambda *_: SimpleNamespace(clips={"train": []}, base=None))
+    monkeypatch.setattr(pipeline, "prepare", lambda *_: PREPARED)
     monkeypatch.setattr(pipeline, "run_stages", stages)
-    monkeypatch.setattr(pipeline, "score_stage", score)
+    monkeypatch.setattr(SftStage, "score", score)
     monkeypatch.setattr(pipeline, "finish", finish)
     return happened
 
@@ -56,11 +64,7 @@ def test_ctrl_c_while_a_stage_is_scored_says_how_to_go_on(done, monkeypatch, tmp
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    prepared = SimpleNamespace(clips={"train": []}, reader=None, starting_model=tmp_path, fingerprint="f")
-
     monkeypatch.setattr(pipeline, "Console", partial(pipeline.Console, out=out))
-    monkeypatch.setattr(pipeline, "prepare", lambda *_: prepared)
-    monkeypatch.setattr(pipeline, "run_stages", lambda *_: iter([SimpleNamespace(stage=stage)]))
     monkeypatch.setattr(SftStage, "score", interrupted)
     with pytest.raises(KeyboardInterrupt):
         pipeline.run_recipe(recipe(tmp_path))
@@ -81,6 +85,16 @@ def test_the_first_process_scores_and_reports_and_the_others_train(done, monkeyp
     assert watched == [(tmp_path / str(rank), rank, 2, 77) for rank in (0, 1)]
 
 
+@pytest.mark.parametrize("curriculum", [True, False])
+def test_stages_run_as_planned_from_the_model_and_the_data_that_were_prepared(done, monkeypatch, tmp_path, curriculum):
+    given: list[Any] = []
+    monkeypatch.setattr(pipeline, "run_stages", lambda context, *rest: given.extend(rest) or iter(()))
+    planned = recipe(tmp_path, ONE, ONE.model_copy(update={"name": "two"}), curriculum=curriculum)
+    pipeline.run_recipe(planned)
+    assert [stage.name for stage in given[0]] == (["one", "two"] if curriculum else ["shuffled"])
+    assert given[1:] == [Path("base"), "data", "older data", curriculum]
+
+
 def test_rows_that_plugins_cannot_learn_from_are_refused_before_any_stage(done, tmp_path):
     with pytest.raises(InputError, match="stage 'e': expected rows of task"):
         pipeline.run_recipe(recipe(tmp_path, ONE, EMPATHY))
@@ -88,13 +102,11 @@ def test_rows_that_plugins_cannot_learn_from_are_refused_before_any_stage(done, 
 
 
 def test_one_run_at_a_time_in_a_folder(done, monkeypatch, tmp_path):
-    nothing = SimpleNamespace(clips={"train": []}, base=None)
-
     def again(*_: Any) -> Any:
-        monkeypatch.setattr(pipeline, "prepare", lambda *_: nothing)
+        monkeypatch.setattr(pipeline, "prepare", lambda *_: PREPARED)
         with pytest.raises(InputError, match="another run is going on there"):
             pipeline.run_recipe(recipe(tmp_path))
-        return nothing
+        return PREPARED
 
     monkeypatch.setattr(pipeline, "prepare", again)
     assert pipeline.run_recipe(recipe(tmp_path)) == {"stages": 1}
@@ -117,12 +129,12 @@ def test_threads_and_wandb_are_set_up_as_the_recipe_says(done, monkeypatch, tmp_
         monkeypatch.setenv(name, "set")  # so that what the run sets is taken back
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))  # where nobody is logged in
-    monkeypatch.setattr(pipeline.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(libraries.importlib.util, "find_spec", lambda name: object())
     before = torch.get_num_threads()
     try:
         pipeline.run_recipe(recipe(tmp_path, threads=before + 1, wandb=True))
         assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
-    assert pipeline.os.environ["WANDB_DIR"] == str(tmp_path)
-    assert pipeline.os.environ["WANDB_MODE"] == "offline"
+    assert os.environ["WANDB_DIR"] == str(tmp_path)
+    assert os.environ["WANDB_MODE"] == "offline"

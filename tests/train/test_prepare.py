@@ -18,7 +18,7 @@ from affectgpt.problems import InputError
 from tests.support.rows import make_clip
 from train import prepare as prepare_module
 from train.monitor import Console
-from train.prepare import Prepared, cache_of, prepare
+from train.prepare import Prepared, prepare
 from train.recipe import Recipe
 
 STAGE = {"name": "one", "kind": "sft", "steps": 1, "batch_size": 1, "learning_rate": 1, "mixture": {"text": 1}}
@@ -53,7 +53,8 @@ def ready(given: Recipe) -> Prepared:
 
 
 def test_the_fingerprint_names_everything_that_training_depends_on_besides_the_stages(recipe, tiny, tmp_path):
-    same = ready(recipe()).fingerprint
+    plain = ready(recipe())
+    same = plain.fingerprint
     moved = shutil.copytree(tiny.folder, tmp_path / "moved")
     for unlike in ({"title": "Other"}, {"output": tmp_path / "runs" / "two"}, {"hang_s": 9}, {"threads": 1}):
         assert ready(recipe(**unlike)).fingerprint == same
@@ -78,8 +79,12 @@ def test_the_fingerprint_names_everything_that_training_depends_on_besides_the_s
         "prompts": recipe(model={"prompt_style": "paper"}),
         "evidence": recipe(evidence={"top": 1}),
     }
-    found = {name: ready(given).fingerprint for name, given in others.items()}
+    prepared = {name: ready(given) for name, given in others.items()}
+    found = {name: one.fingerprint for name, one in prepared.items()}
     assert len({same, *found.values()}) == 1 + len(found), found
+    # v0.1.0 left these out of its own.
+    unnoticed = {name for name, one in prepared.items() if one.v0_1_0 == plain.v0_1_0}
+    assert unnoticed == {"frames", "frames a second", "pixels", "prompts"}
 
 
 def test_a_reader_shows_what_the_recipe_says(recipe, hub):
@@ -126,10 +131,10 @@ def test_untrained_models_are_made_once_for_each_of_their_kind(recipe, tiny, tmp
     monkeypatch.setattr(prepare_module, "build_tiny", build)
     nothing: dict[str, Any] = {"path": None, "tiny": {}}
     first = ready(recipe(model=nothing))
-    assert first.base == made[0]
-    assert first.base.parent == cache_of(recipe())
+    assert first.starting_model == made[0]
+    assert first.starting_model.parent == recipe().folder.cache
     for alike in ({"inputs": ["text"]}, {"lora": {"r": 2}}, {"dtype": "bfloat16"}):
-        assert ready(recipe(model=nothing | alike)).base == first.base
+        assert ready(recipe(model=nothing | alike)).starting_model == first.starting_model
     write_clips(tmp_path / "other.jsonl", [row("a"), row("b", "anger")])
     ready(recipe(model=nothing, seed=1))
     ready(recipe(model=nothing | {"tiny": {"num_layers": 1}}))
@@ -150,7 +155,7 @@ def test_clips_are_decoded_as_the_recipe_says(recipe, hub, tmp_path, monkeypatch
         patch.setattr(prepare_module, "build_features", build)
         ready(recipe(data=decoding | {"store": tmp_path / "store"}))
         ready(recipe())
-    assert seen == [(tmp_path / "store", 7, "pyav"), (cache_of(recipe()) / "features", 20, "auto")]
+    assert seen == [(tmp_path / "store", 7, "pyav"), (recipe().folder.cache / "features", 20, "auto")]
     online: Any = ready(recipe(data=decoding | {"features": "online"})).reader
     assert isinstance(online.source, OnlineFeatures)
     chosen = {"path": hub("qwen2_5_vl"), "num_frames": 5, "fps": 2.0}

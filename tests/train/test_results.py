@@ -13,16 +13,19 @@ from typing import Any
 import pytest
 
 from affectgpt.clip import Clip
+from eval.benchmarks.empathy import scores as empathy_scores
 from eval.predict.answers import Prediction
 from tests.support.rows import make_clip
-from train import results
-from train.config.stage import StageConfig
+from train import model_setup, results
 from train.monitor import Console, MemoryMeter
-from train.prepare import Prepared
+from train.prepare import Prepared, context_of
 from train.recipe import Recipe
-from train.results import finish, score_stage, summary
-from train.stages.run import StageResult
-from train.stages.scores import rows_to_score
+from train.results import finish, summary
+from train.stages import empathy, scores
+from train.stages.context import StageContext
+from train.stages.kind import StageKind, StageResult
+from train.stages.kinds import KINDS
+from train.stages.scores import scored_rows
 
 TREE = "a1 mouth: smiling\ne1 open smile <- a1\nm1 {} <- e1"
 JOY, FEAR = TREE.format("joy"), TREE.format("fear")
@@ -41,22 +44,26 @@ def prepared() -> Prepared:
         "dev": [row("d", FEAR), row("e", FEAR)],
         "test": [row("f", group="Ann"), row("g", group="Ann"), row("h", group="Bo"), row("i", FEAR, extra=hard)],
     }
-    return Prepared(parts, SimpleNamespace(), Path("base"), "data", 1)  # type: ignore[arg-type]
+    return Prepared(parts, SimpleNamespace(), Path("base"), "data", "older data", 1)  # type: ignore[arg-type]
 
 
-def stage(kind: str = "sft", **settings: Any) -> StageConfig:
+def stage(kind: str = "sft", **settings: Any) -> StageKind:
     fixed = {"name": "one", "kind": kind, "steps": 3, "batch_size": 8, "learning_rate": 1, "mixture": {"tree": 1}}
-    return StageConfig.model_validate(fixed | settings)
+    return KINDS[kind].model_validate(fixed | settings)
 
 
 @pytest.fixture
 def recipe(tmp_path) -> Recipe:
-    scores = {"resamples": 10, "batch_size": 3, "max_new_tokens": 50, "examples": 2, "closed_per_clip": 2}
+    evaluation = {"resamples": 10, "batch_size": 3, "max_new_tokens": 50, "examples": 2, "closed_per_clip": 2}
     given = {"output": tmp_path, "data": {"train": "x"}, "model": {"path": "x"}, "stages": [stage()]}
-    return Recipe.model_validate(given | {"evaluation": scores})
+    return Recipe.model_validate(given | {"evaluation": evaluation})
 
 
-def result(planned: StageConfig, folder: str = "one", fingerprint: str = "f00d", reused: bool = False) -> StageResult:
+def context(recipe: Recipe, prepared: Prepared, **parts: list[Clip]) -> StageContext:
+    return context_of(recipe, replace(prepared, clips=prepared.clips | parts), Console({}, quiet=True))
+
+
+def result(planned: StageKind, folder: str = "one", fingerprint: str = "f00d", reused: bool = False) -> StageResult:
     return StageResult(planned, Path(folder), 1.5, reused, fingerprint)
 
 
@@ -69,8 +76,9 @@ def asked(monkeypatch) -> list[tuple[Path, list[str], tuple[int, ...]]]:
         calls.append((model, [clip.id for clip in rows], limits))
         return [Prediction(id=clip.id, task=clip.task, response=JOY, status="ok", answer=clip.answer) for clip in rows]
 
-    monkeypatch.setattr(results, "load_stage_model", lambda folder, recipe: folder)
-    monkeypatch.setattr(results, "answer_rows", answer)
+    for module in (scores, model_setup):
+        monkeypatch.setattr(module, "load_stage_model", lambda folder, settings: folder)
+    monkeypatch.setattr(scores, "answer_rows", answer)
     return calls
 
 
@@ -81,17 +89,17 @@ def scored(recipe, prepared, asked) -> Callable[..., dict[str, Any]]:
     def score(found: StageResult, evaluation: dict[str, Any] | None = None, **parts: list[Clip]) -> dict[str, Any]:
         changed = recipe.evaluation.model_copy(update=evaluation or {})
         given = recipe.model_copy(update={"evaluation": changed})
-        data = replace(prepared, clips=prepared.clips | parts)
-        return score_stage(given, data, found, Console({}, quiet=True))
+        return found.stage.score(context(given, prepared, **parts), found)
 
     return score
 
 
 def test_each_part_is_scored_by_itself(scored, asked):
     entry = scored(result(stage()))
-    assert {name: entry[name] for name in ("name", "kind", "seconds", "steps", "reused")} == {
+    assert {name: entry[name] for name in ("name", "kind", "title", "seconds", "steps", "reused")} == {
         "name": "one",
         "kind": "sft",
+        "title": "supervised",
         "seconds": 1.5,
         "steps": 3,
         "reused": False,
@@ -133,8 +141,8 @@ def test_an_empathy_stage_is_scored_on_test_rows_once(recipe, scored, monkeypatc
         calls.append(([clip.id for clip in rows], selection.margin, limits, more["resamples"], more["examples"]))
         return {"conditions": {"plugin": {"accuracy": {"value": 0.5}}}}
 
-    monkeypatch.setattr(results, "evaluate_empathy", evaluate)
-    monkeypatch.setattr(results, "rows_to_come", lambda recipe, planned, rows: list(rows))
+    monkeypatch.setattr(empathy_scores, "evaluate", evaluate)
+    monkeypatch.setattr(empathy, "rows_to_come", lambda context, planned, rows: list(rows))
     planned = stage("empathy", selection={"margin": 0.25})
     entry = scored(result(planned))
     assert entry["metrics"] == {"accuracy_plugin": {"value": 0.5}}
@@ -152,29 +160,36 @@ def test_an_empathy_stage_is_scored_on_test_rows_once(recipe, scored, monkeypatc
     ]
 
 
-def test_a_few_questions_of_each_clip_are_asked(recipe):
+def test_a_few_questions_of_each_clip_are_asked(recipe, prepared):
     closed = [
         row(f"{clip}{number}", "open", "attribute_closed", video=Path(f"/{clip}.mp4"))
         for clip in "ab"
         for number in range(5)
     ]
     others = [row("t"), row("s", "joy", "expression_single"), row("w", "Well.", "caption"), row("u", "?", "text")]
-    chosen = rows_to_score([*others, *closed], recipe)
+
+    def asked_of(rows: list[Clip]) -> list[Clip]:
+        return scored_rows(context(recipe, prepared, test=rows), "test")
+
+    chosen = asked_of([*others, *closed])
     assert [clip.id for clip in chosen[:2]] == ["t", "s"]
     assert Counter(clip.id[0] for clip in chosen[2:]) == {"a": 2, "b": 2}
-    assert rows_to_score([*others, *closed], recipe) == chosen
-    assert [clip.id for clip in rows_to_score(others[2:], recipe)] == ["w"]
+    assert asked_of([*others, *closed]) == chosen
+    assert [clip.id for clip in asked_of(others[2:])] == ["w"]
 
 
 def test_the_summary_says_what_was_learned_from(recipe, prepared):
-    found = summary(recipe, prepared, [])
+    found = summary(recipe, prepared, context(recipe, prepared), [])
     assert found["data"]["train"] == {"clips": 0, "rows": 3, "actors": 0}
     assert (found["data"]["test"]["actors"], found["data"]["unusable_clips"]) == (2, 1)
     # The most frequent answer of training, given to the rows of test.
     baseline = found["baselines"]["constant answer"]["emotion_war"]
     assert (baseline["value"], baseline["n"]) == (0.75, 4)
     unlike = replace(prepared, clips=prepared.clips | {"train": [row("c", FEAR)]})
-    assert summary(recipe, unlike, [])["baselines"]["constant answer"]["emotion_war"]["value"] == 0.25
+    assert (
+        summary(recipe, unlike, context(recipe, unlike), [])["baselines"]["constant answer"]["emotion_war"]["value"]
+        == 0.25
+    )
 
 
 def test_the_report_of_a_run(recipe, prepared, scored, tmp_path, monkeypatch):
@@ -184,7 +199,9 @@ def test_the_report_of_a_run(recipe, prepared, scored, tmp_path, monkeypatch):
     (tmp_path / "ablations.json").write_text('{"full": {}}')
 
     def report(found: StageResult, seconds: float) -> dict[str, Any]:
-        assert finish(recipe, prepared, [found], entries, seconds, MemoryMeter()) == tmp_path / "report.html"
+        given = context(recipe, prepared)
+        page = finish(recipe, prepared, given, [found], entries, seconds, MemoryMeter())
+        assert page == tmp_path / "report.html"
         return json.loads((tmp_path / "report.json").read_text())
 
     first = report(done, 12.34)

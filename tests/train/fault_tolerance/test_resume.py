@@ -50,7 +50,7 @@ def save(folder: Path, processes: int, sharded: bool, latest: str = "global_step
 
 
 def go_on(folder: Path, trainer: Trainer, deepspeed: bool) -> Trainer:
-    train_from_newest(trainer, "one", folder, [folder / "log.jsonl"], deepspeed)
+    train_from_newest(trainer, "one", folder, [folder / "log.jsonl", folder / "rollouts.jsonl"], deepspeed)
     return trainer
 
 

@@ -165,7 +165,7 @@ def test_an_adapter_that_could_not_be_published_is_refused_before_training(tmp_p
     values = {"output": tmp_path, "data": {"train": "x"}, "model": {"tiny": {}, "lora": {}}, "stages": [stage]}
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "manifest.json").write_text('{"files": {"config.json": {}}}')
-    prepared = SimpleNamespace(clips={"train": []}, reader=None, starting_model=tmp_path, fingerprint="f")
+    prepared = SimpleNamespace(clips={"train": []}, reader=None, starting_model=tmp_path, fingerprint="f", v0_1_0="o")
     monkeypatch.setattr(pipeline, "require_access", lambda: None)
     monkeypatch.setattr(pipeline, "prepare", lambda *_: prepared)
     monkeypatch.setattr(pipeline, "run_stages", lambda *_: pytest.fail("it trained"))
@@ -208,7 +208,7 @@ def test_a_run_hands_over_each_stage_with_its_scores(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pipeline, "require_access", lambda: None)
     monkeypatch.setattr(pipeline, "BackgroundPush", Recorder)
-    prepared = SimpleNamespace(clips={"train": []}, reader=None, starting_model=tmp_path, fingerprint="f")
+    prepared = SimpleNamespace(clips={"train": []}, reader=None, starting_model=tmp_path, fingerprint="f", v0_1_0="o")
     monkeypatch.setattr(pipeline, "prepare", lambda *_: prepared)
     monkeypatch.setattr(pipeline, "run_stages", lambda *_: (SimpleNamespace(stage=item) for item in recipe.stages))
     monkeypatch.setattr(SftStage, "score", lambda stage, *_: {"name": stage.name, "kind": "sft", "metrics": {}})

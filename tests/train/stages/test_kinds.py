@@ -14,7 +14,7 @@ from affectgpt.problems import InputError
 from train.recipe import Recipe
 from train.recipe_file import load_recipe, save_recipe
 from train.stages.kind import StageKind
-from train.stages.kinds import KINDS, fingerprint_of
+from train.stages.kinds import KINDS, fingerprint_of, v0_1_0_fingerprint
 
 ROOT = Path(__file__).parents[3]
 SAVED_BY_V0_1_0 = ROOT / "tests" / "integration" / "recipe_v0_1_0.yaml"
@@ -36,7 +36,7 @@ def recipe(stages: str, **settings: object) -> Recipe:
 
 
 def fingerprints(recipe: Recipe) -> dict[str, str]:
-    return {stage.name: fingerprint_of("parent", stage, recipe.curriculum) for stage in recipe.planned}
+    return {stage.name: v0_1_0_fingerprint("parent", stage, recipe.curriculum) for stage in recipe.planned}
 
 
 def test_checkpoints_of_v0_1_0_are_found_again():
@@ -54,21 +54,22 @@ def test_checkpoints_of_v0_1_0_are_found_again():
         "empathy": "e32d8a6fada72707",
     }
     stages = recipe(OF_EVERY_KIND).stages
-    assert {stage.name: fingerprint_of("parent", stage, False) for stage in stages} == {
+    assert {stage.name: v0_1_0_fingerprint("parent", stage, False) for stage in stages} == {
         "warm": "93b5ec8afd70cb00",
         "rl": "fc4a44a335777987",
         "hear": "ecacf9f5eaffcec4",
     }
 
 
-def test_a_fingerprint_tells_parents_settings_and_curricula_apart():
+@pytest.mark.parametrize("fingerprint", [fingerprint_of, v0_1_0_fingerprint])
+def test_a_fingerprint_tells_parents_settings_and_curricula_apart(fingerprint):
     [stage] = recipe("[{name: a, kind: sft, steps: 1, batch_size: 1, learning_rate: 1, mixture: {tree: 1}}]").stages
     other = stage.model_copy(update={"packing": 64})
     found = [
-        fingerprint_of("one", stage, True),
-        fingerprint_of("two", stage, True),
-        fingerprint_of("one", stage, False),
-        fingerprint_of("one", other, True),
+        fingerprint("one", stage, True),
+        fingerprint("two", stage, True),
+        fingerprint("one", stage, False),
+        fingerprint("one", other, True),
     ]
     assert len(set(found)) == 4
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, TrainerCallback
 
+from tests.support.stages import make_context
 from tests.support.tiny_rows import tiny_rows
-from train.config.stage import StageConfig
-from train.recipe import Recipe
 from train.stages.dataset import StageDataset
+from train.stages.grpo import GrpoStage
 from train.stages.grpo_run import run_grpo
+from train.stages.sft import SftStage
 from train.stages.sft_trainer import run_sft
 from videmo.rewards import REWARDS
 
@@ -38,14 +40,13 @@ def sft(tiny) -> Run:
     """`sft(folder, stop)`: a supervised stage of 4 steps until after a step, from what the folder has."""
     clips, reader = tiny_rows(tiny)
     fixed = {"name": "one", "kind": "sft", "steps": 4, "batch_size": 4, "learning_rate": 1e-2, "mixture": {"tree": 1}}
-    stage = StageConfig(**(fixed | {"accumulation": 2, "log_steps": 2}))  # type: ignore[arg-type]
+    stage = SftStage(**(fixed | {"accumulation": 2, "log_steps": 2}))  # type: ignore[arg-type]
     items = [[(place * 7 + place // 3) % 4] for place in range(16)]
 
     def run(folder: Path, stop: int) -> Any:
-        recipe = Recipe(output=folder, data={"train": "x"}, model={"path": str(tiny.folder)}, stages=(stage,))
         torch.manual_seed(0)
         data = StageDataset(clips, items, reader, dropout=0.5)
-        return run_sft(recipe, stage, tiny.model(), data, folder / "steps", [StopAt(stop)])
+        return run_sft(make_context(folder, reader), stage, tiny.model(), data, folder / "steps", [StopAt(stop)])
 
     return run
 
@@ -57,15 +58,15 @@ def grpo(tiny, monkeypatch) -> Run:
     monkeypatch.setitem(REWARDS, "label", lambda completions, **_: [float(len(set(text))) for text in completions])
     fixed = {"name": "rl", "kind": "grpo", "steps": 4, "batch_size": 8, "generations": 4, "learning_rate": 1e-2}
     more = {"mixture": {"tree": 1}, "rewards": {"label": 1}, "max_new_tokens": 5, "num_iterations": 2, "log_steps": 2}
-    stage = StageConfig(**(fixed | more | {"accumulation": 2}))  # type: ignore[arg-type]
+    stage = GrpoStage(**(fixed | more | {"accumulation": 2}))  # type: ignore[arg-type]
 
     def run(folder: Path, stop: int) -> Any:
         folder.mkdir(exist_ok=True)
-        recipe = Recipe(output=folder, data={"train": "x"}, model={"path": str(tiny.folder)}, stages=(stage,))
         model = AutoModelForImageTextToText.from_pretrained(tiny.folder)
         torch.manual_seed(0)
         order = [0, 1, 2, 3, 1, 0, 3, 2]
-        return run_grpo(recipe, stage, model, clips, order, reader, folder / "steps", [StopAt(stop)])
+        context = make_context(folder, reader)
+        return run_grpo(context, stage, model, clips, order, folder / "steps", [StopAt(stop)])
 
     return run
 
@@ -85,8 +86,18 @@ def test_it_ends_as_if_it_had_never_been_stopped(kind, request, tmp_path):
     run: Run = request.getfixturevalue(kind)
     whole = run(tmp_path / "whole", 4)
     run(tmp_path / "stopped", 3).finish_saving()
+    logs = [tmp_path / "stopped" / name for name in ("log.jsonl", "rollouts.jsonl")]
+    stage = {"sft": "one", "grpo": "rl"}[kind]
+    for log in logs:  # of a step that was not saved
+        with log.open("a") as file:
+            file.write(json.dumps({"stage": stage, "step": 3}) + "\n")
+            file.write(json.dumps({"stage": stage, "step": 4, "lost": True}) + "\n")
     torch.rand(7)
     resumed = run(tmp_path / "stopped", 4)
+    for log in logs:
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        assert {"stage": stage, "step": 3} in lines
+        assert not any("lost" in line for line in lines)
     assert resumed.state.global_step == 4
     assert [line["step"] for line in figures(whole)] == [1, 2, 4]
     assert figures(resumed) == figures(whole)

@@ -19,7 +19,6 @@ from train.model_setup import add_adapter, freeze, load_stage_model, without_ada
 from train.recipe import Recipe
 from train.stages.arguments import common_arguments
 from train.stages.order import stage_order
-from train.stages.run import freeze, load_stage_model
 
 
 def stage(name: str, kind: str = "sft", **settings: object) -> dict[str, object]:
@@ -86,7 +85,7 @@ def test_a_model_is_loaded_in_the_precision_and_with_the_attention_of_the_recipe
 
     def kinds(trainable: bool, **model: object) -> tuple[torch.dtype, torch.dtype, str]:
         given = recipe(model={"path": str(tiny.folder), "dtype": "bfloat16", "attention": "eager", **model})
-        whole = without_adapter(load_stage_model(tiny.folder, given, trainable))
+        whole = without_adapter(load_stage_model(tiny.folder, given.model, trainable))
         layer = whole.model.language_model.layers[0]
         return layer.input_layernorm.weight.dtype, whole.config.dtype, layer.self_attn.config._attn_implementation
 
@@ -98,7 +97,7 @@ def test_a_model_is_loaded_in_the_precision_and_with_the_attention_of_the_recipe
 
 def test_encoders_of_a_video_model_are_never_trained(hub):
     given = recipe(model={"path": hub("qwen2_5_vl")})
-    model = load_stage_model(Path(hub("qwen2_5_vl")), given, trainable=True)
+    model = load_stage_model(Path(hub("qwen2_5_vl")), given.model, trainable=True)
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert any("language_model" in name for name in trained)
     assert not any("visual" in name for name in trained)
@@ -139,7 +138,7 @@ def test_the_order_depends_on_the_seed_and_the_stage(clips):
     orders = [stage_order(seed, recipe().stages[0], clips) for seed in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
     other = recipe().stages[0].model_copy(update={"name": "other"})
-    assert stage_order(recipe(), other, clips) != orders[0]
+    assert stage_order(0, other, clips) != orders[0]
     assert {clips[row].task for row in orders[0]} == {"text"}
     assert len(stage_order(0, recipe().stages[2], clips)) == 5 * 4 // 2  # prompts
 

@@ -18,11 +18,14 @@ from affectgpt.clip import Clip
 from affectgpt.model.loading import load_processor
 from tests.support.tiny_rows import tiny_rows
 from train.monitor import Console
-from train.prepare import Prepared
+from train.prepare import Prepared, context_of
 from train.recipe import Recipe
-from train.stages import grpo
+from train.stages import grpo_run, sft_trainer
 from train.stages import run as stages
-from train.stages.run import Interrupted, StageResult, rows_for, run_stages
+from train.stages.context import StageContext
+from train.stages.kind import StageResult
+from train.stages.kinds import v0_1_0_fingerprint
+from train.stages.run import Interrupted, run_stages
 from train.stages.sft_trainer import supervised_items
 
 
@@ -34,7 +37,7 @@ def stage(name: str, **settings: object) -> dict[str, object]:
 @pytest.fixture
 def prepared(tiny) -> Prepared:
     clips, reader = tiny_rows(tiny)
-    return Prepared({"train": clips}, reader, tiny.folder, "data", 0)
+    return Prepared({"train": clips}, reader, tiny.folder, "data", "older data", 0)
 
 
 @pytest.fixture
@@ -48,9 +51,14 @@ def recipe(tiny, tmp_path) -> Callable[..., Recipe]:
     return make
 
 
+def context(recipe: Recipe, prepared: Prepared) -> StageContext:
+    return context_of(recipe, prepared, Console({}, quiet=True))
+
+
 def run(recipe: Recipe, prepared: Prepared) -> list[StageResult]:
     recipe.output.mkdir(exist_ok=True)
-    return list(run_stages(recipe, prepared, Console({}, quiet=True)))
+    given = prepared.starting_model, prepared.fingerprint, prepared.v0_1_0
+    return list(run_stages(context(recipe, prepared), recipe.planned, *given, recipe.curriculum))
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -69,7 +77,7 @@ class Untrained:
     state = SimpleNamespace(global_step=1)
     accelerator = SimpleNamespace(wait_for_everyone=lambda: None)
 
-    def __init__(self, recipe: Recipe, planned: Any, model: Any, *_: Any) -> None:
+    def __init__(self, context: StageContext, planned: Any, model: Any, *_: Any) -> None:
         self.model = model
 
     def finish_saving(self) -> None:
@@ -85,7 +93,7 @@ class Untrained:
 
 
 def test_only_what_is_not_there_or_broken_or_of_other_settings_is_run(recipe, prepared, monkeypatch):
-    monkeypatch.setattr(stages, "run_sft", Untrained)
+    monkeypatch.setattr(sft_trainer, "run_sft", Untrained)
 
     def reused(given: Recipe, **changes: Any) -> list[bool]:
         return [result.reused for result in run(given, replace(prepared, **changes))]
@@ -103,8 +111,26 @@ def test_only_what_is_not_there_or_broken_or_of_other_settings_is_run(recipe, pr
     assert reused(recipe(), fingerprint="other data") == [False, False]
 
 
+def test_what_v0_1_0_finished_is_found_done_and_keeps_its_fingerprint(recipe, prepared, monkeypatch):
+    monkeypatch.setattr(sft_trainer, "run_sft", Untrained)
+    older, fingerprints = prepared.v0_1_0, []
+    for result in run(recipe(), prepared):
+        older = v0_1_0_fingerprint(older, result.stage, True)
+        assert older != result.fingerprint
+        note = result.folder / "stage.json"
+        note.write_text(note.read_text().replace(result.fingerprint, older))
+        fingerprints.append(older)
+    again = run(recipe(), prepared)
+    assert [(result.reused, result.fingerprint) for result in again] == [(True, one) for one in fingerprints]
+    later = run(recipe(stage("one"), stage("two", weight_decay=0.1)), prepared)
+    assert [result.reused for result in later] == [True, False]
+    assert later[0].fingerprint == fingerprints[0]
+    other = run(recipe(), replace(prepared, v0_1_0="other data"))
+    assert [result.reused for result in other] == [False, False]
+
+
 def test_what_a_stage_leaves_is_its_model_ready_to_load_and_no_checkpoint_of_its_steps(recipe, prepared, monkeypatch):
-    monkeypatch.setattr(stages, "run_sft", Untrained)
+    monkeypatch.setattr(sft_trainer, "run_sft", Untrained)
     [result] = run(recipe(stage("one")), prepared)
     assert [path.name for path in result.folder.parent.iterdir()] == ["one"]
     processor = load_processor(result.folder)
@@ -121,14 +147,16 @@ def test_a_signal_stops_a_stage_and_what_is_done_is_kept(recipe, prepared, monke
     class Stopped(Untrained):
         state = SimpleNamespace(global_step=int(done))
 
-        def __init__(self, recipe: Recipe, planned: Any, model: Any, data: Any, folder: Path, callbacks: Any, *_: Any):
-            super().__init__(recipe, planned, model)
+        def __init__(
+            self, context: Any, planned: Any, model: Any, data: Any, folder: Path, callbacks: Any, *_: Any
+        ) -> None:
+            super().__init__(context, planned, model)
             callbacks[0].interrupt(signal.SIGTERM, None)
 
         def finish_saving(self) -> None:
             finished.append(self)
 
-    monkeypatch.setattr(stages, "run_sft", Stopped)
+    monkeypatch.setattr(sft_trainer, "run_sft", Stopped)
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     given = recipe(stage("one"), stage("two"))
     with pytest.raises(Interrupted) as caught:
@@ -140,7 +168,7 @@ def test_a_signal_stops_a_stage_and_what_is_done_is_kept(recipe, prepared, monke
 
 
 def test_a_reward_that_was_rewritten_is_another_setting(recipe, prepared, monkeypatch, tmp_path):
-    monkeypatch.setattr(grpo, "run_grpo", Untrained)
+    monkeypatch.setattr(grpo_run, "run_grpo", Untrained)
     file = tmp_path / "mine.py"
     planned = stage("rl", kind="grpo", batch_size=8, reward_files=[str(file)], rewards={"kind": 1})
     reused = []
@@ -181,15 +209,18 @@ def test_a_run_depends_on_its_seed_and_on_nothing_that_was_drawn_before(recipe, 
 def test_checkpoints_of_other_settings_are_not_gone_on_from(recipe, prepared):
     """A stage that was stopped, whose settings have changed since, begins anew."""
     given = recipe(stage("one"))
-    steps = given.output / "checkpoints" / "one.steps"
+    steps = given.folder.steps("one")
     (steps / "checkpoint-1").mkdir(parents=True)
     (steps / "fingerprint").write_text("other settings")
     (steps / "checkpoint-1" / "weights").write_text("of other settings")
-    fingerprint = "these settings"
-    assert stages._open_steps(given, given.stages[0], steps.with_name("one"), fingerprint) == steps
+    these = "these settings", "these settings as v0.1.0 had them"
+    assert stages._open_steps(given.folder, "one", *these) == steps
     assert not (steps / "checkpoint-1").exists()
     (steps / "checkpoint-1").mkdir()
-    stages._open_steps(given, given.stages[0], steps.with_name("one"), fingerprint)
+    stages._open_steps(given.folder, "one", *these)
+    assert (steps / "checkpoint-1").is_dir()
+    (steps / "fingerprint").write_text(these[1])
+    stages._open_steps(given.folder, "one", *these)
     assert (steps / "checkpoint-1").is_dir()
 
 
@@ -198,10 +229,10 @@ class Seen(Exception):
 
 
 def test_what_a_recipe_keeps_back_or_makes_false_reaches_the_rows(recipe, prepared, monkeypatch):
-    def stop(recipe: Recipe, stage: Any, model: Any, dataset: Any, *_: Any) -> None:
+    def stop(context: Any, stage: Any, model: Any, dataset: Any, *_: Any) -> None:
         raise Seen(dataset)
 
-    monkeypatch.setattr(stages, "run_sft", stop)
+    monkeypatch.setattr(sft_trainer, "run_sft", stop)
     doubt = {"modality_dropout": 0.3, "evidence_dropout": 0.2, "evidence_corruption": 0.1}
     seen = []
     for settings in (stage("one", **doubt), stage("two", **doubt), stage("three", packing=256)):
@@ -223,7 +254,7 @@ def test_rows_are_those_of_the_part_that_a_stage_is_for(recipe, prepared):
     sft, grpo = given.stages
 
     def names(planned: Any, **changes: list[Clip]) -> list[str]:
-        return [clip.id for clip in rows_for(given, planned, replace(prepared, clips=parts | changes))]
+        return [clip.id for clip in planned.draws_from(context(given, replace(prepared, clips=parts | changes)))]
 
     assert names(sft) == ["train", "text"]
     assert names(grpo) == ["rl"]
@@ -234,7 +265,7 @@ def test_rows_of_like_length_share_a_batch(recipe, prepared):
     """Every row that was drawn is read, in batches of neighbours by length."""
     clips = prepared.clips["train"]
     given = recipe(stage("one", steps=16))
-    items = supervised_items(given, given.stages[0], clips, prepared.reader)
+    items = supervised_items(context(given, prepared), given.stages[0], clips)
     assert sorted(row for [row] in items) == sorted([*range(4)] * 8)
     lengths = prepared.reader.lengths(clips)
     ranks = sorted(range(4), key=lambda row: lengths[row])
