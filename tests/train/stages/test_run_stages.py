@@ -245,6 +245,21 @@ def test_what_a_recipe_keeps_back_or_makes_false_reaches_the_rows(recipe, prepar
     assert max(len(item) for item in seen[2].items) > 1 == len(seen[0].items[0])
 
 
+def test_without_a_curriculum_the_one_stage_reads_the_rows_of_all(recipe, prepared, monkeypatch):
+    def stop(context: Any, stage: Any, model: Any, dataset: Any, *_: Any) -> None:
+        raise Seen(dataset)
+
+    monkeypatch.setattr(sft_trainer, "run_sft", stop)
+    tree, *others = prepared.clips["train"]
+    mixed = replace(prepared, clips={"train": [tree, *(replace(row, task="caption") for row in others)]})
+    given = recipe(stage("one", steps=2), stage("two", mixture={"caption": 1}), curriculum=False)
+    with pytest.raises(Seen) as caught:
+        run(given, mixed)
+    rows = [row for [row] in caught.value.args[0].items]
+    assert len(rows) == 6
+    assert rows.count(0) == 4  # two steps of two rows
+
+
 def test_rows_are_those_of_the_part_that_a_stage_is_for(recipe, prepared):
     def row(name: str) -> Clip:
         return replace(prepared.clips["train"][0], id=name)
