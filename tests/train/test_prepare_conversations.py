@@ -33,7 +33,7 @@ def test_a_mixture_cannot_draw_rows_without_a_conversation(monkeypatch, tmp_path
         stage("three", "sft", text=1, distribution=0),
     ]
     settings = {"data": {"train": path}, "model": {"tiny": {}}}
-    monkeypatch.setattr(module, "_base_model", lambda *_: pytest.fail("the rows were to be refused"))
+    monkeypatch.setattr(module, "_starting_model", lambda *_: pytest.fail("the rows were to be refused"))
     with pytest.raises(InputError) as caught:
         prepare(Recipe(output=tmp_path / "run", stages=stages, **settings), Console({}, out=io.StringIO()))
     assert str(caught.value) == (

@@ -18,7 +18,6 @@ from affectgpt.plugins.emotion import plugin as emotion_plugin
 from affectgpt.plugins.emotion.plugin import EmotionModel
 from affectgpt.plugins.plugin import Plugin, load_plugin
 from affectgpt.problems import InputError
-from tests.affectgpt.plugins.emotion.test_plugin import write_data
 from tests.support.rows import write_data
 
 

@@ -122,23 +122,23 @@ def test_plugins_of_any_kind_add_evidence_to_rows_that_they_read(voice, tmp_path
     other = clip("t", "text", "plain")
     plugins = {"emotion": PLUGINS["emotion"], "voice": {}}
     taught = stage(mixture={"emotion_label": 1, "text": 1}, plugins=plugins)
-    whole = recipe(tmp_path / "run", taught)
+    context = make_context(tmp_path / "run")
     rows = [*voices, *labels, *silent, other]
-    require_rows(whole, rows)
-    changed = rows_with_evidence(whole, taught, rows)
+    require_rows([taught], rows)
+    changed = rows_with_evidence(context, taught, rows)
     assert changed[-1] == other
     assert all(set(row.evidence or {}) == {"emotion", "voice"} for row in changed[10:30])
     assert all(set(row.evidence or {}) == {"emotion"} for row in changed[30:34])
     heard = {row.evidence["voice"]["values"]["heard"] for row in changed[:10] if row.evidence}
     assert max(heard) < 10  # never its own
-    come = rows_to_come(whole, taught, [clip("n", "emotion_label", "joy"), other])
+    come = rows_to_come(context, taught, [clip("n", "emotion_label", "joy"), other])
     assert [row.evidence["voice"]["values"] for row in come if row.evidence] == [{"heard": 10}]
     lines = capsys.readouterr().err.splitlines()
     fits = [line.partition(",")[0] for line in lines if line.startswith("fitting plugin voice")]
     assert fits == ["fitting plugin voice 6/6"]
     assert not any("batches" in line or "voices," in line for line in lines)
     with pytest.raises(InputError, match="stage 'e': expected rows of task voices with audio, got none"):
-        require_rows(whole, labels)
+        require_rows([taught], labels)
 
 
 def test_evidence_is_made_once_and_follows_its_rows(tmp_path):
@@ -208,7 +208,7 @@ def test_no_row_is_judged_by_a_plugin_that_was_fitted_on_it_and_rows_to_come_by_
     def fits(seed: int = 0, rows: Sequence[Clip] = rows, **changed: object) -> int:
         before = len(Memory.fitted)
         planned = stage(plugins={"emotion": {**settings["emotion"], **changed}})
-        told = rows_with_evidence(recipe(tmp_path, planned).model_copy(update={"seed": seed}), planned, rows)
+        told = rows_with_evidence(make_context(tmp_path, seed=seed), planned, rows)
         assert {row.evidence["emotion"]["probabilities"] for row in told if row.evidence} == {(0.0, 1.0)}
         return len(Memory.fitted) - before
 
@@ -222,7 +222,7 @@ def test_plugins_learn_from_the_tasks_that_their_stage_teaches(tmp_path):
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "afraid"}]
     clip = Clip(id="c", messages=turns, task="emotion_label", answer="afraid", subtitle="I run")
     rows = [*dialogue_rows(0, "train", 12), clip]
-    require_rows(recipe(tmp_path, stage()), rows)
-    told = rows_with_evidence(recipe(tmp_path, stage()), stage(plugins={"emotion": PLUGINS["emotion"]}), rows)
+    require_rows([stage()], rows)
+    told = rows_with_evidence(make_context(tmp_path), stage(plugins={"emotion": PLUGINS["emotion"]}), rows)
     assert told[-1] is clip
     assert all(row.evidence for row in told[:-1])
