@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from eval.report.empathy import empathy
+from eval.report.html import render_template
 
 
 def metric(value: float | None) -> dict:
@@ -38,8 +41,12 @@ FOUND = {
 }
 
 
+def section(found: dict[str, Any]) -> str:
+    return render_template("empathy.html.j2", empathy=empathy(found))
+
+
 def test_all_of_it():
-    page = empathy(FOUND)
+    page = section(FOUND)
     for shown in ("56.8 %", "78.9 %", "61.2", "+26.7", "+21.7 to +31.7", "87.6", "43.2", "3.2", "12.3"):
         assert shown in page, shown
     assert "I am &lt;b&gt;fine&lt;/b&gt;" in page
@@ -52,6 +59,6 @@ def test_all_of_it():
 
 
 def test_without_responses_and_examples():
-    page = empathy({**FOUND, "responses": {}, "examples": []})
+    page = section({**FOUND, "responses": {}, "examples": []})
     assert "Responses" not in page
     assert "card" not in page
