@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
+from markupsafe import Markup
+
 from eval.report.figures import ablation_bars
-from eval.report.html import table
+from eval.report.html import DASH, Cell, Cells, Table, percent, percent_range, score_cell
 
 NAMES = {
     "plugin": "with the plugins",
@@ -22,83 +23,46 @@ SHOWN = 4
 """Dialogues that are shown whole."""
 
 
-def empathy(found: Mapping[str, Any]) -> str:
-    """Table, figure and some dialogues of an evaluation of plugins."""
-    plugin, conditions = found["plugin"], found["conditions"]
-    recall = plugin["recall_at"]
-    note = (
-        "Small models, trained on the same dialogues, tell the language model in its prompt which few emotions are "
-        "likeliest, to be looked at first, and which words may have brought the emotion about (HEF, arXiv 2402.11801). "
-        f"The emotion plugin by itself is right in {_percent(plugin['accuracy'])} % of {found['n']} dialogues; the "
-        f"true emotion is among its first three in {_percent(recall['3'])} %. The controls tell help from luck: with "
-        "evidence shuffled at random the model must not gain; with the true emotion always on the list it may gain "
-        "most."
-    )
+def empathy(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of empathy.html.j2: table, figure and some dialogues of an evaluation of plugins."""
+    conditions = found["conditions"]
     rows = [_row(name, metrics, found["over_no_plugin"].get(name)) for name, metrics in conditions.items()]
     heads = ["the model is told", "accuracy", "more than by itself", "macro F1", "decided in stage 1", "answers read"]
     bars = [(NAMES.get(name, name), {"accuracy": metrics["accuracy"]}) for name, metrics in conditions.items()]
-    figure = ablation_bars(bars, {"accuracy": "Emotions named right"})
-    shown = "".join(_card(row) for row in found.get("examples", [])[:SHOWN])
-    return (
-        f'<p class="note">{note}</p>{figure}{table("Test dialogues", heads, rows)}'
-        + _responses(found.get("responses", {}))
-        + (f"<h3>Some of them, drawn without a look at the answers</h3>{shown}" if shown else "")
-    )
+    return {
+        "n": found["n"],
+        "plugin": found["plugin"],
+        "figure": Markup(ablation_bars(bars, {"accuracy": "Emotions named right"})),
+        "conditions": Table("Test dialogues", heads, rows),
+        "responses": _responses(found.get("responses", {})),
+        "dialogues": [{**row, "shown": _shown(row)} for row in found.get("examples", [])[:SHOWN]],
+        "shown": {name: NAMES[name] for name in ("no_plugin", "plugin")},
+    }
 
 
-def _row(name: str, metrics: Mapping[str, Any], over: Mapping[str, Any] | None) -> list[str]:
-    difference = "–"
-    if over is not None and over["value"] is not None:
-        difference = f"{100 * over['value']:+.1f}<small>{100 * over['low']:+.1f} to {100 * over['high']:+.1f}</small>"
-    return [
-        NAMES.get(name, escape(name)),
-        _cell(metrics["accuracy"]),
-        difference,
-        _cell(metrics["macro_f1"]),
-        _cell(metrics.get("stage1_rate")),
-        _cell(metrics["coverage"]),
-    ]
-
-
-def _cell(metric: Mapping[str, Any] | None) -> str:
-    if metric is None or metric["value"] is None:
-        return '<span class="none">–</span>'
-    return f"{_percent(metric['value'])}<small>{_percent(metric['low'])}–{_percent(metric['high'])}</small>"
-
-
-def _responses(found: Mapping[str, Mapping[str, float]]) -> str:
-    if not found:
-        return ""
-    columns = list(next(iter(found.values())))
-    rows = [
-        [NAMES.get(name, escape(name)), *(_percent(scores[key]) for key in columns)] for name, scores in found.items()
-    ]
-    return table("Responses", ["the model is told", *map(escape, columns)], rows)
-
-
-def _card(row: Mapping[str, Any]) -> str:
-    """A dialogue, what the plugins say of it, and what the model says with and without them."""
-    turns = "".join(f"<li>{escape(text)}</li>" for text in row["turns"])
-    said = "".join(
-        f"<tr><th>{NAMES[name]}</th>"
-        f"<td>{_mark(found['emotion'] == row['truth'])} {escape(found['emotion'] or '–')}</td>"
-        f"<td>{escape(found['response'] or '–')}</td></tr>"
-        for name, found in row["said"].items()
-        if name in ("no_plugin", "plugin")
-    )
-    # Runs of v0.1.0 kept the likeliest emotions and the causes alone.
+def _shown(row: Mapping[str, Any]) -> str:
+    """Word the evidence of an example; runs of v0.1.0 kept the likeliest emotions and the causes alone."""
     causes = f"causes: {', '.join(row['causes'])}" if row.get("causes") else ""
-    shown = "; ".join(row.get("evidence") or filter(None, [", ".join(row["first"]), causes]))
-    return (
-        f'<article class="card"><header><h3>{escape(str(row["truth"]))}</h3><span class="id">{escape(row["id"])}</span>'
-        f'</header><ul class="turns">{turns}</ul><p class="note">Plugins: {escape(shown)}</p>'
-        f'<table class="said"><tbody>{said}</tbody></table></article>'
-    )
+    return "; ".join(row.get("evidence") or filter(None, [", ".join(row["first"]), causes]))
 
 
-def _mark(right: bool) -> str:
-    return '<span class="yes">✓</span>' if right else '<span class="no">✗</span>'
+def _row(name: str, metrics: Mapping[str, Any], over: Mapping[str, Any] | None) -> Cells:
+    difference = Cell(DASH)
+    if over is not None and over["value"] is not None:
+        difference = Cell(percent(over["value"], "+"), [percent_range(over["low"], over["high"], "+")])
+    return [
+        NAMES.get(name, name),
+        score_cell(metrics["accuracy"]),
+        difference,
+        score_cell(metrics["macro_f1"]),
+        score_cell(metrics.get("stage1_rate")),
+        score_cell(metrics["coverage"]),
+    ]
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
+def _responses(scores: Mapping[str, Mapping[str, float]]) -> Table | None:
+    if not scores:
+        return None
+    columns = list(next(iter(scores.values())))
+    rows = [[NAMES.get(name, name), *(percent(values[key]) for key in columns)] for name, values in scores.items()]
+    return Table("Responses", ["the model is told", *columns], rows)

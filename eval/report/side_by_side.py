@@ -6,19 +6,19 @@ The first run is the one that others are compared with. What is said rests on `r
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from affectgpt.problems import InputError, require_file
 from eval.compare.paired import paired_scores
 from eval.metrics.stats import RESAMPLES, Difference, Metric, Tally, compare, intervals, mean_tally
 from eval.metrics.task_scores import TaskScore
-from eval.report.html import page, section, table
+from eval.report.html import MISSING, Cell, Cells, Table, percent, percent_range, render_template, score_cell
 from eval.report.run_folder import Run, read_run
 from eval.report.side_by_side_figures import class_bars, score_bars
 
@@ -34,8 +34,6 @@ SCORES = {
     ("emotion_label", "uar"): ("Emotion label (UAR)", "the same, averaged over emotions"),
 }
 """(task, score) to title and meaning, in the order of the page; the primary scores of other tasks follow."""
-DASH = "–"
-_WRAPPED = '<small style="white-space: normal">'
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +75,19 @@ def render(runs: Sequence[Run], resamples: int = RESAMPLES) -> str:
     task = next((name for name in ("tree", "emotion_label", "expression_single") if name in scored), None)
     clips = len({row.key.partition("/")[0] for scores in scored.values() for row in scores[0].rows})
     clustered = any(row.group != row.key.partition("/")[0] for row in first.rows)
-    parts = [
-        _introduction(runs, names, clips),
-        section("scores", "Every score", _scores(rows, names)),
-        section("classes", "Emotion by emotion", _classes(scored[task], names, resamples)) if task else "",
-        section("agreement", "On which clips they differ", _agreement(scored[task], names)) if task else "",
-        section("care", "Read with care", _care(clustered, len(rows) * (len(runs) - 1))),
-    ]
-    return page("Models side by side", f"{len(runs)} models · {clips} test clips", parts)
+    return render_template(
+        "side_by_side.html.j2",
+        title="Models side by side",
+        subtitle=f"{len(runs)} models · {clips} test clips",
+        clips=clips,
+        runs=dict(zip(names, runs, strict=True)),
+        first=names[0],
+        scores=_scores(rows, names),
+        classes=_classes(scored[task], names, resamples) if task else None,
+        agreement=_agreement(scored[task], names) if task else None,
+        clustered=clustered,
+        differences=len(rows) * (len(runs) - 1),
+    )
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
@@ -146,63 +149,33 @@ def _row(
     return Row(title, meaning, list(values.values()), differences, constant)
 
 
-def _introduction(runs: Sequence[Run], names: Sequence[str], clips: int) -> str:
-    listed = "".join(
-        f"<dt><b>{escape(name)}</b></dt><dd>{escape(str(run.report.get('title', '')))}, after stage "
-        f"<i>{escape(str(run.final['name']))}</i>, seed {escape(str(run.report.get('seed', DASH)))}</dd>"
-        for run, name in zip(runs, names, strict=True)
-    )
-    return (
-        f'<div class="lead"><p>These models answered the same questions about the same {clips} clips, which none of '
-        f"them met in training. Each is compared with the first, <b>{escape(names[0])}</b>, clip by clip: an easy "
-        f"clip is easy for both, so that the difference is known better than either score.</p></div><dl>{listed}</dl>"
-    )
-
-
-def _percent(value: float | None, sign: str = "") -> str:
-    return DASH if value is None or math.isnan(value) else f"{100 * value:{sign}.1f}".replace("-", "−")
-
-
-def _cell(metric: Metric) -> str:
-    interval = f"<small>{_percent(metric['low'])}–{_percent(metric['high'])}</small>"
-    return _percent(metric["value"]) + (interval if metric["low"] is not None else "")
-
-
-def _difference(found: Difference) -> str:
-    """A difference, bold where its interval leaves out 0."""
+def _difference(found: Difference) -> Cell:
+    """A difference, marked where its interval leaves out 0."""
     if found["value"] is None or found["low"] is None or found["high"] is None or found["p"] is None:
-        return f'<span class="none">{DASH}</span>'
-    shown = _percent(found["value"], "+")
-    clear = found["low"] > 0 or found["high"] < 0
+        return MISSING
+    interval = percent_range(found["low"], found["high"], "+")
     chance = "p < 0.001" if found["p"] < 0.001 else f"p = {found['p']:.3f}"
-    interval = f"{_percent(found['low'], '+')} to {_percent(found['high'], '+')}"
-    return f"{f'<b>{shown}</b>' if clear else shown}<small>{interval}</small><small>{chance}</small>"
+    return Cell(percent(found["value"], "+"), [interval, chance], marked=found["low"] > 0 or found["high"] < 0)
 
 
-def _scores(rows: Sequence[Row], names: Sequence[str]) -> str:
-    heads = ["score", "constant answer", *(escape(name) for name in names)]
-    heads += [f"{escape(name)}<br>− {escape(names[0])}" for name in names[1:]]
+def _scores(rows: Sequence[Row], names: Sequence[str]) -> dict[str, Any]:
+    first, *others = names
+    heads = ["score", "constant answer", *names, *(f"{name}\n− {first}" for name in others)]
     cells = [
         [
-            f"{escape(row.title)}{_WRAPPED}{escape(row.meaning)}; n {row.values[0]['n']}</small>",
-            f'<span class="none">{_percent(row.constant)}</span>',
-            *map(_cell, row.values),
+            Cell(row.title, [f"{row.meaning}; n {row.values[0]['n']}"], wraps=True),
+            Cell(percent(row.constant), muted=True),
+            *map(score_cell, row.values),
             *map(_difference, row.differences),
         ]
         for row in rows
     ]
     charted = {row.title: row.values for row in rows[:6]}
     chart = score_bars(charted, {row.title: row.constant for row in rows}, names)
-    note = (
-        "Per cent; below each score its 95 % interval. The last columns are paired differences to the first model in "
-        "points, marked where the interval leaves out zero: there, the difference is more than the luck of which clips "
-        "were drawn. The constant answer is the best that one answer to everything could reach: a score has to clear "
-        "it to mean anything."
-    )
-    return f'<p class="note">{note}</p>{chart}{table("All scores", heads, cells)}'
+    return {"chart": Markup(chart), "table": Table("All scores", heads, cells)}
 
 
-def _classes(scores: Sequence[TaskScore], names: Sequence[str], resamples: int) -> str:
+def _classes(scores: Sequence[TaskScore], names: Sequence[str], resamples: int) -> Markup:
     """Recall of every class, hardest first."""
     labels = list(scores[0].recalls)
     found = [intervals(score.recalls, score.groups, resamples) for score in scores]
@@ -210,52 +183,23 @@ def _classes(scores: Sequence[TaskScore], names: Sequence[str], resamples: int) 
     counts = {label: int(scores[0].recalls[label].parts[:, 1].sum()) for label in labels}
     order = sorted(labels, key=lambda label: (mean[label], label))
     bars = {f"{label} ({counts[label]})": [metrics[label] for metrics in found] for label in order}
-    note = (
-        "How often each is recognised, hardest first; the number of its clips in brackets. A whisker is the 95 % "
-        "interval; of a dozen clips it is rough, and too short near 100 %, where it vanishes. Answering always the "
-        "same would have one class at 100 % and all others at 0: on average the dashed line."
-    )
-    return f'<p class="note">{note}</p>{class_bars(bars, names, 1 / len(labels))}'
+    return Markup(class_bars(bars, names, 1 / len(labels)))
 
 
-def _agreement(scores: Sequence[TaskScore], names: Sequence[str]) -> str:
+def _agreement(scores: Sequence[TaskScore], names: Sequence[str]) -> Table:
     """How many clips both name right, one alone, none."""
     name = "emotion_war" if "emotion_war" in scores[0].tallies else "accuracy"
     right = [score.tallies[name].parts[:, 0] > 0 for score in scores]
-    rows = [
+    first, *others = names
+    rows: list[Cells] = [
         [
-            escape(other),
+            other,
             *(
-                f"{int(np.sum(mask))}<small>{100 * np.mean(mask):.1f} %</small>"
-                for mask in (right[0] & said, right[0] & ~said, ~right[0] & said, ~right[0] & ~said)
+                Cell(str(int(np.sum(mask))), [f"{100 * np.mean(mask):.1f} %"])
+                for mask in (right[0] & own, right[0] & ~own, ~right[0] & own, ~right[0] & ~own)
             ),
         ]
-        for said, other in zip(right[1:], names[1:], strict=True)
+        for own, other in zip(right[1:], others, strict=True)
     ]
-    first = escape(names[0])
     heads = [f"compared with {first}", "both right", f"only {first} right", "only the other right", "both wrong"]
-    note = (
-        "Clips by who names the emotion right. The two middle columns tell how unlike the models are: two of equal "
-        "score may still be right about different clips."
-    )
-    return f'<p class="note">{note}</p>{table("Clips", heads, rows)}'
-
-
-def _care(clustered: bool, count: int) -> str:
-    unit = (
-        "whole speakers (or dialogues) are drawn again and again, so that they tell how much other people would change"
-        if clustered
-        else "whole clips are drawn again and again, with all questions about them; the answers do not say who speaks, "
-        "and intervals over other people would be wider"
-    )
-    notes = [
-        f"Intervals are 95 % bootstrap intervals: {unit}. None tells how much a model varies between training runs; "
-        "that takes several seeds of each. They are too narrow where few are drawn: with a dozen speakers, about 90 of "
-        "100 hold the truth.",
-        "p says how often a difference at least as large would come about if it did not matter which model gave which "
-        "answer (10,000 exchanges). "
-        "Of 20 such values one falls below 0.05 by chance; this page has "
-        f"{count}, and none is corrected for that.",
-        "A difference that is clear is not thereby large, and one that is not clear is not thereby absent.",
-    ]
-    return f"<ul>{''.join(f'<li>{note}</li>' for note in notes)}</ul>"
+    return Table("Clips", heads, rows)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from html import escape
+from typing import Any
 
 from affectgpt.problems import shorten
 from videmo.tree import LEVELS, AffectiveTree, Node, parse_tree
@@ -17,14 +17,14 @@ from videmo.tree import LEVELS, AffectiveTree, Node, parse_tree
 Pair = tuple[int | None, int | None]
 """Index of a node in the true tree and in the written one; None where the tree has no such node."""
 
-SIGNS = {"right": "", "wrong": "✗", "extra": "+", "missing": "○", "misplaced": "⤳"}
-MEANINGS = {
-    "right": "in both trees",
-    "wrong": "wrong; the true one follows the arrow",
-    "extra": "not in the true tree",
-    "missing": "missing here, in the true tree",
-    "misplaced": "right, but does not support this",
+MARKS = {
+    "right": ("", "in both trees"),
+    "wrong": ("✗", "wrong; the true one follows the arrow"),
+    "extra": ("+", "not in the true tree"),
+    "missing": ("○", "missing here, in the true tree"),
+    "misplaced": ("⤳", "right, but does not support this"),
 }
+"""Status of a node -> the sign before its label, and what that means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,20 @@ class Branch:
     truth: str = ""
     """The true label where `status` is 'wrong'."""
     below: tuple[Branch, ...] = ()
+
+    @property
+    def mark(self) -> tuple[str, str]:
+        """The sign before the label, and what it means."""
+        return MARKS[self.status]
+
+    @property
+    def words(self) -> tuple[str, str, str]:
+        """What the label shares with the gold one (`mouth: `), the rest of the label, the rest of the gold one."""
+        aspect, colon, value = self.label.partition(": ")
+        gold_aspect, _, gold_value = self.truth.partition(": ")
+        if self.level == "a" and colon and aspect == gold_aspect:
+            return aspect + colon, value, gold_value
+        return "", self.label, self.truth
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,97 +159,20 @@ def _links(tree: AffectiveTree) -> Iterator[tuple[str, str, str]]:
                 yield level, node.label, tree.level(below)[index].label
 
 
-def tree_html(title: str, truth: AffectiveTree, text: str | None = None) -> str:
-    """One column: the true tree itself, or with `text` what a model wrote, held against it."""
+def tree_column(title: str, truth: AffectiveTree, text: str | None = None) -> dict[str, Any]:
+    """The values of one column of trees: the gold tree itself, or with `text` a response held against it."""
     written = truth if text is None else parse_tree(text)
-    comparison = compare(truth, written)
-    summary = "what it should say" if text is None else _summary(comparison.counts)
-    emotions = "".join(_block(branch) for branch in comparison.emotions)
-    noticed = ""
-    if comparison.unlinked:
-        inner = "".join(_block(branch) if branch.below else _chip(branch) for branch in comparison.unlinked)
-        noticed = f'<div class="noticed"><span class="also">also noticed</span> {inner}</div>'
-    unread = ""
-    if written.unparsed:
-        lines = "".join(f"<li>{escape(shorten(line, 90))}</li>" for line in written.unparsed[:5])
-        more = f"<li>and {len(written.unparsed) - 5} more</li>" if len(written.unparsed) > 5 else ""
-        unread = f'<div class="unread">lines that break the syntax:<ul>{lines}{more}</ul></div>'
-    kind = "truth" if text is None else "written"
-    head = f'<h4>{escape(title)}</h4><p class="score">{summary}</p>'
-    return f'<div class="tree {kind}">{head}{emotions}{noticed}{unread}</div>'
+    compared = compare(truth, written)
+    return {
+        "title": title,
+        "is_gold": text is None,
+        "emotions": compared.emotions,
+        "unlinked": compared.unlinked,
+        "counts": compared.counts,
+        "unread": [shorten(line, 90) for line in written.unparsed[:5]],
+        "unread_more": len(written.unparsed[5:]),
+    }
 
 
-def _summary(counts: Counter[str]) -> str:
-    nodes = counts["right"] + counts["wrong"] + counts["missing"]
-    return f"{counts['right']} of {nodes} nodes, {counts['links_found']} of {counts['links']} links right"
-
-
-def _block(branch: Branch) -> str:
-    """An emotion or an expression with what supports it; an attribute is a chip."""
-    if branch.level == "a":
-        return _chip(branch)
-    below = "".join(_block(child) for child in branch.below)
-    inner = f'<div class="below">{below}</div>' if below else ""
-    return f'<div class="branch {branch.level}">{_chip(branch)}{inner}</div>'
-
-
-def _chip(branch: Branch) -> str:
-    """`✗ mouth: smiling → relaxed`: sign, label (struck out unless true), the true label."""
-    sign = f'<span class="sign">{SIGNS[branch.status]}</span> ' if SIGNS[branch.status] else ""
-    aspect, colon, value = branch.label.partition(": ")
-    true_aspect, _, true_value = branch.truth.partition(": ")
-    shared = bool(colon) and branch.level == "a" and aspect == true_aspect
-    lead = escape(aspect + colon) if shared else ""
-    said, truth = (escape(value), escape(true_value)) if shared else (escape(branch.label), escape(branch.truth))
-    if branch.status in ("wrong", "extra"):
-        said = f"<del>{said}</del>"
-    instead = f" → <b>{truth}</b>" if branch.status == "wrong" else ""
-    meaning = f' title="{MEANINGS[branch.status]}"' if branch.status != "right" else ""
-    return f'<span class="node {branch.level} {branch.status}"{meaning}>{sign}{lead}{said}{instead}</span>'
-
-
-def legend_html() -> str:
-    """What the marks mean, drawn as the trees draw them."""
-    shown = [
-        Branch("a", "mouth: smiling", "right"),
-        Branch("a", "mouth: smiling", "wrong", "mouth: relaxed"),
-        Branch("a", "mouth: smiling", "extra"),
-        Branch("a", "mouth: smiling", "missing"),
-        Branch("a", "mouth: smiling", "misplaced"),
-    ]
-    items = "".join(f"<span>{_chip(branch)} {MEANINGS[branch.status]}</span>" for branch in shown)
-    return f'<p class="legend">{items}</p>'
-
-
-TREE_CSS = """
-.trees { display: grid; grid-template-columns: repeat(auto-fit, minmax(270px, 1fr)); gap: 14px; margin-top: 12px; }
-.tree { border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px 12px; background: #fff; }
-.tree.truth { background: #f4f7fa; }
-.tree h4 { margin: 0; font-size: 13px; color: var(--muted); font-weight: 600; }
-.tree .score { margin: 0; font-size: 12px; color: var(--muted); }
-.branch.m { margin-top: 8px; }
-.branch.m > .below { border-left: 2px solid #c7d0da; margin-left: 12px; padding-left: 0; }
-.branch.e { margin: 8px 0 0; }
-.branch.m > .below > .branch.e::before { content: ""; float: left; width: 12px; height: 12px;
-  border-bottom: 2px solid #c7d0da; margin-right: 5px; }
-.branch.e > .below { margin: 2px 0 0 17px; }
-.noticed .branch.e > .below { margin-left: 12px; }
-.node { display: inline-block; line-height: 1.35; border: 1px solid transparent; border-radius: 6px;
-  overflow-wrap: anywhere; }
-.node.m { font-size: 17px; font-weight: 700; padding: 2px 12px; background: #123a5c; color: #fff; }
-.node.e { font-size: 14px; font-weight: 600; padding: 0 6px; }
-.node.a { font-size: 12.5px; padding: 0 7px; margin: 3px 4px 0 0; background: #e9eef3; }
-.tree.truth .node.a { background: #e1e8ef; }
-.node.wrong, .node.extra { background: #fde6d8; border-color: #d55e00; color: #7a3000; }
-.node.misplaced { background: #fff4d6; border-color: #b98900; color: #5f4700; }
-.node.missing { background: none; border: 1.5px dashed #6b7684; color: #4c5663; font-style: italic; }
-.tree.truth .node.missing { background: none; }
-.node del { text-decoration-thickness: 2px; }
-.node b { font-weight: 700; color: var(--ink); }
-.sign { font-weight: 700; font-style: normal; }
-.noticed { margin-top: 10px; padding-top: 6px; border-top: 1px dotted #c7d0da; }
-.also { font-size: 12px; color: var(--muted); }
-.unread { margin-top: 8px; font-size: 12px; color: #7a3000; }
-.unread ul { margin: 2px 0 0; padding-left: 18px; font-family: var(--mono); overflow-wrap: anywhere; }
-.legend { display: flex; flex-wrap: wrap; gap: 4px 18px; font-size: 12.5px; color: var(--muted); margin: 6px 0 16px; }
-"""
+LEGEND = [Branch("a", "mouth: smiling", status, "mouth: relaxed" if status == "wrong" else "") for status in MARKS]
+"""A node of each status, to explain the marks."""

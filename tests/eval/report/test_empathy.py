@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from eval.report.empathy import empathy
+from eval.report.html import render_template
 
 
 def metric(value: float | None) -> dict:
@@ -38,8 +41,12 @@ FOUND = {
 }
 
 
+def section(found: dict[str, Any]) -> str:
+    return render_template("empathy.html.j2", empathy=empathy(found))
+
+
 def test_all_of_it():
-    page = empathy(FOUND)
+    page = section(FOUND)
     for shown in ("56.8 %", "78.9 %", "61.2", "+26.7", "+21.7 to +31.7", "87.6", "43.2", "3.2", "12.3"):
         assert shown in page, shown
     assert "I am &lt;b&gt;fine&lt;/b&gt;" in page
@@ -53,11 +60,11 @@ def test_all_of_it():
 
 def test_what_plugins_say_of_an_example_is_shown_kind_by_kind():
     example = {**FOUND["examples"][0], "evidence": ["sad 0.60, angry 0.20", "units: AU<12> 0.90"]}
-    page = empathy({**FOUND, "examples": [example]})
+    page = section({**FOUND, "examples": [example]})
     assert "Plugins: sad 0.60, angry 0.20; units: AU&lt;12&gt; 0.90" in page
 
 
 def test_without_responses_and_examples():
-    page = empathy({**FOUND, "responses": {}, "examples": []})
+    page = section({**FOUND, "responses": {}, "examples": []})
     assert "Responses" not in page
     assert "card" not in page

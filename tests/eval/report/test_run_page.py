@@ -11,11 +11,12 @@ from affectgpt.problems import InputError
 from data_recipes.synthetic.generate import write_video
 from eval.report.clip import clip_figure, pitch_track, read_clip
 from eval.report.command import main
+from eval.report.html import environment
 from eval.report.run_page import write_report
-from eval.report.tree import Branch, compare, tree_html
+from eval.report.tree import Branch, compare, tree_column
 from tests.support.pages import Page
 from tests.support.runs import write_run
-from videmo.tree import parse_tree
+from videmo.tree import AffectiveTree, parse_tree
 
 HOSTILE = '\u2028<script>alert("x")</script> & <img src=http://evil.example/x.png> $\\frac'
 TRUTH = """a1 mouth: smiling
@@ -207,7 +208,7 @@ def test_figures_of_the_last_stage_stand_first_and_those_before_grpo_beside_them
 def test_a_metric_that_a_stage_lacks_is_a_dash(run: Path) -> None:
     text = write_report(run).read_text(encoding="utf-8")
     table = text[text.index("<caption>All test clips") : text.index("<caption>Conflict")]
-    rows = {re.sub("<.*", "", row): row for row in table.split('<th scope="row">')[1:]}
+    rows = {row.partition("<")[0]: row for row in table.split('<th scope="row">')[1:]}
     assert [">–<" in cell for cell in rows["emotion"].split("<td>")[2:]] == [False, True, False]
     assert [">–<" in cell for cell in rows["grpo"].split("<td>")[2:]] == [False, False, True]
     assert "<b>73.5</b>" in rows["grpo"]
@@ -237,7 +238,7 @@ def test_what_a_stage_says_of_itself_is_shown(tmp_path: Path, media: Path) -> No
     words = {"kind": "of tomorrow", "title": "pre-training <1>", "answers_clips": True, "rewarded": True}
     unseen = {"name": "towers", "kind": "unseen", "answers_clips": False, "metrics": {"emotion_uar": metric(0.1111)}}
     worded, plain = {**REPORT["stages"][1], **words}, {**REPORT["stages"][0], "kind": "unknown"}
-    text = write_report(write_run(tmp_path, {**REPORT, "stages": [plain, worded, unseen]}, media)).read_text("utf-8")
+    text = write_report(run_with_examples(tmp_path, {**REPORT, "stages": [plain, worded, unseen]}, media)).read_text("utf-8")
     assert "<small>pre-training &lt;1&gt;</small>" in text
     assert "<small>unknown</small>" in text
     assert "Reward while GRPO trains" in text  # of the stage that says that it learns from rewards
@@ -306,6 +307,11 @@ def test_marks_of_wrong_missing_extra_and_misplaced_nodes() -> None:
     assert [outline(branch) for branch in comparison.unlinked] == [("tears: tearful", "extra")]
     counts = {"right": 3, "wrong": 3, "missing": 1, "extra": 1, "links": 5, "links_found": 1}
     assert comparison.counts == counts
+
+
+def tree_html(title: str, gold: AffectiveTree, response: str) -> str:
+    template = environment().from_string('{% from "trees.html.j2" import tree %}{{ tree(column) }}')
+    return template.render(column=tree_column(title, gold, response))
 
 
 def test_marks_are_signs_and_words_not_only_colours() -> None:
