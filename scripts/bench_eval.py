@@ -53,7 +53,7 @@ def score_plainly(folder: Path) -> None:
 
     def group(word: str, wheel: int) -> str | None:
         reached = sorted({on for base in wheels.forms.get(word, ()) for on in wheels.synonyms.get(base, ())})
-        return next((wheels.places[wheel][on][0] for on in reached if on in wheels.places[wheel]), None)
+        return next((wheels.tables[wheel][on][0] for on in reached if on in wheels.tables[wheel]), None)
 
     for name, files in find_runs(folder).items():
         gold = read_labels(folder / name / "labels.csv", BENCHMARKS[name]).gold
@@ -63,7 +63,7 @@ def score_plainly(folder: Path) -> None:
                 signed = [(gold[row["name"]], row["sentiment"] == "positive") for row in rows if gold[row["name"]]]
                 f1_score([truth > 0 for truth, _ in signed], [said for _, said in signed], average="weighted")
                 continue
-            for wheel in range(len(wheels.places)):
+            for wheel in range(len(wheels.tables)):
                 pairs = [(group(gold[row["name"]][0], wheel), parse_list(row["openset"])) for row in rows]
                 hits = [truth in {group(word, wheel) for word in said} for truth, said in pairs if truth]
                 sum(hits) / len(hits)

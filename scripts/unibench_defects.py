@@ -74,7 +74,7 @@ class Set:
         return (
             f"{self.gold.count(('neutral',))} neutral clips, {sum(not item.words for item in answers)} empty lists; "
             f"of {len(words)} words {sum(not groups for groups in reach)} on no official wheel, "
-            f"{sum(0 < len(groups) < len(wheels.places) for groups in reach)} on some only, "
+            f"{sum(0 < len(groups) < len(wheels.tables) for groups in reach)} on some only, "
             f"{sum(len(side) == 2 for side in sides)} pleasant on one and unpleasant on another, "
             f"{self.scores['clean'][run].evaluation['counts']['words_without_group']} not on the project's"
         )

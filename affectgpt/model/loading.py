@@ -1,4 +1,4 @@
-"""Loads what can be trained or asked: a saved AffectGPT, a folder of parts, a LoRA adapter, a video model of a Hub."""
+"""Load models: a saved AffectGPT, a folder of parts, a LoRA adapter, a video-language model of the Hub."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ADAPTER = "adapter_config.json"
 
 
 def resolve_dtype(dtype: Precision = "auto") -> torch.dtype:
-    """'auto' is bfloat16 on a GPU that has it, else float32."""
+    """Return the torch dtype; 'auto' is bfloat16 on a GPU that supports it, else float32."""
     if dtype == "auto":
         on_gpu = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if on_gpu else torch.float32
@@ -29,7 +29,7 @@ def resolve_dtype(dtype: Precision = "auto") -> torch.dtype:
 
 
 def resolve_attention(attention: Attention, dtype: torch.dtype) -> str:
-    """'auto' is flash attention where it is installed and GPU and dtype take it, else PyTorch's own (SDPA)."""
+    """Return the attention implementation; 'auto' is flash attention if available for GPU and dtype, else SDPA."""
     if attention != "auto":
         return attention
     able = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
@@ -38,7 +38,7 @@ def resolve_attention(attention: Attention, dtype: torch.dtype) -> str:
 
 
 def quantization(bits: int | None, dtype: torch.dtype) -> dict[str, Any]:
-    """Arguments of `from_pretrained` that load a language model in 4 or 8 bits (QLoRA).
+    """Return the arguments of `from_pretrained` that load a language model in 4 or 8 bits (QLoRA).
 
     Raises:
         InputError: bitsandbytes is not installed.
@@ -71,31 +71,31 @@ def load_model(
     bits: int | None = None,
     trainable: bool = False,
 ) -> PreTrainedModel:
-    """A model from a folder or Hub id; of a LoRA adapter, the adapter on the model that it was made from.
+    """Load a model from a folder or Hub id; a LoRA adapter is loaded on top of the model that it adapts.
 
     Args:
         dtype, attention: see `resolve_dtype` and `resolve_attention`.
         bits: 4 or 8 loads the language model quantised.
-        trainable: whether an adapter's weights are to be trained on.
+        trainable: whether an adapter's weights will be trained.
 
     Raises:
-        InputError: a folder without a model, or a model with code of its own; says what is missing.
+        InputError: a folder without a complete model, or a model with code of its own; says what is missing.
     """
     adapter = Path(source, ADAPTER)
     if adapter.is_file():
         from peft import PeftModel
 
         _require_lora(adapter)
-        place = model_folder(source)
-        base = load_model(place, dtype, attention, bits)
-        adapted: Any = PeftModel.from_pretrained(base, str(source), is_trainable=trainable)
-        # What is trained on is saved elsewhere, from where a relative path leads nowhere.
-        adapted.peft_config[adapted.active_adapter].base_model_name_or_path = str(place)
-        return cast(PreTrainedModel, adapted)
+        base_source = model_folder(source)
+        base = load_model(base_source, dtype, attention, bits)
+        model: Any = PeftModel.from_pretrained(base, str(source), is_trainable=trainable)
+        # The trained model is saved elsewhere, where a relative path would lead nowhere.
+        model.peft_config[model.active_adapter].base_model_name_or_path = str(base_source)
+        return cast(PreTrainedModel, model)
     require_model(source)
     precision = resolve_dtype(dtype)
     config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-    # Of Qwen's Omni models, the part that reads and writes; the part that speaks is not trained.
+    # Of Qwen's Omni models, only the part that reads and writes is trained, not the part that speaks.
     thinker = getattr(config, "thinker_config", None)
     arguments = {"config": thinker} if thinker is not None else {}
     model = AutoModelForMultimodalLM.from_pretrained(
@@ -110,7 +110,7 @@ def load_model(
 
 
 def _require_lora(adapter: Path) -> None:
-    """Of what PEFT knows, LoRA alone is loaded: other kinds let an adapter's settings name modules to import."""
+    """Accept LoRA adapters only: the settings of other kinds could name modules that PEFT imports."""
     settings = json.loads(adapter.read_text(encoding="utf-8"))
     if settings.get("peft_type") != "LORA":
         raise InputError(Problem(str(adapter), "peft_type", "'LORA'", shorten(settings.get("peft_type"))))
@@ -119,7 +119,7 @@ def _require_lora(adapter: Path) -> None:
 
 
 def model_folder(source: str | Path) -> str | Path:
-    """Where the whole model is: of an adapter, what it adapts, a path relative to the adapter's folder or a Hub id."""
+    """Return the source of the whole model: for an adapter, the model that it adapts (a folder or Hub id)."""
     adapter = Path(source, ADAPTER)
     if not adapter.is_file():
         return source
@@ -130,7 +130,7 @@ def model_folder(source: str | Path) -> str | Path:
 
 @explains_refusals
 def load_processor(source: str | Path) -> Any:
-    """The processor of a model; without torchvision, the video processor of Qwen's models is replaced by our own."""
+    """Load the processor of a model; without torchvision, our own video processor replaces that of Qwen's models."""
     if Path(source, ADAPTER).is_file() and not Path(source, "processor_config.json").is_file():
         source = model_folder(source)
     try:
@@ -142,19 +142,19 @@ def load_processor(source: str | Path) -> Any:
 
 
 def require_model(source: str | Path) -> None:
-    """A local folder must hold a whole model; a Hub id is left to the Hub.
+    """Require that a local folder holds a whole model; Hub ids are not checked.
 
     Raises:
-        InputError: names what is missing and what to run.
+        InputError: something is missing; says what, and what to run.
     """
     folder = Path(source)
     if not folder.is_dir():
         if folder.is_absolute() or str(source).startswith("."):
-            raise InputError(f"{source}: expected a model folder, there is nothing. Name a checkpoint or a Hub id.")
+            raise InputError(f"{source}: expected a model folder, found nothing. Name a checkpoint or a Hub id.")
         return
     if not (folder / "config.json").is_file():
         raise InputError(
-            f"{folder}: expected config.json of a model, it is not there. A finished stage of a run lies in "
+            f"{folder}: expected config.json of a model, found none. A finished stage of a run is in "
             "RUN/checkpoints/STAGE."
         )
     whole = ["model.safetensors", "soft_tokens.safetensors"]
