@@ -1,4 +1,4 @@
-"""The command `affectgpt doctor`: one machine, or under the launcher all of them, looked over before a run."""
+"""The command `affectgpt doctor`: checks one machine or, under the launcher, all of them before a run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from train.doctor import machine, software
 from train.doctor.findings import PORT, Finding, Report, Subject, explain, run_checks
 
 _NOTES = """
-Under the launcher the machines are also checked together: that they run the same code, that their clocks agree, that
-they write into the same folder, and how fast they exchange what they compute:
+Under the launcher the machines are also checked together: whether they run the same code, their clocks agree and they
+write to the same folder, and how fast they exchange tensors:
 
   deepspeed --hostfile HOSTS --module train.doctor [RECIPE] [key=value ...]
 
-Exit code 0: no problem, though perhaps warnings; 1: a problem; 2: wrong use, or a recipe that is wrong.
+Exit code 0: no problem, perhaps warnings; 1: a problem; 2: wrong usage, or a wrong recipe.
 """
 
 
@@ -33,11 +33,11 @@ def main(argv: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "recipe", nargs="?", metavar="RECIPE", help="what is to run: a file, or a name in train/recipes"
+        "recipe", nargs="?", metavar="RECIPE", help="recipe to check for: a file, or a name in train/recipes"
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example output=DIR deepspeed=FILE")
-    parser.add_argument("--path", type=Path, metavar="DIR", help="where the run writes (the recipe's output, or here)")
-    parser.add_argument("--timeout", type=_seconds, default=60.0, metavar="S", help="to wait for other processes (60)")
+    parser.add_argument("--path", type=Path, metavar="DIR", help="folder of the run (the recipe's output, or here)")
+    parser.add_argument("--timeout", type=_seconds, default=60.0, metavar="S", help="seconds to wait for others (60)")
     parser.add_argument("--json", action="store_true", help="print the findings as one JSON object")
     # The launcher of DeepSpeed adds this; the rank is read from the environment.
     parser.add_argument("--local_rank", type=int, default=None, help=argparse.SUPPRESS)
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
         return int(report.status == "problem")
 
     if processes > 1:
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what its sockets warn of is said by us, with names
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # our messages say the same, with names
         from train.doctor.nodes import examine
 
         return examine(look, options.timeout, show)
@@ -62,16 +62,16 @@ def main(argv: list[str]) -> int:
 def look_over(
     recipe: str | None, overrides: list[str], path: Path | None, processes: int, machines: int
 ) -> tuple[Subject, dict[str, Finding]]:
-    """What this machine is checked for, and what all checks of it alone find.
+    """Return the run that this machine is checked for, and the findings of all its own checks.
 
     Raises:
-        InputError: a recipe that is wrong. Under the launcher that is a finding: other machines may have another file.
+        InputError: the recipe is wrong. Under the launcher this is a finding: other machines may have another file.
     """
     subject = Subject(path or Path(), port=_whole_number("MASTER_PORT", PORT), processes=processes, nodes=machines)
     checks = software.CHECKS | machine.CHECKS
     if processes > 1:
         checks.pop("port")  # the processes have met there
-    found: dict[str, Finding] = {}
+    findings: dict[str, Finding] = {}
     if recipe is not None:
         try:
             from train.config.recipe_file import load_recipe
@@ -81,18 +81,18 @@ def look_over(
         except InputError as error:
             if processes == 1:
                 raise
-            found["recipe"] = Finding("problem", str(error), f"See there: affectgpt doctor {recipe}")
+            findings["recipe"] = Finding("problem", str(error), f"See on that machine: affectgpt doctor {recipe}")
         except Exception as error:
-            found["recipe"] = Finding("problem", f"cannot be read: {explain(error)}", "See what follows.")
+            findings["recipe"] = Finding("problem", f"cannot be read: {explain(error)}", "See the findings below.")
         else:
-            found["recipe"] = Finding("ok", f"{recipe}: {loaded.title}")
+            findings["recipe"] = Finding("ok", f"{recipe}: {loaded.title}")
             subject = Subject(path or loaded.output, loaded, subject.port, processes, machines)
             checks |= recipe_checks.CHECKS
-    return subject, found | run_checks(checks, subject)
+    return subject, findings | run_checks(checks, subject)
 
 
 def describe(report: Report) -> str:
-    """A report as text, one line for each check; of several machines, lines of what is not ok."""
+    """Describe a report as text: a line for each check, or, of several machines, for each that is not ok."""
     lines = []
     for name, checks in report.machines.items():
         bad = {check: finding for check, finding in checks.items() if finding.status != "ok"}
@@ -121,7 +121,7 @@ def _lines(checks: Mapping[str, Finding]) -> list[str]:
 
 
 def _flat(text: str) -> str:
-    """On one line, without the full stop; what ends in ` .` or `...` is a command."""
+    """Put a text on one line without its full stop; one that ends in ` .` or `...` is a command and keeps it."""
     return re.sub(r"(?<![\s.])\.$", "", " ".join(text.split()))
 
 
@@ -136,5 +136,5 @@ def _whole_number(variable: str, default: int) -> int:
 def _seconds(text: str) -> float:
     value = float(text)
     if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"expected seconds, more than 0, got {text}")
+        raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, got {text}")
     return value

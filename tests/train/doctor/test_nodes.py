@@ -107,7 +107,7 @@ def test_a_process_that_never_comes_is_named(meet):
     met = meet("late")
     assert met.codes == {"0": 1, "1": 1}
     assert met.found("arrival")["status"] == "problem"
-    assert met.found("arrival")["found"] == "not there after 3 s: rank 2"
+    assert met.found("arrival")["found"] == "missing after 3 s: rank 2"
     assert met.err == {"0": "", "1": ""}
     assert met.seconds < 10
 
@@ -130,15 +130,15 @@ def test_a_process_that_fails_stops_all_with_its_reason(meet):
 def test_a_process_that_dies_among_the_others_is_named(meet):
     met = meet("dies")
     assert met.codes == {"0": 1, "1": 9}
-    assert "not there after 3 s: rank 1 (node1)" in met.found("all-reduce")["found"]
+    assert "missing after 3 s: rank 1 (node1)" in met.found("all-reduce")["found"]
     assert met.seconds < 20
 
 
 def test_a_process_that_hangs_is_named_and_ends(meet):
     met = meet("hangs")
     assert met.codes == {"0": 1, "1": 1}
-    assert "not there after 3 s: rank 1 (node1)" in met.found("process group")["found"]
-    assert met.err["1"] == "rank 1 (node1): 'process group' has not ended within 4 s, and this process gives up.\n"
+    assert "missing after 3 s: rank 1 (node1)" in met.found("process group")["found"]
+    assert met.err["1"] == "rank 1 (node1): 'process group' has not ended within 4 s; this process gives up.\n"
     assert met.seconds < 25
 
 
