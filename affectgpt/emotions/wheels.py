@@ -64,7 +64,7 @@ class EmotionWheels:
     synonyms: dict[str, frozenset[str]]
     """Base word -> words on the wheels."""
     tables: tuple[dict[str, tuple[str, str]], ...]
-    """For each wheel: word on it -> its groups of level 1 and level 2."""
+    """Word -> its groups of level 1 and level 2, one table for each wheel."""
     _known: dict[tuple[str, int], tuple[str | None, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def groups(self, word: str, level: int = 1) -> tuple[str | None, ...]:

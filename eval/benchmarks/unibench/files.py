@@ -23,7 +23,7 @@ from eval.answers.labelled_file import NAMES, SHOWN, Entry, read_entries, requir
 from eval.benchmarks.unibench.sets import Answer, Answers, Benchmark, Gold
 
 Reread = Literal["none", "empty", "all"]
-"""Which responses are read again although their rows have extracted words or a sentiment."""
+"""Choice of responses that are read again although their rows have extracted words or a sentiment."""
 _TYPES: dict[str, tuple[type, ...]] = {"response": (str,), "openset": (str, list), "sentiment": (str,)}
 
 

@@ -253,7 +253,7 @@ def network(monkeypatch):
     ("address", "words"),
     [
         ("127.0.1.1", "node1 is 127.0.1.1, the loopback"),
-        ("192.168.7.7", "node1 is 192.168.7.7, no address of this machine"),
+        ("192.168.7.7", "node1 is 192.168.7.7, not an address of this machine"),
         (socket.gaierror(-2, "Name or service not known"), "node1 cannot be resolved (Name or service not known)"),
     ],
 )
