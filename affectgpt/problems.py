@@ -11,7 +11,7 @@ from pathlib import Path
 from affectgpt.redaction import without_secrets
 
 MOST = 20
-"""Most problems that a message lists; it counts the rest."""
+"""Maximum number of problems that a message lists; it counts the rest."""
 LONGEST = 600
 """Longest part of a problem in characters, since a row may quote anything."""
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -39,7 +39,7 @@ class InputError(ValueError):
     Args:
         problems: every problem, not only the first; kept whole in `problems`.
         advice: last line of the message.
-        most: most problems that the message lists.
+        most: maximum number of problems that the message lists.
     """
 
     def __init__(

@@ -44,9 +44,9 @@ from train.stages.dataset import StageDataset, SupervisedCollator
 from train.tiny_model import build_tiny
 
 LIMITS = {"train_scratch": 120.0, "train_minilm": 600.0}
-"""Most seconds on two cores."""
+"""Maximum seconds on two cores."""
 LEAST = {"predict_scratch": 2000.0}
-"""Fewest contexts a second."""
+"""Minimum contexts a second."""
 LEAST_RATIO = {"step_with_evidence": 0.95, "score_mode": 5.0}
 ROWS = 256
 """Number of rows on which steps are measured."""

@@ -24,7 +24,7 @@ from typing import Any
 from _bench import compare, report
 
 LIMITS = {"unibench_official": 1.5, "unibench_peak_rss": 500.0}
-"""Most seconds and MB that scoring may take."""
+"""Maximum seconds and MB that scoring may take."""
 
 
 def score_all(folder: Path) -> None:

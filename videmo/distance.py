@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 Distance = Literal["ordered", "matched"]
 Form = Literal["linear", "relative", "published"]
 Rename = Callable[[str, str], float]
-"""Share of a rename that two different labels of one level cost, from 0 (same) to 1; symmetric. A callable with a
-method `prepare` is given all labels of a batch beforehand."""
+"""Callable: two different labels of one level -> share of a rename that they cost, from 0 (same) to 1; symmetric. One
+with a method `prepare` is given all labels of a batch beforehand."""
 ROOT, UNLINKED = "", "unlinked"
 _Named = tuple[str, list[int]]
 

@@ -28,7 +28,7 @@ from affectgpt.inputs.batch import prompt_batch
 from affectgpt.inputs.reader import Reader
 from affectgpt.problems import nearest
 from videmo.candidates import Candidate
-from videmo.candidates import Scorer as Scorer  # the documented place of its name
+from videmo.candidates import Scorer as Scorer  # its documented import path
 from videmo.scorers import SCORERS
 from videmo.tree import LEVELS, parse_tree
 

@@ -1,4 +1,4 @@
-"""Build a model from parts: any causal language model and any towers of the Hub, joined by new soft tokens.
+"""Assembly of a model from parts: any causal language model and any towers of the Hub, joined by new soft tokens.
 
 A folder of parts holds the configuration, the processor and the soft tokens, and names the sources of the language
 model and the towers; it does not copy them. `AffectGPTForConditionalGeneration.from_pretrained` loads it like any

@@ -161,11 +161,11 @@ def fingerprint(settings: dict[str, Any]) -> str:
 
 def weights_hash(tower: PreTrainedModel) -> str:
     """Hash a tower's weights and buffers."""
-    digest = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for name, value in sorted(tower.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+        sha256.update(name.encode())
+        sha256.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return sha256.hexdigest()
 
 
 def _plain(part: Any) -> Any:

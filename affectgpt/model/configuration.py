@@ -24,10 +24,10 @@ class AffectGPTConfig(PreTrainedConfig):
     Args:
         text_config, vision_config, audio_config: configurations of the parts, of any suitable `model_type`; a modality
             without a tower is left out.
-        visual: which images the model takes: crops of the 'face', the whole 'frame', or 'both'.
+        visual: images that the model takes: crops of the 'face', the whole 'frame', or 'both'.
         share_visual: one pooling and one projection for face and frame, as in the paper; only matters with 'both'.
-        pooling: how the features of one stream become its soft tokens, see `fusion.py`.
-        fusion: how audio and images (faces, or else frames) become pre-fused soft tokens before the language model;
+        pooling: pooling of the features of one stream into its soft tokens, see `fusion.py`.
+        fusion: pre-fusion of audio and images (faces, or else frames) into soft tokens before the language model;
             'none' for no such tokens.
         num_tokens: soft tokens per clip of 'face', 'frame', 'audio' and the pre-fused 'multi'; 1 each unless given, as
             in the paper.
@@ -35,7 +35,7 @@ class AffectGPTConfig(PreTrainedConfig):
         num_frames: images per clip given to the vision tower.
         vision_layers: hidden layers of the vision tower whose mean is its output, such as [-1]; None for the tower's
             own output.
-        vision_pooling: how the positions of an image become one vector: 'pooled' as the tower does it (with CLIP's
+        vision_pooling: pooling of the positions of an image into one vector: 'pooled' as the tower does it (with CLIP's
             projection), 'cls' takes the first position, 'mean' averages all.
         num_audio_windows: audio features per clip.
         audio_layers: hidden layers of the audio tower whose mean is its output; None for its last.
@@ -119,7 +119,7 @@ class AffectGPTConfig(PreTrainedConfig):
 
     @property
     def image_token_id(self) -> int | None:
-        """One placeholder id, the only one that TRL's generation is kept from sampling."""
+        """Id of a placeholder, which TRL keeps generation from sampling; it knows no other name for one."""
         return next((self.token_ids[name] for name in self.streams if name in self.token_ids), None)
 
 

@@ -236,7 +236,7 @@ class SoftTokens(nn.Module):
 
         Args:
             features: stream -> (N, T, D), the clips that have it; every stream must be given.
-            pairs: (M, 2) integers: which clip of the fused pictures and which of the sound belong together.
+            pairs: (M, 2) integers: which clip of the fused images and which of the audio belong together.
 
         Returns:
             stream -> (N, K, E), and with fusion 'multi' -> (M, K, E).

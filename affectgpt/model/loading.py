@@ -1,4 +1,4 @@
-"""Load models: a saved AffectGPT, a folder of parts, a LoRA adapter, a video-language model of the Hub."""
+"""Loading of models: a saved AffectGPT, a folder of parts, a LoRA adapter, a video-language model of the Hub."""
 
 from __future__ import annotations
 

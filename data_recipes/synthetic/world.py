@@ -44,7 +44,7 @@ LOOK_ASPECTS: dict[str, tuple[str, ...]] = {
     "glasses": ("no glasses", "glasses"),
     "beard": ("no beard", "beard"),
 }
-"""Appearance of an actor, which says nothing about emotion."""
+"""Aspects of an actor's appearance, which say nothing about emotion."""
 
 ASPECTS = {**FACE_ASPECTS, **VOICE_ASPECTS, "words": TONES}
 """Aspect -> values, in the order in which a tree lists them. The first value of a face or voice aspect is neutral."""

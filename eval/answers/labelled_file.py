@@ -17,7 +17,7 @@ GOLD_FIELDS = ("label", "labels", "answer")
 PREDICTION_FIELDS = ("label", "labels", "prediction", "response")
 """Fields that may hold a model's prediction."""
 SHOWN = 10
-"""Most problems of one kind that are listed."""
+"""Maximum number of problems of one kind that are listed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ _LEAST_DISK, _GOOD_DISK = 1 * GB, 10 * GB
 _GOOD_SPEED = 50 * MB
 _WRITTEN = 64 << 20
 _LEAST_SHARED, _GOOD_SHARED = 70 * MB, 1 * GB
-"""Docker gives a container 64 MiB by default."""
+"""Thresholds of /dev/shm in bytes; Docker gives a container 64 MiB by default."""
 _LEAST_FILES, _GOOD_FILES = 256, 4096
 _LEAST_MEMORY, _GOOD_MEMORY = 1 * GB, 4 * GB
 _CLOCK_ERROR_S = 2.0

@@ -29,7 +29,7 @@ class Scored:
 
     evaluation: UnibenchEvaluation
     drawn: np.ndarray
-    """(resamples,) values of the primary metric."""
+    """(resamples,) values of the primary metric, one for each resample."""
 
 
 def score(
