@@ -74,7 +74,7 @@ def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespa
     parser.add_argument("--wheels", type=Path, metavar="DIR", help=wheels)
     modes = "clean: repaired (default); official: equal to the published scorer, defects included"
     parser.add_argument("--mode", choices=MODES, default="clean", help=modes)
-    missing = "leave out clips without prediction (official) or count them as wrong (clean); both are counted"
+    missing = "leave out clips without prediction (official) or count them as wrong (clean), and report how many"
     parser.add_argument("--allow-missing", action="store_true", help=missing)
     reading = "extractor for responses without a list of words: vocabulary (default), written, llm"
     parser.add_argument("--extractor", default="vocabulary", metavar="NAME", help=reading)

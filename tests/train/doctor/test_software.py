@@ -64,7 +64,7 @@ def test_packages(monkeypatch):
     assert finding.status == "problem"
     assert "trl<1.17,>=1.16 is expected, 1.99.0 is installed" in finding.found
     assert "peft is missing" in finding.found
-    assert "deepspeed>=0.18 is expected, 0.1 installed" in finding.found
+    assert "deepspeed>=0.18 is expected, 0.1 is installed" in finding.found
     assert "pytest" not in finding.found  # of the test extra
     assert finding.fix == "pip install -c constraints.txt -e ."
 
