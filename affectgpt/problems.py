@@ -1,4 +1,4 @@
-"""How the project tells a user what is wrong with their input: everything at once, with the place and the remedy."""
+"""Errors about a user's input: all problems at once, each with its location, what was expected and how to mend it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 from affectgpt.redaction import without_secrets
 
 MOST = 20
-"""Problems that a message lists; it counts the others."""
+"""Maximum number of problems that a message lists; it counts the rest."""
 LONGEST = 600
-"""Characters of a part of a problem: a row may quote anything."""
+"""Longest part of a problem in characters, since a row may quote anything."""
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with a user's file: where it is, what was expected, what was found, how to mend it."""
+    """Problem with a user's file: where it is, what was expected, what was found, and how to mend it."""
 
     file: str
     where: str
@@ -34,12 +34,12 @@ class Problem:
 
 
 class InputError(ValueError):
-    """Bad input, explained; commands exit with 2 on it.
+    """Error that explains bad input; commands exit with 2 on it.
 
     Args:
-        problems: every problem found, not only the first; carried all.
-        advice: a last line.
-        most: how many of them the message lists.
+        problems: every problem, not only the first; kept whole in `problems`.
+        advice: last line of the message.
+        most: maximum number of problems that the message lists.
     """
 
     def __init__(
@@ -55,20 +55,20 @@ class InputError(ValueError):
 
 
 class RunError(RuntimeError):
-    """A run that cannot go on, for no fault of its input, explained; commands exit with 1 on it."""
+    """Error that explains why a run cannot continue although its input is valid; commands exit with 1 on it."""
 
     def __init__(self, message: str) -> None:
         super().__init__(presentable(message, 5 * LONGEST))
 
 
 def presentable(text: str, limit: int) -> str:
-    """Text of anybody as a message can show it: no secrets, nothing that a terminal obeys, at most `limit` long."""
-    text = _CONTROLS.sub(lambda found: repr(found[0])[1:-1], without_secrets(text))
+    """Return a text fit for a message: no secrets, no control characters, at most `limit` characters."""
+    text = _CONTROLS.sub(lambda match: repr(match[0])[1:-1], without_secrets(text))
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
 def nearest(name: object, known: Iterable[object]) -> str:
-    """'Did you mean ...?' for a misspelt name, or the list of what there is."""
+    """Return 'Did you mean ...?' for a misspelt name, or the list of known names."""
     names = [str(item) for item in known]
     close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
     if close:
@@ -78,13 +78,13 @@ def nearest(name: object, known: Iterable[object]) -> str:
 
 
 def shorten(value: object, limit: int = 80) -> str:
-    """A value as an error message can carry it: its repr, cut to `limit` characters."""
+    """Return the repr of a value, cut to `limit` characters, for an error message."""
     text = repr(value)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
 def require_file(path: str | Path, what: str, remedy: str) -> Path:
-    """`path` as a Path; InputError naming `what` it should be and the `remedy` where no such file exists."""
+    """Return `path` as a Path; raise InputError with `what` it should be and the `remedy` if no such file exists."""
     path = Path(path)
     if not path.is_file():
         raise InputError(Problem(str(path), what, "a file", "a folder" if path.is_dir() else "nothing there", remedy))

@@ -1,4 +1,4 @@
-"""Keeps what is secret out of everything that the project says: messages, logs, tracebacks."""
+"""Keeps secrets out of everything that the project prints: messages, logs, tracebacks."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import re
 from typing import Any
 
 _SECRET = re.compile(r"(?:^|_)(?:TOKEN|API_KEY|SECRET|PASSWORD|ACCESS_KEY)$")
-"""Names of environment variables whose values are nobody's business."""
+"""Pattern for names of environment variables whose values are secret."""
 _SHORTEST = 6
 _USERINFO = re.compile(r"(?<=://)[^/\s?#'\"<>]*@")
 _HIDDEN = "***"
 
 
 def without_secrets(text: str) -> str:
-    """Text without the values of secret environment variables and without user and password of any URL."""
+    """Return a text without the values of secret environment variables and without user and password in URLs."""
     return _USERINFO.sub(f"{_HIDDEN}@", without(text, *_secrets()))
 
 
 def without(text: str, *secrets: str) -> str:
-    """Text without secrets, whatever JSON, Python or both put backslashes before."""
+    """Return a text without the secrets, even where JSON, Python or both escaped them with backslashes."""
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         spelt = "".join(_spelling(character) for character in secret)
         text = re.sub(spelt, _HIDDEN, text)
@@ -34,7 +34,7 @@ def _spelling(character: str) -> str:
 
 
 def guard_logs() -> None:
-    """Keep secrets out of whatever any library logs from here on."""
+    """Redact secrets from whatever any library logs from here on."""
     make = logging.getLogRecordFactory()
     if getattr(make, "is_guarded", False):
         return
@@ -51,5 +51,5 @@ def guard_logs() -> None:
 
 
 def _secrets() -> list[str]:
-    found = [value.strip() for name, value in os.environ.items() if _SECRET.search(name)]
-    return [value for value in found if len(value) >= _SHORTEST]
+    values = [value.strip() for name, value in os.environ.items() if _SECRET.search(name)]
+    return [value for value in values if len(value) >= _SHORTEST]

@@ -1,4 +1,4 @@
-"""Settings that a user gives by name, read as the annotations of the function that takes them have it."""
+"""Settings that a user gives by name, validated against the annotations of the function that takes them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from affectgpt.problems import shorten
 
 
 def read_settings(function: Callable[..., Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Values of the types that a function's parameters have, and what is wrong with the others, by name.
+    """Convert settings to the types of a function's parameters, and explain those that do not fit.
 
     Args:
-        given: names of parameters and what was given for each, perhaps as text.
+        given: parameter name -> the value given for it, possibly as text.
 
     Returns:
-        The values, and texts of the form 'expected ..., got ...'.
+        Valid values by name, and for each other name a text 'expected ..., got ...'.
     """
     types = typing.get_type_hints(function, include_extras=True)
     values, wrong = {}, {}
@@ -33,12 +33,12 @@ def read_settings(function: Callable[..., Any], given: Mapping[str, Any]) -> tup
 
 
 def expectation(error: Mapping[str, Any]) -> str:
-    """What pydantic expected, worded to stand behind 'expected'."""
+    """Return what pydantic expected, worded to follow 'expected'."""
     return str(error["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
 
 
 def counts_below_one(options: argparse.Namespace, names: Sequence[str]) -> list[str]:
-    """What is wrong with options that must be 1 or more where they are given."""
+    """Return a problem for each option that is given and below 1."""
     return [
         f"--{name.replace('_', '-')}: expected 1 or more, got {value}."
         for name in names
@@ -50,9 +50,9 @@ def _model_name(name: str) -> str:
     if (Path(name) / "config.json").is_file():
         return name
     if Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") > 1 or not name.strip():
-        raise ValueError("a model's folder, with its config.json, or an id of the Hub")
+        raise ValueError("a model's folder with its config.json, or a Hub id")
     return name
 
 
 ModelName = Annotated[str, AfterValidator(_model_name)]
-"""Type of a setting that names a model: a folder, or an id of the Hub. Nothing is loaded to check it."""
+"""Type of a setting that names a model: a folder or a Hub id. Nothing is loaded to check it."""

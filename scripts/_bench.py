@@ -1,4 +1,4 @@
-"""What the benchmarks share: alternating rounds, medians, and the one JSON object that they print."""
+"""Shared parts of the benchmarks: alternating rounds, medians, and the JSON object that they print."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def alternate(
     rounds: int,
     before: Callable[[], object] = lambda: None,
 ) -> dict[str, float]:
-    """Median seconds of each, ours under 'ours'.
+    """Return the median seconds of each, ours under 'ours'.
 
-    Every round runs all of them, each round beginning with another, so that whatever else the machine does meets all
-    alike. One round before them is not counted.
+    Every round runs all of them, each round starting with another one, so that other load on the machine affects all
+    alike. A warm-up round is not counted.
 
     Args:
-        before: called before each, and not timed.
+        before: function called before each run, and not timed.
     """
     runs = list({"ours": ours, **peers}.items())
     seconds: dict[str, list[float]] = {name: [] for name, _ in runs}
@@ -43,13 +43,13 @@ def alternate(
 
 
 def compare(name: str, unit: str, ours: float, peer: float | None = None, *, more_is_better: bool = False) -> dict:
-    """One entry of `results`; its ratio is above 1 where ours is better, and None where there is no peer."""
+    """Return an entry of `results`; its ratio is above 1 where ours is better, None without a peer."""
     ratio = None if peer is None else round(ours / peer if more_is_better else peer / ours, 3)
     return {"name": name, "unit": unit, "ours": round(ours, 3), "peer": peer and round(peer, 3), "ratio": ratio}
 
 
 def report(results: list[dict[str, Any]], rounds: int, packages: list[str]) -> None:
-    """Print results, rounds, the versions of packages (those installed) and the machine, as one JSON object."""
+    """Print results, rounds, versions of the installed packages and the machine, as one JSON object."""
     versions = {"python": platform.python_version()}
     for package in packages:
         try:

@@ -1,12 +1,12 @@
-"""Times what safe checkpoints cost.
+"""Times the cost of safe checkpoints.
 
 python scripts/bench_checkpoint.py [--quick] [--rounds N] [--megabytes N]
 
-- `save_held_up`: seconds that training waits for a checkpoint of 1 GB, beside writing the same files plainly. The rest,
+- `save_held_up`: seconds that training waits for a checkpoint of 1 GB, beside plainly writing the same files. The rest,
   flushing, hashing and the rename, happens in the background.
-- `save_published`: seconds until it stands under its name on the disk, beside the same files written plainly, which are
-  then in the system's memory only; and beside the same files written and flushed (`save_published_vs_flushed`).
-- `first_step_after_resume`: seconds from the start of a run to the end of its first step, of one that goes on from a
+- `save_published`: seconds until the checkpoint is on disk under its name, beside the same files written plainly, which
+  are then only in memory; and beside the same files written and flushed (`save_published_vs_flushed`).
+- `first_step_after_resume`: seconds from the start of a run to the end of its first step, for a run that resumes from a
   checkpoint beside one that starts, on the same prepared data; each in a process with everything imported.
 - `training_with_saves`: seconds of a stage of the demo's model with a save every 50 steps, beside one without.
 """
@@ -37,31 +37,31 @@ ACTORS = {"train_actors": 3, "dev_actors": 1, "test_actors": 2, "seed": 5}
 
 
 def save_times(folder: Path, megabytes: int, rounds: int) -> list[dict[str, Any]]:
-    """Of a model and an optimizer twice its size, as a trainer saves them."""
+    """Time saves of a model and an optimizer twice its size, as a trainer saves them."""
     each = max(1, megabytes // 12)
     tensors = {f"layer{number}": torch.randn(each * 250_000) for number in range(4)}
     state = {name: {"exp_avg": value, "exp_avg_sq": value.square()} for name, value in tensors.items()}
-    place = folder / "checkpoint-1"
+    checkpoint = folder / "checkpoint-1"
 
-    def write(room: Path) -> None:
-        room.mkdir(parents=True)
-        save_file(tensors, room / "model.safetensors")
-        torch.save(state, room / "optimizer.pt")
+    def write(target: Path) -> None:
+        target.mkdir(parents=True)
+        save_file(tensors, target / "model.safetensors")
+        torch.save(state, target / "optimizer.pt")
 
     held_up: list[float] = []
 
     def ours() -> None:
         begun = time.perf_counter()
-        write(draft_of(place))
+        write(draft_of(checkpoint))
         background = ThreadPoolExecutor(1)
-        publishing = background.submit(publish, draft_of(place), place)
+        publishing = background.submit(publish, draft_of(checkpoint), checkpoint)
         held_up.append(time.perf_counter() - begun)
         publishing.result()
         background.shutdown()
 
-    def replace(room: Path, old: Path) -> None:
-        shutil.rmtree(old, ignore_errors=True)  # as ours does: what was there goes when the new one is
-        room.rename(old)
+    def replace(draft: Path, old: Path) -> None:
+        shutil.rmtree(old, ignore_errors=True)  # like ours, which removes the old one when the new one is complete
+        draft.rename(old)
 
     def plain() -> None:
         write(folder / "new")
@@ -74,17 +74,17 @@ def save_times(folder: Path, megabytes: int, rounds: int) -> list[dict[str, Any]
                 os.fsync(file.fileno())
         replace(folder / "new", folder / "flushed")
 
-    # What one leaves unflushed must not be flushed in the time of the next.
-    found = alternate(ours, {"plain": plain, "flushed": flushed}, rounds, before=os.sync)
+    # Data that one leaves unflushed must not be flushed in the time of the next.
+    seconds = alternate(ours, {"plain": plain, "flushed": flushed}, rounds, before=os.sync)
     return [
-        compare("save_held_up", "s", median(held_up[1:]), found["plain"]),
-        compare("save_published", "s", found["ours"], found["plain"]),
-        compare("save_published_vs_flushed", "s", found["ours"], found["flushed"]),
+        compare("save_held_up", "s", median(held_up[1:]), seconds["plain"]),
+        compare("save_published", "s", seconds["ours"], seconds["plain"]),
+        compare("save_published_vs_flushed", "s", seconds["ours"], seconds["flushed"]),
     ]
 
 
 def write_recipe(folder: Path, name: str, steps: int, save_steps: int) -> Path:
-    """The first stage of the demo, its model and its batches, on a few clips."""
+    """Write a recipe with the first stage of the demo, its model and its batches, on a few clips."""
     demo = yaml.safe_load(DEMO.read_text())
     stage = {**demo["stages"][0], "steps": steps, "save_steps": save_steps}
     recipe = {
@@ -98,10 +98,10 @@ def write_recipe(folder: Path, name: str, steps: int, save_steps: int) -> Path:
 
 
 def run_apart(recipe: Path, until_step: int | None = None) -> dict[int, float]:
-    """Run a recipe in a fork of this process; the seconds at which each of its steps ended.
+    """Run a recipe in a fork of this process; return the seconds at which each of its steps ended.
 
     Args:
-        until_step: kill it then.
+        until_step: step after which the run is killed.
     """
     receive, send = os.pipe()
     begun = time.perf_counter()
@@ -133,7 +133,7 @@ def run_apart(recipe: Path, until_step: int | None = None) -> dict[int, float]:
 
 
 def resume_times(folder: Path, rounds: int) -> list[dict[str, Any]]:
-    """Of a stage that was killed after a checkpoint, and of the same from its beginning."""
+    """Time the first step of a stage resumed after a kill, and of the same stage from its start."""
     recipe, again = (write_recipe(folder, name, 40, 10) for name in ("resumed", "fresh"))
     run_apart(recipe, until_step=15)
     kept = folder / "kept"
@@ -149,7 +149,7 @@ def resume_times(folder: Path, rounds: int) -> list[dict[str, Any]]:
 
 
 def stall_times(folder: Path, steps: int, rounds: int) -> list[dict[str, Any]]:
-    """Of whole stages, from their first step to their last; the last is not saved by the trainer."""
+    """Time whole stages from their first step to their last, which the trainer does not save."""
     seconds: dict[str, list[float]] = {"saving": [], "plain": []}
     for number in range(rounds):
         names = ("saving", "plain") if number % 2 else ("plain", "saving")
@@ -161,11 +161,11 @@ def stall_times(folder: Path, steps: int, rounds: int) -> list[dict[str, Any]]:
 
 
 def main() -> int:
-    """Print one JSON object."""
+    """Run the benchmark and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a minute")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds (default 5)")
-    parser.add_argument("--megabytes", type=int, default=1000, metavar="N", help="of the checkpoint (default 1000)")
+    parser.add_argument("--quick", action="store_true", help="finish within a minute")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="number of rounds (5)")
+    parser.add_argument("--megabytes", type=int, default=1000, metavar="N", help="size of the checkpoint (1000)")
     options = parser.parse_args()
     rounds, megabytes, steps = (2, 200, 120) if options.quick else (options.rounds, options.megabytes, 300)
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir="."))
@@ -180,6 +180,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    import train.pipeline  # noqa: F401  (what a run imports, once, before the forks)
+    import train.pipeline  # noqa: F401  (everything that a run imports, once, before the forks)
 
     sys.exit(main())

@@ -1,11 +1,11 @@
-"""Times how we read frames beside the libraries that read them, each alone, and watches the memory over many clips.
+"""Times our frame reader beside the libraries that read frames, each alone, and watches memory over many clips.
 
 python scripts/bench_decode.py [--quick] [--frames N] [--threads N]
 
-Every reader takes the same evenly spread frames of the same files, in alternating rounds, in one process. Ours checks
-that the file is whole first; its peers do not. All decode with one thread unless told otherwise, as workers do that
-share the cores: --threads gives the peers more. A peer that cannot be loaded, or returns other frames, is left out, and
-said so on standard error.
+Every reader takes the same evenly spaced frames of the same files, in alternating rounds, in one process. Ours first
+checks that the file is complete; its peers do not. All decode with one thread by default, like workers that share the
+cores; --threads gives the peers more. A peer that cannot be loaded, or returns other frames, is left out and reported
+on standard error.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FPS = 25
 
 
 def by_pyav(path: Path, num_frames: int, threads: int) -> np.ndarray:
-    """Decode all up to the last that is wanted; the header is believed on how many there are."""
+    """Decode all frames up to the last wanted one, trusting the header's frame count."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = threads
@@ -54,7 +54,7 @@ def by_pyav(path: Path, num_frames: int, threads: int) -> np.ndarray:
 
 
 def by_cv2(path: Path, num_frames: int, threads: int) -> np.ndarray:
-    """Grab all up to the last that is wanted, retrieve only those."""
+    """Grab all frames up to the last wanted one, and retrieve only those wanted."""
     video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
     wanted = even_indices(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), num_frames)
     frames = []
@@ -66,20 +66,20 @@ def by_cv2(path: Path, num_frames: int, threads: int) -> np.ndarray:
 
 
 def by_decord(path: Path, num_frames: int, threads: int) -> np.ndarray:
-    """Its get_batch."""
+    """Read frames with decord's get_batch."""
     video = importlib.import_module("decord").VideoReader(str(path), num_threads=threads)
     return video.get_batch(even_indices(len(video), num_frames)).asnumpy()
 
 
 def by_torchcodec(path: Path, num_frames: int, threads: int) -> np.ndarray:
-    """Its get_frames_at, in the exact mode that is its default."""
+    """Read frames with torchcodec's get_frames_at, in its default exact mode."""
     decoders = importlib.import_module("torchcodec.decoders")
     video = decoders.VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=threads)
     return video.get_frames_at(even_indices(len(video), num_frames)).data.numpy()
 
 
 def film(path: Path, width: int, height: int, seconds: int, gop: int) -> None:
-    """H.264 with B-frames, as x264 writes it unless told otherwise: a texture that moves, a disc across it, grain."""
+    """Write H.264 with B-frames, x264's default: a moving texture, a disc across it, grain."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 255, (height // 8, width // 4, 3), dtype=np.uint8)
     texture = cv2.resize(coarse, (2 * width, height), interpolation=cv2.INTER_CUBIC)
@@ -99,7 +99,7 @@ def film(path: Path, width: int, height: int, seconds: int, gop: int) -> None:
 
 
 def make_files(folder: Path, clips: int) -> dict[str, list[Path]]:
-    """Name -> files that are read together."""
+    """Make the files; returns name -> files that are read together."""
     settings = Settings(clips=clips, rl_clips=1, dev_clips=1, test_clips=1, text_rows=1)
     generate(settings, folder / "synthetic")
     files = {"synthetic": sorted((folder / "synthetic" / "clips" / "train").glob("*.mp4"))}
@@ -112,7 +112,7 @@ def make_files(folder: Path, clips: int) -> dict[str, list[Path]]:
 
 
 def time_readers(files: dict[str, list[Path]], num_frames: int, threads: int, rounds: int) -> list[dict[str, Any]]:
-    """Milliseconds for all files of each name, ours and each peer's, and in sum ours and the best peer's."""
+    """Time all files of each name in milliseconds, ours and each peer, and the sums of ours and the best peer."""
     every = {"pyav": by_pyav, "cv2": by_cv2, "decord": by_decord, "torchcodec": by_torchcodec}
     loaded = {"cv2", *reader_versions()}
     peers: dict[str, Read] = {}
@@ -147,7 +147,7 @@ def read_all(read: Read, paths: list[Path]) -> None:
 
 
 def measure_drift(paths: list[Path], clips: int) -> dict[str, Any]:
-    """By how many MB the process grows from the 100th clip to the last; frames and sound of each are decoded."""
+    """Measure in MB how much the process grows from the 100th clip to the last, decoding frames and sound of each."""
     process = psutil.Process()
     before = 0
     for number in range(clips):
@@ -160,11 +160,11 @@ def measure_drift(paths: list[Path], clips: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Make the files, measure, print."""
+    """Make the files, run the benchmark and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds and clips: within a minute")
-    parser.add_argument("--frames", type=int, default=16, help="how many are read of each file (16)")
-    parser.add_argument("--threads", type=int, default=1, help="of the peers; ours has always one (1)")
+    parser.add_argument("--quick", action="store_true", help="run fewer rounds and clips: within a minute")
+    parser.add_argument("--frames", type=int, default=16, help="number of frames read from each file (16)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the peers; ours always has one (1)")
     options = parser.parse_args()
     rounds, clips = (3, 500) if options.quick else (9, 2000)
     cv2.setNumThreads(options.threads)
@@ -176,6 +176,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # torch's own threads, which torchcodec would use, are set before it loads.
+    # torchcodec would use torch's own threads; they are set before it loads.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     main()

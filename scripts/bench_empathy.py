@@ -1,9 +1,9 @@
-"""What plugins and their evidence cost, on EmpatheticDialogues' development part (5,734 contexts of SHARED_DATA).
+"""Cost of plugins and their evidence, on EmpatheticDialogues' development split (5,734 contexts of SHARED_DATA).
 
-- `train_*`, `predict_*`: the emotion plugin without a download and with MiniLM fine-tuned. There is no peer.
-- `step_with_evidence`: a training step of the embedded language model on rows that carry evidence; the peer is the same
-  step on the same rows without. `step_evidence_reading`: the peer has the same words in its turns already, so that
-  nothing has to be put together.
+- `train_*`, `predict_*`: the emotion plugin without a download, and with fine-tuned MiniLM. There is no peer.
+- `step_with_evidence`: a training step of the embedded language model on rows with evidence; the peer is the same step
+  on the same rows without. `step_evidence_reading`: the peer already has the same words in its turns, so that nothing
+  has to be assembled.
 - `score_mode`: the scores of all labels of a row on one shared prompt; the peer reads the prompt for each label.
 
 --quick leaves out the plugins, which take minutes.
@@ -45,19 +45,19 @@ from train.stages.dataset import StageDataset, SupervisedCollator
 from train.tiny_model import build_tiny
 
 LIMITS = {"train_scratch": 120.0, "train_minilm": 600.0}
-"""Seconds on two cores."""
+"""Maximum seconds on two cores."""
 LEAST = {"predict_scratch": 2000.0}
-"""Contexts a second."""
+"""Minimum contexts a second."""
 LEAST_RATIO = {"step_with_evidence": 0.95, "score_mode": 5.0}
 ROWS = 256
-"""Rows that steps are measured on."""
+"""Number of rows on which steps are measured."""
 BATCH = 16
 SCORED = 8
-"""Rows whose labels are scored together."""
+"""Number of rows whose labels are scored together."""
 
 
 def measure(encoder: str, rows: list[Any], rounds: int) -> list[dict[str, Any]]:
-    """Train once, predict several times."""
+    """Train once, and predict several times."""
     began = time.perf_counter()
     model = EmotionModel.fit(rows, encoder=encoder)
     trained = time.perf_counter() - began
@@ -73,31 +73,33 @@ def measure(encoder: str, rows: list[Any], rounds: int) -> list[dict[str, Any]]:
 
 
 class NoMedia:
-    """Rows of text alone."""
+    """Feature source of text-only rows."""
 
     def of(self, clips: Sequence[Clip]) -> list[dict[str, Any]]:
-        """Nothing for each."""
+        """Return no features for each row."""
         return [{} for _ in clips]
 
 
 def language_model(rows: Sequence[Clip], folder: Path) -> tuple[Any, ClipReader]:
-    """The embedded language model, its tokenizer fitted to the rows."""
+    """Build the embedded language model with its tokenizer fitted to the rows."""
     config = ModelConfig.model_validate({"tiny": {"vocab_size": 2048}})
     build_tiny(config, rows, WEIGHTS, 0, folder, folder)
     return load_model(folder, "float32"), ClipReader(load_processor(folder), NoMedia())  # type: ignore[arg-type]
 
 
-def measure_steps(model: Any, reader: ClipReader, told: Sequence[Clip], rounds: int) -> list[dict[str, Any]]:
-    """Training steps on rows with evidence, without it, and with its words in their turns, in turn."""
-    bare = [replace(row, evidence=None) for row in told]
-    # A row of no task that shows evidence: its turns are read as they stand.
-    written = [replace(row, messages=[*prompt_of(row), row.messages[-1]], task="text", evidence=None) for row in told]
+def measure_steps(model: Any, reader: ClipReader, informed: Sequence[Clip], rounds: int) -> list[dict[str, Any]]:
+    """Time training steps on rows with evidence, without it, and with its words in their turns, alternating."""
+    bare = [replace(row, evidence=None) for row in informed]
+    # A task that shows no evidence: the turns are read as they are.
+    written = [
+        replace(row, messages=[*prompt_of(row), row.messages[-1]], task="text", evidence=None) for row in informed
+    ]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
 
     def ready(rows: Sequence[Clip]) -> StageDataset:
-        """The rows as a stage reads them, those of like length together; drawn once, before its first step."""
+        """Prepare rows as a stage reads them, those of similar length together; drawn once, before its first step."""
         order = batch_by_length(range(len(rows)), dict(enumerate(reader.lengths(rows))), BATCH, 0)
-        return StageDataset(rows, [[place] for place in order], reader)
+        return StageDataset(rows, [[index] for index in order], reader)
 
     def spend(data: StageDataset) -> None:
         collate = SupervisedCollator(reader)
@@ -107,19 +109,19 @@ def measure_steps(model: Any, reader: ClipReader, told: Sequence[Clip], rounds: 
             optimizer.step()
             optimizer.zero_grad()
 
-    steps = len(told) // BATCH
+    steps = len(informed) // BATCH
     peers: dict[str, Any] = {"bare": partial(spend, ready(bare)), "written": partial(spend, ready(written))}
-    spent = {name: value / steps for name, value in alternate(partial(spend, ready(told)), peers, rounds).items()}
+    spent = {name: value / steps for name, value in alternate(partial(spend, ready(informed)), peers, rounds).items()}
     return [
         compare("step_with_evidence", "s", spent["ours"], spent["bare"]),
         compare("step_evidence_reading", "s", spent["ours"], spent["written"]),
     ]
 
 
-def measure_scores(model: Any, reader: ClipReader, told: Sequence[Clip], rounds: int) -> dict[str, Any]:
-    """Seconds a row, with one shared prompt and with one forward for each label."""
-    labels = [opening(told[0], label) for label in [*(told[0].options or ()), EMPATHY["none"]]]
-    rows = reader.read(told)
+def measure_scores(model: Any, reader: ClipReader, informed: Sequence[Clip], rounds: int) -> dict[str, Any]:
+    """Time scoring in seconds a row, with one shared prompt and with one forward for each label."""
+    labels = [opening(informed[0], label) for label in [*(informed[0].options or ()), EMPATHY["none"]]]
+    rows = reader.read(informed)
     ids = [reader.tokenizer(label, add_special_tokens=False)["input_ids"] for label in labels]
     lead = len(split_lead(reader.tokenizer, labels)[0])
 
@@ -128,7 +130,7 @@ def measure_scores(model: Any, reader: ClipReader, told: Sequence[Clip], rounds:
 
     @torch.no_grad()
     def separately() -> torch.Tensor:
-        found = []
+        scores_of_labels = []
         for start in range(0, len(rows), SCORED):
             part = rows[start : start + SCORED]
             for tokens in ids:
@@ -137,8 +139,10 @@ def measure_scores(model: Any, reader: ClipReader, told: Sequence[Clip], rounds:
                 scores = model(**batch).logits[:, :-1].log_softmax(-1)
                 known = targets[:, 1:] != -100
                 picked = scores.gather(-1, targets[:, 1:].clamp(min=0)[..., None])[..., 0] * known
-                found.append(torch.stack([row[keep][lead:].sum() for row, keep in zip(picked, known, strict=True)]))
-        parts = torch.stack(found).view(-1, len(ids), SCORED)
+                scores_of_labels.append(
+                    torch.stack([row[keep][lead:].sum() for row, keep in zip(picked, known, strict=True)])
+                )
+        parts = torch.stack(scores_of_labels).view(-1, len(ids), SCORED)
         return parts.permute(0, 2, 1).reshape(len(rows), len(ids))
 
     model.eval()
@@ -148,9 +152,9 @@ def measure_scores(model: Any, reader: ClipReader, told: Sequence[Clip], rounds:
 
 
 def main() -> None:
-    """Measure, print."""
+    """Run the benchmark and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="without training plugins, fewer rounds")
+    parser.add_argument("--quick", action="store_true", help="run fewer rounds and skip training plugins")
     options = parser.parse_args()
     data = Path(os.environ.get("SHARED_DATA", ""), "empathetic_dialogues", "dev.jsonl")
     if not data.is_file():

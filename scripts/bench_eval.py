@@ -1,8 +1,9 @@
-"""How long scoring MER-UniBench takes: all seven checkpoints of the four sets of SHARED_DATA, in official mode, with
-intervals of 1,000 resamples; and how much memory.
+"""Times scoring MER-UniBench and measures its memory.
 
-The peer is the published scorer's way of working, stated plainly: words looked up anew for every clip and wheel, no
-interval. It leaves out what that scorer spends on reading tables twice.
+It scores all seven checkpoints of the four sets of SHARED_DATA, in official mode, with intervals of 1,000 resamples.
+
+The peer works as the published scorer does: words are looked up anew for every clip and wheel, and there is no
+interval. It leaves out the time which that scorer spends on reading tables twice.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 from _bench import compare, report
 
 LIMITS = {"unibench_official": 1.5, "unibench_peak_rss": 500.0}
-"""Seconds and MB that scoring may take."""
+"""Maximum seconds and MB that scoring may take."""
 
 
 def score_all(folder: Path) -> None:
@@ -42,7 +43,7 @@ def score_all(folder: Path) -> None:
 
 
 def score_plainly(folder: Path) -> None:
-    """The peer: primary metrics alone, without intervals."""
+    """Compute, as the peer, the primary metrics alone, without intervals."""
     from sklearn.metrics import f1_score
 
     from eval.benchmarks.unibench.files import load_wheels, parse_list, read_labels
@@ -53,7 +54,7 @@ def score_plainly(folder: Path) -> None:
 
     def group(word: str, wheel: int) -> str | None:
         reached = sorted({on for base in wheels.forms.get(word, ()) for on in wheels.synonyms.get(base, ())})
-        return next((wheels.places[wheel][on][0] for on in reached if on in wheels.places[wheel]), None)
+        return next((wheels.tables[wheel][on][0] for on in reached if on in wheels.tables[wheel]), None)
 
     for name, files in find_runs(folder).items():
         gold = read_labels(folder / name / "labels.csv", BENCHMARKS[name]).gold
@@ -61,16 +62,16 @@ def score_plainly(folder: Path) -> None:
             rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
             if BENCHMARKS[name].task == "sentiment":
                 signed = [(gold[row["name"]], row["sentiment"] == "positive") for row in rows if gold[row["name"]]]
-                f1_score([truth > 0 for truth, _ in signed], [said for _, said in signed], average="weighted")
+                f1_score([value > 0 for value, _ in signed], [positive for _, positive in signed], average="weighted")
                 continue
-            for wheel in range(len(wheels.places)):
+            for wheel in range(len(wheels.tables)):
                 pairs = [(group(gold[row["name"]][0], wheel), parse_list(row["openset"])) for row in rows]
-                hits = [truth in {group(word, wheel) for word in said} for truth, said in pairs if truth]
+                hits = [label in {group(word, wheel) for word in words} for label, words in pairs if label]
                 sum(hits) / len(hits)
 
 
 def measure(name: str, folder: Path) -> dict[str, float]:
-    """Seconds and peak memory of one of the two in a process of its own, its imports not counted."""
+    """Measure seconds and peak memory of one of the two in a process of its own, without its imports."""
     done = subprocess.run(
         [sys.executable, __file__, "--run", name], env={**os.environ, "SHARED_DATA": str(folder)}, capture_output=True
     )
@@ -81,7 +82,7 @@ def measure(name: str, folder: Path) -> dict[str, float]:
 
 
 def run_once(work: Callable[[Path], None], folder: Path) -> dict[str, float]:
-    """In this process: import what is needed, then time one go."""
+    """Import what is needed, then time one call in this process."""
     if work is score_plainly:
         import_module("sklearn.metrics")
     import eval.benchmarks.unibench.files
@@ -95,9 +96,9 @@ def run_once(work: Callable[[Path], None], folder: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure, print."""
+    """Run the benchmark and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds: within a minute")
+    parser.add_argument("--quick", action="store_true", help="run fewer rounds: within a minute")
     parser.add_argument("--run", choices=("ours", "peer"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     shared = os.environ.get("SHARED_DATA")
@@ -108,12 +109,12 @@ def main() -> None:
         print(json.dumps(run_once(works[options.run], Path(shared, "unibench"))))
         return
     rounds = 2 if options.quick else 7
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in works}
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in works}
     for _ in range(rounds):
         for name in works:
-            found[name].append(measure(name, Path(shared)))
-    seconds = {name: median(item["seconds"] for item in items) for name, items in found.items()}
-    peak = {name: max(item["mb"] for item in items) for name, items in found.items()}
+            runs[name].append(measure(name, Path(shared)))
+    seconds = {name: median(item["seconds"] for item in items) for name, items in runs.items()}
+    peak = {name: max(item["mb"] for item in items) for name, items in runs.items()}
     results: list[dict[str, Any]] = [
         compare("unibench_official", "s", seconds["ours"], seconds["peer"]),
         compare("unibench_peak_rss", "MB", peak["ours"], peak["peer"]),

@@ -1,17 +1,17 @@
-"""Times reading features from the store beside computing them, and what the store costs where they are first computed.
+"""Times reading features from the store beside computing them, and the cost of the store when they are first computed.
 
 python scripts/bench_features.py [--quick]
 
 pipeline_paper_encoders  clips a second: read from the store; decoded and encoded by towers of the size of CLIP ViT-L/14
                          and HuBERT-large (8 frames, 8 windows of 2 s), with weights drawn at random
-first_epoch_overhead     seconds to fill a store; the same without what the store takes of it (hashing of the media,
-                         writing, forcing to the disk), with the small towers that we ship, beside which that is most
+first_epoch_overhead     seconds to fill a store; the same without the store's own work (hashing the media, writing,
+                         flushing to the disk), with the small towers that we ship, for which its share is largest
 store_read_28KiB         clips a second, 8 x 768 and 8 x 1024 in half precision; from a safetensors file for each clip
 epoch_demo_model         seconds of a supervised epoch of the demo's model: features stored; computed in every batch
 memory_drift_5000        by how many MB the process grows over 5000 reads
 
-All in one process, in alternating rounds. What is read has been written just before, so that it comes from memory and
-not from the disk.
+All of it runs in one process, in alternating rounds. What is read was written just before, so that it comes from memory
+and not from the disk.
 """
 
 from __future__ import annotations
@@ -60,18 +60,18 @@ BATCH = 24
 
 
 def film(folder: Path, clips: int) -> list[Clip]:
-    """Rows of the demo's training data: several about each of so many clips."""
+    """Generate rows of the demo's training data: several about each of that many clips."""
     generate(Settings(clips=clips, rl_clips=1, dev_clips=1, test_clips=1, text_rows=1), folder)
     return read_clips(folder / "train.jsonl")
 
 
 def one_row_each(rows: Sequence[Clip], clips: int) -> list[Clip]:
-    """The first row about each of the first clips."""
+    """Select the first row about each of the first clips."""
     return list({row.video: row for row in reversed(rows) if row.video}.values())[:clips]
 
 
 def paper_encoder() -> ClipEncoder:
-    """Towers of the size of the paper's, untrained."""
+    """Build untrained towers of the size of the paper's."""
     vision = CLIPVisionConfig(
         hidden_size=1024,
         intermediate_size=4096,
@@ -110,7 +110,7 @@ def paper_encoder() -> ClipEncoder:
 def stored_and_online(
     encoder: ClipEncoder, rows: Sequence[Clip], folder: Path
 ) -> tuple[StoredFeatures, OnlineFeatures]:
-    """Both sources of the features of rows."""
+    """Build both sources of the features of rows."""
     store = FeatureStore(folder)
     stored, bad = build_features(rows, encoder.config, encoder.processor, store, lambda: encoder, TIMEOUT_S, WORKERS)
     assert not bad
@@ -118,7 +118,7 @@ def stored_and_online(
 
 
 def time_pipeline(rows: Sequence[Clip], folder: Path, rounds: int) -> dict[str, Any]:
-    """Clips a second with the paper's towers. Filling the store has warmed up everything but the second sandbox."""
+    """Measure clips a second with the paper's towers. Filling the store has warmed up all but the second sandbox."""
     stored, online = stored_and_online(paper_encoder(), rows, folder)
     online.media.of(rows)
     seconds = [(seconds_of(stored.of, rows), seconds_of(online.of, rows)) for _ in range(rounds)]
@@ -128,14 +128,14 @@ def time_pipeline(rows: Sequence[Clip], folder: Path, rounds: int) -> dict[str, 
 
 
 def seconds_of(work: Callable[..., object], *args: object) -> float:
-    """How long a call takes."""
+    """Time a call in seconds."""
     began = time.perf_counter()
     work(*args)
     return time.perf_counter() - began
 
 
 def time_filling(encoder: ClipEncoder, rows: Sequence[Clip], folder: Path, rounds: int) -> dict[str, Any]:
-    """Seconds to fill a store, and how many of them are not the store's; medians by their share."""
+    """Measure the seconds to fill a store, and how many of them are not the store's; medians by their share."""
     measured = []
     for number in range(rounds):
         spent = 0.0
@@ -161,7 +161,7 @@ def time_filling(encoder: ClipEncoder, rows: Sequence[Clip], folder: Path, round
 
 
 def time_reading(folder: Path, rounds: int, clips: int) -> dict[str, Any]:
-    """Clips a second from a store and from files."""
+    """Measure clips a second from a store and from files."""
     features = {"face_features": torch.randn(8, 768).half(), "audio_features": torch.randn(8, 1024).half()}
     keys = [f"{number:064x}" for number in range(clips)]
     folder.mkdir()
@@ -184,7 +184,7 @@ def time_reading(folder: Path, rounds: int, clips: int) -> dict[str, Any]:
 
 
 def measure_drift(folder: Path, reads: int = 5000) -> dict[str, Any]:
-    """By how many MB the process grows while it reads the store that `time_reading` left."""
+    """Measure in MB how much the process grows while it reads the store that `time_reading` left."""
     store = FeatureStore(folder / "store")
     keys = store.keys()
     process = psutil.Process()
@@ -196,7 +196,7 @@ def measure_drift(folder: Path, reads: int = 5000) -> dict[str, Any]:
 
 
 def time_epoch(base: Path, encoder: ClipEncoder, rows: Sequence[Clip], folder: Path, rounds: int) -> dict[str, Any]:
-    """Seconds of an epoch over rows: read, forward, backward, step."""
+    """Time an epoch over rows in seconds: read, forward, backward, step."""
     model = load_model(base, dtype="float32").train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     stored, online = stored_and_online(encoder, rows, folder)
@@ -216,9 +216,9 @@ def time_epoch(base: Path, encoder: ClipEncoder, rows: Sequence[Clip], folder: P
 
 
 def main() -> None:
-    """Film clips, measure, print."""
+    """Generate clips, run the benchmark and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds and clips: within a minute")
+    parser.add_argument("--quick", action="store_true", help="run fewer rounds and clips: within a minute")
     quick = parser.parse_args().quick
     rounds, clips = (1, 8) if quick else (5, 96)
     with tempfile.TemporaryDirectory() as name:

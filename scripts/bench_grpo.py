@@ -1,13 +1,13 @@
-"""Times GRPO beside stock `trl.GRPOTrainer`: same model, prompts, completions' lengths and rewards, text alone.
+"""Times GRPO beside stock `trl.GRPOTrainer`, on text: same model, prompts, lengths of completions and rewards.
 
 python scripts/bench_grpo.py [--quick] [--rounds N] [--peer trl]
 
 - `update_P300_C64_G8`, `update_P1000_C128_G8`: loss and backward of one group of G completions of C tokens to a prompt
-  of P, milliseconds. Reading the prompt once instead of G times, arithmetic allows (G * (P + C)) / (P + G * C): 3.6 and
+  of P, milliseconds. Reading the prompt once instead of G times can at best give (G * (P + C)) / (P + G * C): 3.6 and
   4.5.
 - `step_P1000_C64_G8`: a whole step: rollout, reward, advantage, loss, backward, optimiser.
-- `update_peak_memory`: what the process grows by during the larger update, each side in a process of its own.
-- `encoder_share`: share of a step that reading media takes, for rows of the synthetic clips with stored features.
+- `update_peak_memory`: growth of the process during the larger update, each side in its own process.
+- `encoder_share`: share of a step spent on reading media, for rows of the synthetic clips with stored features.
 
 A Qwen3 of 6 layers, 256 wide, 4,096 words, random weights; medians of alternating rounds.
 """
@@ -41,7 +41,7 @@ VOCABULARY, GENERATIONS = 4096, 8
 
 
 def word_tokenizer() -> PreTrainedTokenizerFast:
-    """A token for each of the words w0, w1, ...; prompts of words have as many tokens."""
+    """Build a tokenizer with a token for each word w0, w1, ..., so that a prompt has as many tokens as words."""
     words = {"<pad>": 1, "<end>": 2} | {f"w{index}": index for index in (0, *range(3, VOCABULARY))}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -51,7 +51,7 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def small_model() -> Qwen3ForCausalLM:
-    """Six layers, 256 wide."""
+    """Build a Qwen3 of six layers, 256 wide."""
     torch.manual_seed(0)
     return Qwen3ForCausalLM(
         Qwen3Config(
@@ -71,7 +71,7 @@ def small_model() -> Qwen3ForCausalLM:
 
 
 class WordRows:
-    """Rows whose prompt is written in words."""
+    """Reader of rows whose prompts consist of words."""
 
     stop_strings: list[str] = []  # noqa: RUF012
 
@@ -79,11 +79,11 @@ class WordRows:
         self.processor = self.tokenizer = tokenizer
 
     def lengths(self, clips: Sequence[Clip]) -> list[int]:
-        """Tokens of each prompt."""
+        """Count the tokens of each prompt."""
         return [len(row.prompt_ids) for row in self.read(clips)]
 
     def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[EncodedRow]:
-        """The prompts' ids."""
+        """Tokenise the prompts."""
         prompts = [clip.prompt[0]["content"] for clip in clips]
         return [
             EncodedRow(clip.id, self.tokenizer(text)["input_ids"], [])
@@ -92,13 +92,13 @@ class WordRows:
 
 
 def prompt_of(length: int, seed: int = 0) -> str:
-    """So many random words."""
+    """Draw that many random words."""
     rng = torch.Generator().manual_seed(seed)
     return " ".join(f"w{index}" for index in torch.randint(3, VOCABULARY, (length,), generator=rng).tolist())
 
 
 def make_trainer(side: str, prompt_length: int, completion_length: int, folder: str) -> GRPOTrainer:
-    """A trainer of 'ours' or the 'peer' over one prompt; completions never end before their length."""
+    """Build a trainer of 'ours' or the 'peer' over one prompt; completions always reach their full length."""
     tokenizer = word_tokenizer()
     text = prompt_of(prompt_length)
     settings = GRPOConfig(
@@ -141,12 +141,12 @@ def make_trainer(side: str, prompt_length: int, completion_length: int, folder: 
 
 
 def even_words(completions: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
-    """Share of even token numbers: differs between completions."""
+    """Return the share of even token ids, a reward that differs between completions."""
     return [sum(token % 2 == 0 for token in ids) / max(1, len(ids)) for ids in completion_ids]
 
 
 def rollouts(trainer: GRPOTrainer, prompt_length: int, completion_length: int) -> dict[str, Any]:
-    """A batch as the loss takes it, with completions drawn at random."""
+    """Build a batch for the loss, with completions drawn at random."""
     rng = torch.Generator().manual_seed(1)
     prompt = torch.tensor(trainer.processing_class(prompt_of(prompt_length))["input_ids"])
     completions = torch.randint(3, VOCABULARY, (GENERATIONS, completion_length), generator=rng)
@@ -163,13 +163,13 @@ def rollouts(trainer: GRPOTrainer, prompt_length: int, completion_length: int) -
 
 
 def update(trainer: GRPOTrainer, batch: dict[str, Any]) -> None:
-    """Loss and backward."""
+    """Compute loss and backward."""
     trainer._compute_loss(trainer.model, dict(batch)).backward()
     trainer.model.zero_grad(set_to_none=True)
 
 
 def step(trainer: GRPOTrainer) -> None:
-    """Rollout, reward, advantage, loss, backward, optimiser."""
+    """Run a whole step: rollout, reward, advantage, loss, backward, optimiser."""
     prompt = trainer.train_dataset[0]["prompt"]
     batch = trainer._generate_and_score_completions([{"prompt": prompt, "row": 0}] * GENERATIONS)
     trainer._compute_loss(trainer.model, batch).backward()
@@ -178,7 +178,7 @@ def step(trainer: GRPOTrainer) -> None:
 
 
 def peak_memory(side: str, prompt_length: int, completion_length: int) -> float:
-    """MB that a process grows by during one update; of this process, so run it in one of its own."""
+    """Measure in MB how much this process grows during one update; run it in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(side, prompt_length, completion_length, folder)
         if side == "ours":
@@ -191,7 +191,7 @@ def peak_memory(side: str, prompt_length: int, completion_length: int) -> float:
 
 
 def encoder_share() -> float:
-    """Share of the demo's GRPO step that reading prompts' media takes: stored features joined to batches."""
+    """Measure the share of the demo's GRPO step that reading media takes: stored features joined to batches."""
     from affectgpt.features.store import FeatureStore
     from affectgpt.inputs.batch import join_inputs
 
@@ -206,17 +206,17 @@ def encoder_share() -> float:
         whole = (time.perf_counter() - begin) / 3
         begin = time.perf_counter()
         for _ in range(20):
-            found = [{name: value.float()[None] for name, value in store.get(key).items()} for key in keys]
-            join_inputs([EncodedRow(key, [], [], features) for key, features in zip(keys, found, strict=True)])
+            stored = [{name: value.float()[None] for name, value in store.get(key).items()} for key in keys]
+            join_inputs([EncodedRow(key, [], [], features) for key, features in zip(keys, stored, strict=True)])
         return (time.perf_counter() - begin) / 20 / whole
 
 
 def main() -> None:
-    """Print the figures as one JSON object."""
+    """Run the benchmark and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds: about a minute")
-    parser.add_argument("--rounds", type=int, default=0, help="alternating rounds (7; 2 with --quick)")
-    parser.add_argument("--peer", choices=["trl"], default="trl", help="what ours is compared with (trl)")
+    parser.add_argument("--quick", action="store_true", help="run fewer rounds: about a minute")
+    parser.add_argument("--rounds", type=int, default=0, help="number of alternating rounds (7; 2 with --quick)")
+    parser.add_argument("--peer", choices=["trl"], default="trl", help="trainer to compare with (trl)")
     parser.add_argument("--memory", choices=["ours", "peer"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     quiet_libraries()
@@ -231,12 +231,12 @@ def main() -> None:
             runs = {
                 side: partial(update, trainer, rollouts(trainer, prompt, completion)) for side, trainer in sides.items()
             }
-            found = alternate(runs["ours"], {"peer": runs["peer"]}, rounds)
+            seconds = alternate(runs["ours"], {"peer": runs["peer"]}, rounds)
             name = f"update_P{prompt}_C{completion}_G{GENERATIONS}"
-            results.append(compare(name, "ms", 1000 * found["ours"], 1000 * found["peer"]))
+            results.append(compare(name, "ms", 1000 * seconds["ours"], 1000 * seconds["peer"]))
         sides = {side: make_trainer(side, 1000, 64, folder) for side in ("ours", "peer")}
-        found = alternate(partial(step, sides["ours"]), {"peer": partial(step, sides["peer"])}, rounds)
-        results.append(compare(f"step_P1000_C64_G{GENERATIONS}", "ms", 1000 * found["ours"], 1000 * found["peer"]))
+        seconds = alternate(partial(step, sides["ours"]), {"peer": partial(step, sides["peer"])}, rounds)
+        results.append(compare(f"step_P1000_C64_G{GENERATIONS}", "ms", 1000 * seconds["ours"], 1000 * seconds["peer"]))
     grown = [
         float(
             subprocess.run(

@@ -2,15 +2,15 @@
 
 python scripts/bench_sft.py [--quick] [--rounds N] [--large]
 
-- `packing_vs_random_batches`: useful tokens a second, packs beside padded batches in random order, on lengths that are
-  log-normal as those of instruction data are. `packing_vs_batches_by_length`: beside our own padded batches, which hold
-  rows of like length. `packing_useful_tokens`: share of tokens in the packs that is no padding.
-- `text_rows_vs_trl`: tokens a second of a whole training run on text rows, batches and model the same.
+- `packing_vs_random_batches`: useful tokens a second, packs beside padded batches in random order, on log-normal
+  lengths as in instruction data. `packing_vs_batches_by_length`: beside our own padded batches of rows of similar
+  length. `packing_useful_tokens`: share of tokens in the packs that are not padding.
+- `text_rows_vs_trl`: tokens a second of a whole training run on text rows, with the same batches and model.
 - `memory_drift_5000`: growth of the process while 5,000 rows are read and joined to batches.
 - `--large`, on a GPU: a LoRA stage of a 7B language model with random weights on stored features of clips, tokens a
-  second and share of the card's peak.
+  second and share of the card's peak performance.
 
-All on the same small Qwen3 with random weights; medians of alternating rounds.
+All use the same small Qwen3 with random weights; medians of alternating rounds.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ CAPACITY, ROWS_PER_BATCH = 768, 8
 
 
 class RandomRows:
-    """Rows of random tokens, half prompt and half target; as many as their clip's `extra` says."""
+    """Reader of rows of random tokens, half prompt and half target; their clip's `extra` gives the number."""
 
     def __init__(self) -> None:
         self.tokenizer = SimpleNamespace(pad_token_id=0)
@@ -60,11 +60,11 @@ class RandomRows:
         self.stop_strings: list[str] = []
 
     def lengths(self, clips: Sequence[Clip]) -> list[int]:
-        """Tokens of each row."""
+        """Return the number of tokens of each row."""
         return [clip.extra["length"] for clip in clips]
 
     def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[EncodedRow]:
-        """The rows, the same at every call."""
+        """Return the rows, the same at every call."""
         rows = []
         for clip in clips:
             ids = np.random.default_rng(clip.extra["seed"]).integers(3, VOCABULARY, clip.extra["length"]).tolist()
@@ -74,7 +74,7 @@ class RandomRows:
 
 
 def text_rows(count: int) -> list[Clip]:
-    """Rows whose lengths are log-normal: a median of 74 tokens, one in twenty beyond 275."""
+    """Make rows with log-normal lengths: a median of 74 tokens, one in twenty beyond 275."""
     lengths = np.clip(np.random.default_rng(0).lognormal(4.3, 0.8, count), 8, CAPACITY).astype(int)
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
     return [
@@ -84,7 +84,7 @@ def text_rows(count: int) -> list[Clip]:
 
 
 def small_model() -> Qwen3ForCausalLM:
-    """Four layers, 256 wide."""
+    """Build a Qwen3 of four layers, 256 wide."""
     torch.manual_seed(0)
     return Qwen3ForCausalLM(
         Qwen3Config(
@@ -104,7 +104,7 @@ def small_model() -> Qwen3ForCausalLM:
 
 
 def train_ours(items: list[list[int]], clips: list[Clip], batch: int, packing: int | None) -> None:
-    """A supervised stage over those items, from the same untrained model."""
+    """Train a supervised stage over those items, from the same untrained model."""
     stage = SftStage(
         name="bench",
         kind="sft",
@@ -129,7 +129,7 @@ def train_ours(items: list[list[int]], clips: list[Clip], batch: int, packing: i
 
 
 def train_trl(order: list[int], clips: list[Clip], tokenizer: PreTrainedTokenizerFast) -> None:
-    """`trl.SFTTrainer` over the same rows in the same order and batches."""
+    """Train `trl.SFTTrainer` over the same rows in the same order and batches."""
     rows = RandomRows().read([clips[row] for row in order])
     data = Dataset.from_dict(
         {
@@ -160,14 +160,14 @@ def train_trl(order: list[int], clips: list[Clip], tokenizer: PreTrainedTokenize
 
 
 class InOrder(SFTTrainer):
-    """Reads rows in the order of the data set, as ours does."""
+    """TRL's trainer reading rows in the order of the data set, as ours does."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
         return torch.utils.data.SequentialSampler(self.train_dataset)
 
 
 def memory_drift(count: int) -> float:
-    """MB that the process grows by while rows are read and joined, after the first tenth."""
+    """Measure in MB how much the process grows while rows are read and joined, after the first tenth."""
     clips = text_rows(count)
     data = StageDataset(clips, [[row] for row in range(count)], RandomRows())
     collate = SupervisedCollator(data.reader)
@@ -180,7 +180,7 @@ def memory_drift(count: int) -> float:
 
 
 def large(rounds: int) -> list[dict[str, Any]]:
-    """A LoRA step of Qwen2.5-7B's shape on packs of rows with stored features; needs a GPU."""
+    """Time a LoRA step of Qwen2.5-7B's shape on packs of rows with stored features; needs a GPU."""
     from transformers import CLIPVisionConfig, HubertConfig, Qwen2Config
 
     from affectgpt.model import AffectGPTConfig, AffectGPTForConditionalGeneration
@@ -231,7 +231,7 @@ def large(rounds: int) -> list[dict[str, Any]]:
     seconds = alternate(step, {}, rounds)["ours"]
     tokens = batch["input_ids"].numel()
     frozen = sum(p.numel() for p in model.parameters())
-    # Forward and the backward through activations; weights that are frozen have no gradient of their own.
+    # Forward, and backward through activations; frozen weights have no gradient of their own.
     share = 4 * frozen * tokens / seconds / 989e12
     return [
         compare("lora_7b_tokens", "tokens/s", tokens / seconds),
@@ -241,11 +241,11 @@ def large(rounds: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Print the figures as one JSON object."""
+    """Run the benchmark and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer rows and rounds: under a minute")
-    parser.add_argument("--rounds", type=int, default=0, help="alternating rounds (5; 2 with --quick)")
-    parser.add_argument("--large", action="store_true", help="also the 7B stage; needs a GPU with 40 GB")
+    parser.add_argument("--quick", action="store_true", help="run fewer rows and rounds: under a minute")
+    parser.add_argument("--rounds", type=int, default=0, help="number of alternating rounds (5; 2 with --quick)")
+    parser.add_argument("--large", action="store_true", help="also run the 7B stage; needs a GPU with 40 GB")
     options = parser.parse_args()
     quiet_libraries()
     rounds = options.rounds or (2 if options.quick else 5)
@@ -256,7 +256,7 @@ def main() -> None:
     packs = pack(range(count), lengths, CAPACITY, 0)
     by_length = [[row] for row in batch_by_length(range(count), lengths, ROWS_PER_BATCH, 0)]
     in_order = [[row] for row in range(count)]
-    found = alternate(
+    times = alternate(
         partial(train_ours, packs, clips, 1, CAPACITY),
         {
             "random": partial(train_ours, in_order, clips, ROWS_PER_BATCH, None),
@@ -264,7 +264,7 @@ def main() -> None:
         },
         rounds,
     )
-    speed = {name: tokens / seconds for name, seconds in found.items()}
+    speed = {name: tokens / seconds for name, seconds in times.items()}
     many = text_rows(20_000)
     filled = pack(range(len(many)), {row: clip.extra["length"] for row, clip in enumerate(many)}, CAPACITY, 0)
     useful = sum(clip.extra["length"] for clip in many) / (len(filled) * CAPACITY)

@@ -1,4 +1,4 @@
-"""How long tree edit distances take on one core, after compilation.
+"""Times tree edit distances on one core, after compilation.
 
 - `ted40_apted`, `ted40_zss`: a pair of random trees of 40 nodes, `ordered`, against the packages of that name (ms).
 - `ted93x1024`, `matched93x1024`: a GRPO step's worth of affective trees of 93 nodes, eight against each reference, from
@@ -24,23 +24,23 @@ from videmo.tree import AffectiveTree, Node
 
 Pair = tuple[Branch, Branch]
 REPEATS = 20
-"""Ours takes a millisecond or two, too little to be timed once."""
+"""Calls timed together, since one takes only a millisecond or two."""
 
 
 class AptedCosts(Config):
-    """Unit costs over `Branch`es, in apted's terms."""
+    """Unit costs over `Branch`es for apted."""
 
     def rename(self, node1: Branch, node2: Branch) -> int:
-        """1 for labels that differ."""
+        """Return 1 for labels that differ, else 0."""
         return int(node1.label != node2.label)
 
     def children(self, node: Branch) -> tuple[Branch, ...]:
-        """The branches below."""
+        """Return the branches below."""
         return node.below
 
 
 def random_tree(rng: random.Random, nodes: int) -> Branch:
-    """A tree whose every node hangs under any of those before it, with one of ten labels."""
+    """Draw a tree in which each node hangs under a random earlier one, with one of ten labels."""
     below: list[list[int]] = [[] for _ in range(nodes)]
     for node in range(1, nodes):
         below[rng.randrange(node)].append(node)
@@ -53,7 +53,7 @@ def random_tree(rng: random.Random, nodes: int) -> Branch:
 
 
 def affective_tree(rng: random.Random) -> AffectiveTree:
-    """60 attributes of 15 aspects, 25 expressions and 8 emotions; each node supports one of the level above."""
+    """Draw a tree of 60 attributes of 15 aspects, 25 expressions and 8 emotions; each node supports one above."""
     counts = {"a": 60, "e": 25, "m": 8}
     levels: dict[str, tuple[Node, ...]] = {}
     below = 0
@@ -69,12 +69,12 @@ def affective_tree(rng: random.Random) -> AffectiveTree:
 
 
 def by_apted(pairs: list[Pair]) -> list[float]:
-    """Distances as apted computes them."""
+    """Compute distances with apted."""
     return [APTED(*pair, AptedCosts()).compute_edit_distance() for pair in pairs]
 
 
 def by_zss(pairs: list[Pair]) -> list[float]:
-    """Distances as zss computes them."""
+    """Compute distances with zss."""
     return [
         zss.distance(
             *pair, lambda node: node.below, lambda _: 1, lambda _: 1, lambda one, two: int(one.label != two.label)
@@ -84,7 +84,7 @@ def by_zss(pairs: list[Pair]) -> list[float]:
 
 
 def afresh(pairs: list[tuple[AffectiveTree, AffectiveTree]], distance: Distance) -> None:
-    """Distances of trees that were never seen before."""
+    """Compute distances of trees that are in no cache."""
     in_postorder.cache_clear()
     edit_distances(pairs, distance)
 
@@ -92,7 +92,7 @@ def afresh(pairs: list[tuple[AffectiveTree, AffectiveTree]], distance: Distance)
 def main() -> None:
     """Run the benchmark and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer pairs and rounds: within half a minute")
+    parser.add_argument("--quick", action="store_true", help="run fewer pairs and rounds: within half a minute")
     options = parser.parse_args()
     rng = random.Random(0)
     rounds, count = (2, 8) if options.quick else (7, 32)

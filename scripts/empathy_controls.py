@@ -1,8 +1,8 @@
-"""What plugins do for a small language model on EmpatheticDialogues' development part (5,734 contexts of SHARED_DATA).
+"""Effect of plugins on a small language model, on EmpatheticDialogues' dev split (5,734 contexts of SHARED_DATA).
 
-A fifth of the dialogues, those of one first turn together, is kept to judge with. A small model that starts from
-nothing is trained on the others twice: with the evidence of plugins, which are trained on them too, and never with any.
-Prints one JSON object: of every seed and of both models, what `eval.benchmarks.empathy.scores.evaluate` returns.
+A fifth of the dialogues, grouped by their first turn, is held out for evaluation. A small model is trained from scratch
+on the others twice: with evidence of plugins, which are trained on them too, and without any. Prints one JSON object:
+for every seed and both models, what `eval.benchmarks.empathy.scores.evaluate` returns.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from train.recipe import Recipe
 
 STEPS = 300
 DROPOUT = {"with_evidence": 0.3, "alone": 1.0}
-"""Model -> share of its training rows whose evidence it does not see."""
+"""Model -> share of its training rows without evidence."""
 
 
 def split(rows: list[Clip], seed: int) -> dict[str, list[Clip]]:
-    """Training and test rows; no group stands in both."""
+    """Split rows into train and test; no group is in both."""
     groups = sorted({str(row.group) for row in rows})
     kept = set(np.random.default_rng(seed).permutation(groups)[: len(groups) // 5].tolist())
     return {
@@ -37,7 +37,7 @@ def split(rows: list[Clip], seed: int) -> dict[str, list[Clip]]:
 
 
 def recipe_of(folder: Path, seed: int, name: str, threads: int) -> Recipe:
-    """A small model on the dialogues of a seed."""
+    """Return the recipe of a small model on the dialogues of a seed."""
     stage = {
         "name": "empathy",
         "kind": "empathy",
@@ -65,22 +65,22 @@ def recipe_of(folder: Path, seed: int, name: str, threads: int) -> Recipe:
 
 
 def run_seed(rows: list[Clip], out: Path, seed: int, models: list[str], threads: int) -> dict[str, Any]:
-    """Models of a seed, scored under every condition."""
+    """Train the models of a seed, and score them under every condition."""
     folder = out / f"seed{seed}"
     for part, chosen in split(rows, seed).items():
         write_clips(folder / f"{part}.jsonl", chosen)
-    found = {}
+    scores = {}
     for name in models:
         report = run_recipe(recipe_of(folder, seed, name, threads))
         assert report is not None
-        found[name] = report["stages"][-1]["empathy"]
-    return found
+        scores[name] = report["stages"][-1]["empathy"]
+    return scores
 
 
 def main() -> None:
-    """Run the seeds, print."""
+    """Run the seeds and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the runs are kept")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the runs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--models", nargs="+", choices=DROPOUT, default=list(DROPOUT))
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)

@@ -19,17 +19,17 @@ COLUMNS = {
 
 
 def main(run: Path) -> None:
-    """One row per ablation: value and 95 % interval, pooled over seeds, clustered by actor; then the comparisons."""
+    """Print a row per ablation (value, 95 % interval; pooled over seeds, clustered by actor), then the comparisons."""
     table = json.loads((run / "ablations.json").read_text())
     print(f"| | {' | '.join(COLUMNS.values())} |")
     print(f"|---|{'---|' * len(COLUMNS)}")
     for name, metrics in table.items():
         print(f"| `{name}` | {' | '.join(_cell(metrics.get(column)) for column in COLUMNS)} |")
     print("\n| tree similarity, paired by clip | difference | p |\n|---|---|---|")
-    for name, found in json.loads((run / "comparisons.json").read_text()).items():
+    for name, difference in json.loads((run / "comparisons.json").read_text()).items():
         first, _, second = name.partition(" over ")
-        difference = f"{found['value']:+.4f} ({found['low']:+.4f} to {found['high']:+.4f})"
-        print(f"| `{first}` over `{second}` | {difference} | {found['p']:.2g} |")
+        interval = f"{difference['value']:+.4f} ({difference['low']:+.4f} to {difference['high']:+.4f})"
+        print(f"| `{first}` over `{second}` | {interval} | {difference['p']:.2g} |")
 
 
 def _cell(metric: dict[str, float] | None) -> str:

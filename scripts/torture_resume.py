@@ -1,10 +1,10 @@
-"""Kills runs with SIGKILL at random moments, at least half of them inside a save, and lets each go on.
+"""Kills runs with SIGKILL at random moments, at least half of them inside a save, and resumes each.
 
     python scripts/torture_resume.py --runs 200 --seed 0
 
-A run counts as resumed to the bit if, without help, the same command then ends with the weights of every stage and the
-log lines of a run that nothing disturbed: supervised and GRPO stages, in full and under LoRA, of one process and two.
-Processes are forks of one that has imported everything and done nothing; exit code 1 if any run was not resumed.
+A run counts as resumed to the bit if the same command, without help, then ends with the same weights of every stage and
+the same log lines as an undisturbed run: supervised and GRPO stages, in full and under LoRA, of one process and two.
+Processes are forked from one that has only imported everything; exit code 1 if any run was not resumed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TIMED = ("seconds", "tokens_per_s")
 
 
 def supervised(name: str) -> dict[str, Any]:
-    """A stage in whose steps gradients are accumulated, rows lose modalities at random, and saves miss log lines."""
+    """Configure a stage with gradient accumulation, modality dropout, and saves between log lines."""
     return {
         **{"name": name, "kind": "sft", "steps": 7, "batch_size": 8, "accumulation": 2, "learning_rate": 3e-3},
         **{"mixture": {"attribute_closed": 1.0, "tree": 0.5}, "modality_dropout": 0.3, "save_steps": 2, "log_steps": 3},
@@ -45,7 +45,7 @@ def supervised(name: str) -> dict[str, Any]:
 
 
 def rollouts(name: str) -> dict[str, Any]:
-    """A GRPO stage whose saves fall between the two steps that learn from the same rollouts."""
+    """Configure a GRPO stage whose saves fall between the two steps that use the same rollouts."""
     return {
         **{"name": name, "kind": "grpo", "steps": 5, "batch_size": 8, "generations": 4, "num_iterations": 2},
         **{"learning_rate": 3e-3, "mixture": {"attribute_closed": 1.0}, "max_new_tokens": 8, "beta": 0.1},
@@ -55,7 +55,7 @@ def rollouts(name: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Kind:
-    """One of the kinds of runs that are killed."""
+    """Kind of run that is killed."""
 
     name: str
     stages: tuple[dict[str, Any], ...]
@@ -74,17 +74,17 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """What a run of a kind ends with, and how long it takes."""
+    """Result of an undisturbed run of a kind, and how long it takes."""
 
     result: dict[str, Any]
     seconds: float
     save_s: float
-    """Of a save, the median."""
+    """Median seconds of a save."""
     saves: int
 
 
 def write_recipe(work: Path, kind: Kind, name: str) -> Path:
-    """The recipe of one run. All of them share a cache, which stands beside their folders."""
+    """Write the recipe of one run. All of them share a cache beside their folders."""
     recipe = {
         "output": str(work / name),
         "seed": 3,
@@ -100,7 +100,7 @@ def write_recipe(work: Path, kind: Kind, name: str) -> Path:
 
 
 def start(recipe: Path, processes: int) -> list[int]:
-    """The processes of a run, each the first of a group of its own."""
+    """Start the processes of a run, each in its own process group."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -126,21 +126,21 @@ def start(recipe: Path, processes: int) -> list[int]:
 
 
 def wait(pids: Sequence[int]) -> list[int]:
-    """Exit codes."""
+    """Wait for processes and return their exit codes."""
     return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
 
 
 def drafts(folder: Path) -> list[Path]:
-    """What is being saved just now."""
+    """List what is being saved at this moment."""
     patterns = "checkpoints/*.steps/.checkpoint-*.part", "checkpoints/.*.part"
     return [folder / name for pattern in patterns for name in glob(pattern, root_dir=folder)]
 
 
 def kill(pids: Sequence[int], folder: Path, chance: random.Random, in_save: bool, usual: Undisturbed) -> bool:
-    """Kill a run at a random moment, or at one inside a random save of it.
+    """Kill a run at a random moment, or inside a random one of its saves.
 
     Returns:
-        Whether it was inside a save.
+        Whether the run was inside a save.
     """
     until = time.monotonic() + chance.uniform(0, usual.seconds)
     skipped, seen = chance.randrange(usual.saves), set[str]()
@@ -156,29 +156,29 @@ def kill(pids: Sequence[int], folder: Path, chance: random.Random, in_save: bool
             break
         else:
             time.sleep(0.002)
-    # Of two processes, at times one alone: its watchdog then ends the other.
+    # Of two processes, sometimes only one is killed: its watchdog must end the other.
     for pid in pids if chance.random() < 0.5 else [chance.choice(pids)]:
         os.killpg(pid, signal.SIGKILL)
     return bool(drafts(folder))
 
 
 def ended(pids: Sequence[int]) -> bool:
-    """Whether a process has ended, which stays to be waited for."""
+    """Tell whether a process has ended, without reaping it."""
     return any(os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) for pid in pids)
 
 
 def result_of(folder: Path) -> dict[str, Any]:
-    """Hashes of the weights of every stage, and the log without what time changes."""
-    found: dict[str, Any] = {}
+    """Return hashes of the weights of every stage, and the log without fields that depend on time."""
+    result: dict[str, Any] = {}
     for path in sorted(folder.glob("checkpoints/*/*model*.safetensors")):
-        found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
+        result[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    found["log"] = [{key: value for key, value in line.items() if not key.startswith(TIMED)} for line in lines]
-    return found
+    result["log"] = [{key: value for key, value in line.items() if not key.startswith(TIMED)} for line in lines]
+    return result
 
 
 def torture(work: Path, kind: Kind, number: int, seed: int, in_save: bool, usual: Undisturbed) -> dict[str, Any]:
-    """One run: started, killed, started again."""
+    """Run once: start, kill, start again."""
     chance = random.Random(f"{seed}-{number}")
     name = f"{kind.name}-{number}"
     recipe, folder = write_recipe(work, kind, name), work / name
@@ -187,7 +187,7 @@ def torture(work: Path, kind: Kind, number: int, seed: int, in_save: bool, usual
         inside = kill(pids, folder, chance, in_save, usual)
         if any(wait(pids)):
             break
-        shutil.rmtree(folder)  # it was faster than its killer
+        shutil.rmtree(folder)  # the run finished before it was killed
     codes = wait(start(recipe, kind.processes))
     same = not any(codes) and result_of(folder) == usual.result
     if same:
@@ -196,7 +196,7 @@ def torture(work: Path, kind: Kind, number: int, seed: int, in_save: bool, usual
 
 
 def undisturbed(work: Path, kind: Kind, name: str = "undisturbed") -> Undisturbed:
-    """Run a kind from beginning to end, and time its saves."""
+    """Run a kind without disturbance, and time its saves."""
     recipe = write_recipe(work, kind, f"{kind.name}-{name}")
     started, begun, lasted = time.monotonic(), dict[Path, float](), list[float]()
     pids = start(recipe, kind.processes)
@@ -212,11 +212,11 @@ def undisturbed(work: Path, kind: Kind, name: str = "undisturbed") -> Undisturbe
 
 
 def main() -> int:
-    """Kill runs and count those that end as if nothing had happened."""
+    """Kill runs and count those that end as undisturbed ones do."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=200, metavar="N", help="runs that are killed (default 200)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the moments (default 0)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="runs at a time")
+    parser.add_argument("--runs", type=int, default=200, metavar="N", help="number of runs to kill (200)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed of the moments (0)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="number of concurrent runs")
     options = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="torture-"))
     undisturbed(work, KINDS[0], "warm")  # fills the cache that all share
@@ -239,7 +239,7 @@ def main() -> int:
             kind = KINDS[number % len(KINDS)]
             pid = os.fork()
             if not pid:
-                # Four of five aim at a save; some come too late, when it is over.
+                # Four of five aim at a save; some come too late, after it ended.
                 done = torture(
                     work, kind, number, options.seed, number // len(KINDS) % 5 != 0 or number < 3, usual[kind.name]
                 )

@@ -1,9 +1,9 @@
-"""From official to clean scores of MER-UniBench, one repair after the other, as the Markdown of docs/results.md.
+"""Prints, as Markdown for docs/results.md, how scores of MER-UniBench change from official to clean, by repair.
 
     SHARED_DATA=... python scripts/unibench_defects.py [CHECKPOINT]
 
-CHECKPOINT is that of the steps, the last that all sets have by default. The tables are made from what SHARED_DATA holds
-of unibench/: labels, published predictions, wheel tables.
+CHECKPOINT is the one whose repairs are shown, by default the last that all sets have. The tables come from unibench/ in
+SHARED_DATA: labels, published predictions, wheel tables.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from eval.benchmarks.unibench.sets import BENCHMARKS, Answers, Gold, Mode
 from eval.benchmarks.unibench.table import build_table, find_runs
 
 PLEASANT = {"happy", "joyful", "joy", "peaceful", "powerful", "genius"}
-"""Official groups of level 1; the others are unpleasant but for `surprised`."""
+"""Pleasant official groups of level 1; the others are unpleasant except `surprised`."""
 READ: dict[Mode, Reread] = {"official": "none", "clean": "empty"}
 
 
 class Set:
-    """A data set with its answers as either mode reads them, and its scores in both."""
+    """Data set with its answers as each mode reads them, and its scores in both."""
 
     def __init__(self, folder: Path, name: str, files: Mapping[str, Path], wheels: EmotionWheels) -> None:
         self.benchmark, extractor = BENCHMARKS[name], VocabularyMatcher()
@@ -47,7 +47,7 @@ class Set:
         }
 
     def steps(self, run: str) -> list[float]:
-        """Primary scores from official to clean: the rule mended, all clips scored, empty lists read again."""
+        """Return primary scores from official to clean: rule repaired, all clips scored, empty lists read again."""
         official, clean = (self.scores[mode][run].evaluation for mode in READ)
         if self.benchmark.task == "sentiment":
             value: float = clean["primary"]["value"]
@@ -56,11 +56,11 @@ class Set:
         answers = self.answers["official"][run]
         same = score(self.benchmark, [self.gold[i] for i in known], {"": [answers[i] for i in known]}, resamples=1)
         every = score(self.benchmark, self.gold, {"": answers}, resamples=1)
-        found = [official, same[""].evaluation, every[""].evaluation, clean]
-        return [float(item["primary"]["value"]) for item in found]
+        evaluations = [official, same[""].evaluation, every[""].evaluation, clean]
+        return [float(item["primary"]["value"]) for item in evaluations]
 
     def counted(self, run: str, wheels: EmotionWheels) -> str:
-        """What stands behind the steps, in numbers."""
+        """Describe the counts behind the steps."""
         answers = [answer for answer in self.answers["official"][run] if answer]
         if self.benchmark.task == "sentiment":
             counts = self.scores["clean"][run].evaluation["counts"]
@@ -74,14 +74,14 @@ class Set:
         return (
             f"{self.gold.count(('neutral',))} neutral clips, {sum(not item.words for item in answers)} empty lists; "
             f"of {len(words)} words {sum(not groups for groups in reach)} on no official wheel, "
-            f"{sum(0 < len(groups) < len(wheels.places) for groups in reach)} on some only, "
+            f"{sum(0 < len(groups) < len(wheels.tables) for groups in reach)} on some only, "
             f"{sum(len(side) == 2 for side in sides)} pleasant on one and unpleasant on another, "
             f"{self.scores['clean'][run].evaluation['counts']['words_without_group']} not on the project's"
         )
 
 
 def with_interval(figure: Mapping[str, Any]) -> str:
-    """In percent."""
+    """Format a score and its interval in percent."""
     return f"{100 * figure['value']:.2f} ({100 * figure['low']:.1f} to {100 * figure['high']:.1f})"
 
 
@@ -107,7 +107,7 @@ def main() -> None:
         print(f"| {name} | {' | '.join(cells)} | {with_interval(tables[-1]['sets'][name]['secondary'][beside])} |")
     print(f"| mean of {len(sets)} | {' | '.join(with_interval(table['mean']) for table in tables)} | |\n")
     run = sys.argv[1] if sys.argv[1:] else next(iter(tables[-1]["checkpoint"]["chosen"].values()))
-    print(f"| set, checkpoint {run} | official | rule mended | all clips | empty lists read = clean | counted |")
+    print(f"| set, checkpoint {run} | official | rule repaired | all clips | empty lists read = clean | counted |")
     print("|---" * 6 + "|")
     for name, item in sets.items():
         steps = " | ".join(f"{100 * value:.2f}" for value in item.steps(run))

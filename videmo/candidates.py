@@ -1,4 +1,4 @@
-"""Candidates of a search for trees, and what a scorer of them is."""
+"""Candidates of a tree search, and the type of a scorer."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from affectgpt.clip import Clip
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One way to go on with a tree for a level."""
+    """Candidate continuation of a tree by one level."""
 
     ids: list[int]
-    """Tokens of the level, without what ended the answer."""
+    """Tokens of the level, without those that ended the answer."""
     text: str
-    """All that is said with it, from the first level on."""
+    """Whole text so far, from the first level to this one."""
     likelihood: float
-    """Mean log-probability of its tokens, and of the end of the answer where it comes to that; nats."""
+    """Mean log-probability in nats of its tokens, and of the end token if it ends the answer."""
     goes_on: bool
     """Whether a higher level was about to follow."""
     complete: bool
-    """Whether the answer came to an end in it by itself."""
+    """Whether the answer ended in it by itself."""
 
 
 Scorer = Callable[[Sequence[Clip], Sequence[Sequence[Candidate]]], Sequence[Sequence[float]]]
-"""From rows, and the candidates of each, to a score of every candidate; the highest is kept, of equals the first."""
+"""Callable: rows and the candidates of each -> a score for every candidate. The highest wins, the first of equals."""

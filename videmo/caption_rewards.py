@@ -1,6 +1,6 @@
-"""Rewards of short captions by a local model: VidEmo's model reward (section 3.2), whose model is not published.
+"""Rewards of short captions by a local model, in place of VidEmo's model reward (section 3.2), which is unpublished.
 
-They apply to rows whose answer is free text about the clip, and read nothing but texts.
+They apply to rows whose answer is free text about the clip, and read only texts.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ def _is_caption(task: str) -> bool:
 def caption_similarity_reward(
     completions: Sequence[str], task: Sequence[str], answer: Sequence[Any], model: ModelName, **_: Any
 ) -> list[float | None]:
-    """Cosine of completion and caption to a sentence encoder, 0 where it is negative or nothing is said.
+    """Compute the cosine of completion and caption by a sentence encoder; 0 where negative or the completion is empty.
 
     Args:
         model: folder or Hub id of the encoder.
     """
 
-    def score(said: Sequence[str], gold: Sequence[str]) -> list[float]:
+    def score(answers: Sequence[str], gold: Sequence[str]) -> list[float]:
         from affectgpt.llm.sentence_encoder import load_sentence_encoder
 
-        return load_sentence_encoder(model).similarities(said, gold)
+        return load_sentence_encoder(model).similarities(answers, gold)
 
     return _of_captions(score, completions, task, answer)
 
@@ -37,16 +37,16 @@ def caption_similarity_reward(
 def caption_judge_reward(
     completions: Sequence[str], task: Sequence[str], answer: Sequence[Any], model: ModelName, **_: Any
 ) -> list[float | None]:
-    """The mark that a language model gives a completion beside the caption, 0 to 1; see `videmo.caption_judge`.
+    """Score each completion against the caption with a language model, 0 to 1; see `videmo.caption_judge`.
 
     Args:
         model: folder or Hub id of the language model.
     """
 
-    def score(said: Sequence[str], gold: Sequence[str]) -> list[float]:
+    def score(answers: Sequence[str], gold: Sequence[str]) -> list[float]:
         from videmo.caption_judge import load_caption_judge
 
-        return load_caption_judge(model).marks(said, gold)
+        return load_caption_judge(model).scores(answers, gold)
 
     return _of_captions(score, completions, task, answer)
 
@@ -57,11 +57,12 @@ def _of_captions(
     task: Sequence[str],
     answer: Sequence[Any],
 ) -> list[float | None]:
-    """Scores of the rows that ask for a caption and got one, all of them together."""
+    """Score, in one batch, the rows that ask for a caption and got one."""
     rows = list(zip(map(answer_of, completions), task, answer, strict=True))
     values: list[float | None] = [0.0 if _is_caption(kind) else None for _, kind, _ in rows]
-    told = [place for place, (said, kind, _) in enumerate(rows) if _is_caption(kind) and said.strip()]
-    if told:
-        for place, value in zip(told, score([rows[at][0] for at in told], [rows[at][2] for at in told]), strict=True):
-            values[place] = max(0.0, value)
+    answered = [index for index, (text, kind, _) in enumerate(rows) if _is_caption(kind) and text.strip()]
+    if answered:
+        scores = score([rows[index][0] for index in answered], [rows[index][2] for index in answered])
+        for index, value in zip(answered, scores, strict=True):
+            values[index] = max(0.0, value)
     return values

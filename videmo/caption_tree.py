@@ -1,4 +1,4 @@
-"""The affective tree that a free caption tells, read without a model: lenient, for evaluation; training reads strictly.
+"""Reads the affective tree in a free caption without a model. It is lenient, for evaluation; training reads strictly.
 
     The woman is probably embarrassed, because of her forced smile with raised eyebrows.
 
@@ -9,8 +9,8 @@
 
 Attributes are told apart by the 15 aspects about which Emo-CFG (VidEmo, table 7) asks open questions, and by the voice;
 the words of each are this project's. Emotions are the wheel's words (`affectgpt.emotions.matcher`). Rationale words
-("because", "with", "suggests") give the edges. Levels are never skipped: an attribute that is told for an emotion, with
-no expression between, stands unlinked.
+("because", "with", "suggests") give the edges. Levels are never skipped: an attribute that is given for an emotion,
+without an expression between them, stays unlinked.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PARTS = {
     "head action": "head",
     "voice": "voice tone pitch speech",
 }
-"""Aspect -> words for a thing; its value is what is said of that."""
+"""Aspect -> words for a part; its value is what the caption says about it."""
 
 TRAITS = {
     "feature": "wrinkle wrinkles dimple dimples mole scar freckle freckles beard mustache moustache stubble tear tears",
@@ -51,7 +51,7 @@ TRAITS = {
         shrugging hugging dancing clapping crouching
         """,
 }
-"""Aspect -> words that are a value themselves."""
+"""Aspect -> words that are values themselves."""
 
 EXPRESSIONS = word_set(
     """
@@ -59,7 +59,7 @@ EXPRESSIONS = word_set(
     scream shout whisper expression look grieving weeping
     """
 )
-"""Base forms of what is an expression, of a face or of a voice."""
+"""Base forms of words for an expression of face or voice."""
 
 _ASPECTS = {word: aspect for table in (PARTS, TRAITS) for aspect, words in table.items() for word in words.split()}
 _IS_PART = word_set(" ".join(PARTS.values()))
@@ -91,11 +91,11 @@ _RATIONALE = re.compile(
 
 
 def read_caption(text: str) -> AffectiveTree:
-    """The tree of a caption. Never raises; a text that obeys the tree syntax is read by that, an empty one is empty."""
+    """Read the tree of a caption; never raises. A text in tree syntax is parsed as such, an empty one is empty."""
     tree = parse_tree(text)
     if tree.is_valid:
         return tree
-    found = _Found()
+    drafted = _Draft()
     before: _Nodes = {level: [] for level in LEVELS}
     for sentence in _SENTENCE.split(text[:_MOST_CHARACTERS].replace("’", "'").lower()):
         for relation, part in _parts(sentence):
@@ -103,21 +103,21 @@ def read_caption(text: str) -> AffectiveTree:
             nodes = {"a": attributes, "e": _expressions(part), "m": _emotions(part, attributes)}
             if not any(nodes.values()):
                 continue
-            found.add(nodes)
+            drafted.add(nodes)
             if relation == "evidence":
-                found.link(nodes, before)
+                drafted.link(nodes, before)
             elif relation == "conclusion":
-                found.link(before, nodes)
+                drafted.link(before, nodes)
             before = nodes
-    return found.tree()
+    return drafted.tree()
 
 
 _Nodes = dict[str, list[str]]
 
 
 @dataclass
-class _Found:
-    """Labels of each level in the order of their first mention, each with the labels that support it."""
+class _Draft:
+    """Labels of each level in order of first mention, each with the labels that support it."""
 
     levels: dict[str, dict[str, set[str]]] = field(default_factory=lambda: {level: {} for level in LEVELS})
 
@@ -135,20 +135,20 @@ class _Found:
 
     def tree(self) -> AffectiveTree:
         levels: list[tuple[Node, ...]] = []
-        place: dict[str, int] = {}
+        position: dict[str, int] = {}
         for level in LEVELS:
             labels = self.levels[level]
             levels.append(
-                tuple(Node(level, label, tuple(sorted(place[low] for low in labels[label]))) for label in labels)
+                tuple(Node(level, label, tuple(sorted(position[low] for low in labels[label]))) for label in labels)
             )
-            place = {label: index for index, label in enumerate(labels)}
+            position = {label: index for index, label in enumerate(labels)}
         return AffectiveTree(levels[0], levels[1], levels[2])
 
 
 def _parts(sentence: str) -> list[tuple[str | None, str]]:
-    """The sentence cut at its rationale words: each part, and what it is to the one before.
+    """Cut a sentence at its rationale words: each part, and its relation to the part before.
 
-    Where the sentence begins with the evidence ("Because of ..., she ..."), its first comma ends that.
+    Where a sentence begins with the evidence ("Because of ..., she ..."), its first comma ends the evidence.
     """
     parts: list[tuple[str | None, str]] = []
     relation, begin = None, 0
@@ -191,14 +191,14 @@ def _expressions(part: str) -> list[str]:
         base = _expression_of(token)
         if base and not _is_negated(tokens, at):
             modifiers = _before(tokens, at)
-            # Of these two alone nothing can be told: "her expression", "she looks".
+            # These two alone say nothing: "her expression", "she looks".
             if modifiers or base not in ("expression", "look"):
                 labels.append(" ".join([*modifiers, base]))
     return labels
 
 
 def _emotions(part: str, attributes: list[str]) -> list[str]:
-    """The emotion words, less those of several meanings that describe a thing: `her voice is low`."""
+    """Return the emotion words, except ambiguous ones that describe something else: `her voice is low`."""
     values = {word for label in attributes for word in label.split()}
     return [label for label in mentions(part) if not (label in values and label in wheel().weak)]
 
@@ -213,22 +213,22 @@ def _is_negated(tokens: list[str], at: int) -> bool:
 
 
 def _before(tokens: list[str], at: int) -> list[str]:
-    """The words that modify the one here: those right before it that say something and are not known themselves."""
+    """Return the words right before this one that modify it: those that have content and are not known themselves."""
     begin = at
-    while begin > 0 and at - begin < _LONGEST_VALUE and _says_something(tokens[begin - 1]):
+    while begin > 0 and at - begin < _LONGEST_VALUE and _has_content(tokens[begin - 1]):
         begin -= 1
     return [token for token in tokens[begin:at] if token not in wheel().hedges]
 
 
 def _after(tokens: list[str], at: int) -> list[str]:
-    """What is said of the thing before: the next words that say something, small words in front left out."""
+    """Return the words that describe the thing before: the next ones with content, after function words."""
     while at < len(tokens) and tokens[at] in _EMPTY | _COPULAS and tokens[at] not in _NEGATIONS:
         at += 1
     end = at
-    while end < len(tokens) and end - at < _LONGEST_VALUE and _says_something(tokens[end]):
+    while end < len(tokens) and end - at < _LONGEST_VALUE and _has_content(tokens[end]):
         end += 1
     return [token for token in tokens[at:end] if token not in wheel().hedges]
 
 
-def _says_something(token: str) -> bool:
+def _has_content(token: str) -> bool:
     return not (token == "," or token in _EMPTY or token in _COPULAS or token in _ASPECTS or _expression_of(token))

@@ -1,10 +1,10 @@
-"""How far one affective tree is from another: the two edit distances of `docs/tree.md`, and similarities from them.
+"""Distances between affective trees: the two edit distances of `docs/tree.md`, and similarities made of them.
 
-The DAG is first unfolded from a root: emotions, under each the expressions that support it, under those the attributes;
-a node with k parents is copied under each with weight 1/k, and what supports nothing hangs under an `unlinked` node.
-Inserting or deleting a node costs its weight, renaming the larger of the two weights, or less: see `Costs`.
+The DAG is first unfolded from a root: emotions, under each the expressions that support it, under those the attributes.
+A node with k parents is copied under each with weight 1/k, and nodes that support nothing hang under an `unlinked`
+node. Inserting or deleting a node costs its weight; renaming costs the larger of the two weights, or less: see `Costs`.
 
-- `ordered`: Zhang and Shasha (1989) on canonical order, the form that VidEmo publishes.
+- `ordered`: Zhang and Shasha (1989) on canonical order, the variant that VidEmo publishes.
 - `matched`: siblings are paired by optimal assignment, so that renaming one node costs one edit whatever that does to
   the order. Emotion pairs with emotion, expression with expression, attribute with attribute.
 """
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 Distance = Literal["ordered", "matched"]
 Form = Literal["linear", "relative", "published"]
 Rename = Callable[[str, str], float]
-"""Of two different labels of one level: the share of a rename that they cost, 0 for the same to 1. Symmetric. One that
-has a method `prepare` is given all labels of a batch beforehand."""
+"""Callable: two different labels of one level -> share of a rename that they cost, from 0 (same) to 1; symmetric. One
+with a method `prepare` is given all labels of a batch beforehand."""
 ROOT, UNLINKED = "", "unlinked"
 _Named = tuple[str, list[int]]
 
 
 def wheel_rename(label: str, other: str) -> float:
-    """Half a rename between two words of one fine group of the emotion wheel, else a whole one.
+    """Return half a rename for two words of one fine group of the emotion wheel, else a whole one.
 
     >>> wheel_rename("happy", "cheerful"), wheel_rename("happy", "proud")
     (0.5, 1.0)
@@ -46,7 +46,7 @@ def wheel_rename(label: str, other: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What edits cost: the weight of a node by level, and how far labels are apart (None: equal or not)."""
+    """Costs of edits: the weight of a node by level, and the distance of labels (None: equal or not)."""
 
     attribute: float = 1.0
     expression: float = 1.0
@@ -59,7 +59,7 @@ class Costs:
                 raise ValueError(f"{name}: expected a weight of 0 or more, got {getattr(self, name)!r}")
 
     def size(self, tree: AffectiveTree) -> float:
-        """What the nodes of a tree weigh together: their number, where every level weighs 1."""
+        """Return the total weight of a tree's nodes: their number, where every level weighs 1."""
         return (
             self.attribute * len(tree.attributes)
             + self.expression * len(tree.expressions)
@@ -71,7 +71,7 @@ PLAIN = Costs()
 
 
 class Branch(NamedTuple):
-    """A node of the unfolded tree: level ('a', 'e', 'm' or '' for root and holder), label, weight, branches below.
+    """Node of the unfolded tree: level ('a', 'e' or 'm'; '' for root and holder), label, weight, branches below.
 
     The weight is 1/k for a copy under k parents; `size` is the weight of the whole branch.
     """
@@ -84,16 +84,16 @@ class Branch(NamedTuple):
 
     @staticmethod
     def of(level: str, label: str, weight: float, below: Sequence[Branch] = ()) -> Branch:
-        """A branch whose size is counted and whose branches stand in canonical order."""
+        """Build a branch: counts its size and sorts the branches below into canonical order."""
         ordered = tuple(sorted(below, key=lambda branch: (branch.label, -branch.size)))
         return Branch(level, label, weight, ordered, weight + sum(branch.size for branch in ordered))
 
 
 def unfold(tree: AffectiveTree, costs: Costs = PLAIN) -> Branch:
-    """The tree as `Branch`es under a weightless root. Every node of the DAG counts once, whatever it supports."""
-    attributes, place = _in_order(tree.attributes, [])
-    expressions, place = _in_order(tree.expressions, place)
-    emotions, _ = _in_order(tree.emotions, place)
+    """Unfold a tree into `Branch`es under a weightless root. Each node of the DAG counts once in all."""
+    attributes, position = _in_order(tree.attributes, [])
+    expressions, position = _in_order(tree.expressions, position)
+    emotions, _ = _in_order(tree.emotions, position)
     parents, emotion_parents = _num_parents(expressions, len(attributes)), _num_parents(emotions, len(expressions))
 
     def attribute(index: int, share: float) -> Branch:
@@ -114,16 +114,16 @@ def unfold(tree: AffectiveTree, costs: Costs = PLAIN) -> Branch:
 
 
 def _in_order(nodes: tuple[Node, ...], below: list[int]) -> tuple[list[_Named], list[int]]:
-    """Labels and supports of a level, in the order of `AffectiveTree.canonical`, and the new place of each node.
+    """Return labels and supports of a level in the order of `AffectiveTree.canonical`, and each node's new position.
 
     Branches of one label and size thereby keep an order that does not depend on how the tree was written.
     """
     named = [(node.label, sorted([below[index] for index in node.supports])) for node in nodes]
     order = sorted(range(len(named)), key=named.__getitem__)
-    place = [0] * len(order)
+    position = [0] * len(order)
     for new, old in enumerate(order):
-        place[old] = new
-    return [named[old] for old in order], place
+        position[old] = new
+    return [named[old] for old in order], position
 
 
 def _num_parents(above: list[_Named], count: int) -> list[int]:
@@ -137,14 +137,14 @@ def _num_parents(above: list[_Named], count: int) -> list[int]:
 def edit_distance(
     reference: AffectiveTree, prediction: AffectiveTree, distance: Distance = "matched", costs: Costs = PLAIN
 ) -> float:
-    """Cost of turning one tree into the other; 0 for equal trees, at most what the nodes of both weigh."""
+    """Compute the cost of turning one tree into the other: 0 for equal trees, at most the weight of both."""
     return float(edit_distances([(reference, prediction)], distance, costs)[0])
 
 
 def edit_distances(
     pairs: Sequence[tuple[AffectiveTree, AffectiveTree]], distance: Distance = "matched", costs: Costs = PLAIN
 ) -> np.ndarray:
-    """`edit_distance` of many pairs, at a fraction of the price."""
+    """Compute `edit_distance` of many pairs, at a fraction of the time."""
     weighted = Costs(costs.attribute, costs.expression, costs.emotion)  # one cache for all renames
     return _distances(
         [(in_postorder(one, weighted), in_postorder(two, weighted)) for one, two in pairs], distance, costs.rename
@@ -154,7 +154,7 @@ def edit_distances(
 def branch_distances(
     pairs: Sequence[tuple[Branch, Branch]], distance: Distance = "matched", rename: Rename | None = None
 ) -> np.ndarray:
-    """Distances of pairs of unfolded trees, which may be of any depth and shape."""
+    """Compute the distances of pairs of unfolded trees of any depth and shape."""
     return _distances([(Postorder.of(one), Postorder.of(two)) for one, two in pairs], distance, rename)
 
 
@@ -165,12 +165,12 @@ def tree_scores(
     distance: Distance = "matched",
     costs: Costs = PLAIN,
 ) -> list[float]:
-    """How good each prediction of pairs (reference, prediction) is, from 1 for an equal tree down to 0.
+    """Score each prediction of pairs (reference, prediction), from 1 for an equal tree down to 0.
 
-    Every line that could not be parsed counts as one node too many, so that noise cannot be free.
+    Every line that could not be parsed counts as one superfluous node, so that noise is not free.
 
     Args:
-        form: of the score of a prediction at distance E, where N and M are the nodes of reference and prediction:
+        form: formula for a prediction at distance E, where N and M are the nodes of reference and prediction:
             'linear', 1 - scale * E / (N + M); 'relative', exp(-scale * E / N); or 'published', exp(-scale * E), that of
             VidEmo (section 3.2), whose signal dies with the size of the tree.
     """
@@ -189,12 +189,12 @@ def tree_scores(
 def tree_similarity(
     reference: AffectiveTree, prediction: AffectiveTree, distance: Distance = "matched", costs: Costs = PLAIN
 ) -> float:
-    """1 - distance / (nodes of both): 1 for equal trees, 0 when nothing is shared. Two empty trees are equal."""
+    """Return 1 - distance / (nodes of both): 1 for equal trees, 0 when nothing is shared. Two empty trees are equal."""
     return tree_scores([(reference, prediction)], "linear", 1.0, distance, costs)[0]
 
 
 class Postorder(NamedTuple):
-    """A tree in postorder: name and weight of each node, and the leftmost leaf below it.
+    """Tree in postorder: name and weight of each node, and the leftmost leaf below it.
 
     A name is the letter of the level ('-' for root and holder) and the label.
     """
@@ -205,7 +205,7 @@ class Postorder(NamedTuple):
 
     @staticmethod
     def of(root: Branch) -> Postorder:
-        """The arrays of an unfolded tree."""
+        """Lay out an unfolded tree as arrays."""
         names: list[str] = []
         weights: list[float] = []
         leftmost: list[int] = []
@@ -224,7 +224,7 @@ class Postorder(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def in_postorder(tree: AffectiveTree, costs: Costs = PLAIN) -> Postorder:
-    """The unfolded tree as arrays, kept for the next prediction with the same reference."""
+    """Return the unfolded tree as arrays, cached for the next prediction with the same reference."""
     return Postorder.of(unfold(tree, costs))
 
 
@@ -235,15 +235,15 @@ def _distances(pairs: Sequence[tuple[Postorder, Postorder]], distance: Distance,
     prepare = getattr(rename, "prepare", None)
     if prepare is not None:
         prepare({name[1:] for pair in pairs for tree in pair for name in tree.names if name[0] != "-"})
-    found = np.zeros(len(pairs))
-    # A table of costs between all labels of a batch would be large: with one, a pair at a time.
+    distances = np.zeros(len(pairs))
+    # A table of costs between all labels of a batch would be large: with one, pairs are computed one at a time.
     step = len(pairs) if rename is None else 1
     for begin in range(0, len(pairs), max(step, 1)):
         codes: dict[str, int] = {}
         first, second = (_pack(trees, codes) for trees in zip(*pairs[begin : begin + step], strict=True))
         costs = compiled.EXACT if rename is None else _cost_table(list(codes), rename)
-        found[begin : begin + step] = kernel(first, second, costs)
-    return found
+        distances[begin : begin + step] = kernel(first, second, costs)
+    return distances
 
 
 def _pack(trees: Sequence[Postorder], codes: dict[str, int]) -> Forest:

@@ -1,8 +1,8 @@
-"""The two edit distances of `videmo.distance`, compiled with numba on first use; the machine code is kept on disk.
+"""The two edit distances of `videmo.distance`, compiled by numba on first use; the machine code is cached on disk.
 
-Trees arrive in postorder, many in one `Forest`, so that a batch is one call. Where nodes are numbered in postorder, the
+Trees arrive in postorder, many in one `Forest`, so that a batch is one call. With nodes numbered in postorder, the
 nodes below node i are leftmost[i] to i - 1, its last child is i - 1, and the sibling before a child c ends at
-leftmost[c] - 1: that is all the structure there is to store.
+leftmost[c] - 1: no other structure needs to be stored.
 """
 
 from __future__ import annotations
@@ -17,45 +17,45 @@ class Forest(NamedTuple):
     """Trees one after the other, each in postorder; tree t holds nodes starts[t] to starts[t + 1] - 1."""
 
     codes: np.ndarray
-    """int64: nodes of one level and label have one code, in both forests of a call."""
+    """Code of each node, int64: nodes of one level and label share a code, in both forests of a call."""
     levels: np.ndarray
-    """int64: only nodes of one level may be paired by `matched`."""
+    """Level of each node, int64: `matched` pairs only nodes of one level."""
     weights: np.ndarray
-    """float64: what deleting or inserting the node costs."""
+    """Weight of each node, float64: the cost of deleting or inserting it."""
     leftmost: np.ndarray
-    """int64: the leftmost leaf below the node, counted from the start of its tree."""
+    """Leftmost leaf below each node, int64, counted from the start of its tree."""
     starts: np.ndarray
-    """int64, one more than there are trees."""
+    """First node of each tree, int64, and the end of the last tree."""
 
 
 EXACT = np.zeros((0, 0))
-"""The cost table that makes every other label cost a whole rename."""
+"""Cost table under which renaming to any other label costs a whole rename."""
 
 
 @njit(cache=True)
 def ordered_distances(first: Forest, second: Forest, costs: np.ndarray) -> Any:
-    """Zhang and Shasha's distance of each tree of one forest to its counterpart in the other.
+    """Compute Zhang and Shasha's distance of each tree of one forest to its counterpart in the other.
 
     Args:
         first: trees.
-        second: as many trees.
+        second: as many trees, the counterparts.
         costs: share of a rename between two codes, 0 to 1; `EXACT` for 1 between any two that differ.
     """
-    found = np.zeros(len(first.starts) - 1)
-    for tree in range(len(found)):
+    distances = np.zeros(len(first.starts) - 1)
+    for tree in range(len(distances)):
         one, other = _take(first, tree), _take(second, tree)
-        found[tree] = _ordered(one, other, costs)
-    return found
+        distances[tree] = _ordered(one, other, costs)
+    return distances
 
 
 @njit(cache=True)
 def matched_distances(first: Forest, second: Forest, costs: np.ndarray) -> Any:
-    """Distance by optimal assignment of siblings, for each pair of trees; arguments as of `ordered_distances`."""
-    found = np.zeros(len(first.starts) - 1)
-    for tree in range(len(found)):
+    """Compute the distance by optimal assignment of siblings for each pair of trees; see `ordered_distances`."""
+    distances = np.zeros(len(first.starts) - 1)
+    for tree in range(len(distances)):
         one, other = _take(first, tree), _take(second, tree)
-        found[tree] = _matched(one, other, costs)
-    return found
+        distances[tree] = _matched(one, other, costs)
+    return distances
 
 
 @njit(cache=True)
@@ -71,7 +71,7 @@ def _take(forest: Forest, tree: int) -> Any:
 
 @njit(cache=True)
 def _rename(code: int, other: int, weight: float, other_weight: float, costs: np.ndarray) -> Any:
-    """What the two differ in weight, and the share of what they have in common that the labels differ."""
+    """Cost of renaming a node: the difference of the weights, plus the label distance times the smaller weight."""
     if code == other:
         return abs(weight - other_weight)
     share = costs[code, other] if len(costs) else 1.0
@@ -80,7 +80,7 @@ def _rename(code: int, other: int, weight: float, other_weight: float, costs: np
 
 @njit(cache=True)
 def _ordered(first: Any, second: Any, costs: np.ndarray) -> Any:
-    # Unsigned indices spare the test for negative ones, explicit comparisons that of min() for NaN: half the time.
+    # Unsigned indices avoid the check for negative ones, and comparisons that of min() for NaN: half the time.
     codes, _, weights, leaves = first
     other_codes, _, other_weights, other_leaves = second
     one, rows, columns = np.uint64(1), np.uint64(len(codes)), np.uint64(len(other_codes))
@@ -118,7 +118,7 @@ def _ordered(first: Any, second: Any, costs: np.ndarray) -> Any:
 
 @njit(cache=True)
 def _keyroots(leftmost: np.ndarray) -> Any:
-    """The nodes that no later node shares a leftmost leaf with, in postorder."""
+    """Return in postorder the nodes that share their leftmost leaf with no later node."""
     last = np.full(len(leftmost), -1)
     for node in range(len(leftmost)):
         last[leftmost[node]] = node
@@ -173,7 +173,7 @@ def _children(node: int, leftmost: np.ndarray) -> Any:
 
 @njit(cache=True)
 def _pair(few: np.ndarray, many: np.ndarray, sizes: np.ndarray, other_sizes: np.ndarray, trees: np.ndarray) -> Any:
-    """Cheapest way to pair, delete and insert two lists of siblings, the shorter one first.
+    """Compute the cheapest way to pair, delete and insert two lists of siblings, the shorter one first.
 
     The Hungarian method with potentials (Kuhn 1955, Munkres 1957): one shortest augmenting path a row. An entry is what
     pairing saves over deleting the one and inserting the other, so that every row can take some column.

@@ -1,4 +1,4 @@
-"""Labels that mean nearly the same cost less to rename: by their distance to a sentence encoder."""
+"""Rename costs by a sentence encoder: labels that mean nearly the same cost less to rename."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from affectgpt.llm.sentence_encoder import load_sentence_encoder
 
 
 class EmbeddingRename:
-    """1 - cosine of two labels, at most 1: a rename cost for `videmo.distance.Costs`.
+    """Rename cost for `videmo.distance.Costs`: 1 - cosine of two labels, at most 1.
 
     Args:
         model: folder or Hub id of a sentence encoder.
 
     Raises:
-        InputError: it cannot be loaded.
+        InputError: the encoder cannot be loaded.
     """
 
     def __init__(self, model: str) -> None:
@@ -24,12 +24,12 @@ class EmbeddingRename:
         self.vectors: dict[str, np.ndarray] = {}
 
     def prepare(self, labels: Collection[str]) -> None:
-        """Encode what is about to be compared, all at once."""
+        """Encode the labels that are about to be compared, in one batch."""
         names = sorted(labels)
         self.vectors = dict(zip(names, self.encoder.encode(names).numpy(), strict=True)) if names else {}
 
     def __call__(self, label: str, other: str) -> float:
-        """The share of a rename from one label to the other."""
+        """Return the share of a rename that two labels cost."""
         if not {label, other} <= self.vectors.keys():
             self.prepare((label, other))
         return float(1 - min(1.0, max(0.0, self.vectors[label] @ self.vectors[other])))

@@ -1,4 +1,4 @@
-"""A reward model that reads text: how good an answer to a question is, with no truth beside it."""
+"""A text-only reward model: scores an answer to a question without a reference."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from videmo.candidates import Candidate
 
 
 class RewardModel:
-    """Scores conversations with a sequence classifier that has one output, as `trl.RewardTrainer` trains them.
+    """Scorer of conversations by a sequence classifier with one output, as `trl.RewardTrainer` trains it.
 
     Args:
         model: folder or Hub id.
-        others: names that could have been meant, for the error.
+        others: names that the user could have meant, for the error message.
 
     Raises:
-        InputError: it cannot be loaded, or has another number of outputs.
+        InputError: the model cannot be loaded, or has another number of outputs.
     """
 
     def __init__(self, model: str, device: Any = "cpu", others: Collection[str] = (), batch_size: int = 16) -> None:
@@ -47,7 +47,7 @@ class RewardModel:
         self.batch_size = batch_size
 
     def __call__(self, clips: Sequence[Clip], candidates: Sequence[Sequence[Candidate]]) -> list[list[float]]:
-        """A score of every candidate of every row, as `videmo.candidates.Scorer` has it."""
+        """Return a score for every candidate of every row, as `videmo.candidates.Scorer` requires."""
         texts = [
             self._render(clip, candidate.text)
             for clip, group in zip(clips, candidates, strict=True)
@@ -70,7 +70,7 @@ class RewardModel:
         return [known[text] for text in texts]
 
     def _render(self, clip: Clip, answer: str) -> str:
-        """The conversation as the reward model reads it; the words of the clip stand for the clip."""
+        """Render the conversation for the reward model; the clip's subtitle stands in for the clip."""
         before = [{**turn, "content": defuse(turn["content"], self.special)} for turn in clip.prompt]
         question, answer = before.pop(), defuse(answer, self.special)
         subtitle = defuse(clip.subtitle, self.special) if clip.subtitle else None

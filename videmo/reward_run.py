@@ -1,8 +1,8 @@
-"""A reward in a run: called with the rows' columns, watched, and never believed when it fails.
+"""Run-time guard of a reward: calls it with the rows' columns, limits its time, and explains its failures.
 
-What raises, answers for another number of rows, gives no finite number or does not come back names the reward, the row
-and the completion. It then stops the run, or is left out: for the whole group of its prompt, since within a group a
-completion without a reward would count as one with 0.
+A reward fails if it raises, returns a wrong number of values or a value that is not finite, or does not return in time.
+The error names the reward, the row and the completion. It then stops the run, or the reward is left out: for the whole
+group of its prompt, since within a group a completion without a reward would count as one with 0.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from videmo.rewards import RewardFunction
 
 OnFailure = Literal["stop", "drop"]
 _LARGEST = 1e6
-"""A reward beyond this is a mistake: float32 would lose what the others say."""
+"""Largest reward that is not taken for a mistake: beyond it, float32 would lose the other rewards."""
 
 
 class RewardError(ValueError):
-    """A reward failed; says which, how, and at which row and completion."""
+    """Error of a failed reward; says which one, how it failed, and at which row and completion."""
 
 
 class _LateError(RewardError):
-    """It did not come back in time: no use in calling it again."""
+    """Error of a reward that did not return in time; calling it again is useless."""
 
 
 class BoundReward:
-    """A reward as TRL calls it: completions as texts, every field of the rows as a column, failures explained.
+    """Reward as TRL calls it: completions as texts, fields of the rows as columns, failures explained.
 
-    A call that fails is repeated with each row by itself, to find the rows at fault.
+    A call that fails is repeated with each row by itself, to find the rows that cause it.
 
     Args:
-        name: in the recipe, and in the log.
-        clips: the rows; the `row` column indexes them.
-        on_failure: 'stop' raises `RewardError`; 'drop' gives None to the groups of the rows at fault.
-        limit_s: seconds that a call may take. What takes longer cannot be ended from here, but is not waited for, nor
-            called again before it came back.
-        say: called with a line for the user when something is dropped for the first time.
+        name: name in the recipe and in the log.
+        clips: rows that the column `row` indexes.
+        on_failure: 'stop' raises `RewardError`; 'drop' gives None to the groups of the failed rows.
+        limit_s: seconds that a call may take. A call that takes longer cannot be ended from here; it is abandoned, and
+            the reward is not called again before it returned.
+        say: callback with a line for the user, called when something is dropped for the first time.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class BoundReward:
         self._late: threading.Thread | None = None
 
     def __call__(self, prompts: list[Any], completions: list[Any], row: list[int], **given: Any) -> list[float | None]:
-        """One value per completion, None where the reward does not apply."""
+        """Return one value per completion, None where the reward does not apply."""
         rows = [self.clips[index] for index in row]
         texts = [completion[0]["content"] for completion in completions]
         columns = {field: [getattr(clip, field) for clip in rows] for field in FIELDS}
@@ -75,30 +75,30 @@ class BoundReward:
         columns = {**lists, **columns, "prompts": prompts, "completions": texts}
         constants = {key: value for key, value in given.items() if key not in columns}
 
-        def score(places: Sequence[int]) -> list[Any]:
+        def score(indices: Sequence[int]) -> list[Any]:
             # Copies: what a reward does to its arguments must not reach the rows, nor the next reward.
-            picked = {key: deepcopy([column[place] for place in places]) for key, column in columns.items()}
-            return _as_list(self._in_time({**constants, **picked}), len(places))
+            picked = {key: deepcopy([column[index] for index in indices]) for key, column in columns.items()}
+            return _as_list(self._in_time({**constants, **picked}), len(indices))
 
         self.scored += len(row)
         values, faults = _score(score, len(row))
         if not faults:
             return values
-        place, error = next(iter(faults.items()))
-        message = f"reward '{self.__name__}' {error}: row {rows[place].id}, completion {shorten(texts[place], 200)}"
+        index, error = next(iter(faults.items()))
+        message = f"reward '{self.__name__}' {error}: row {rows[index].id}, completion {shorten(texts[index], 200)}"
         if len(faults) > 1:
             message += f", and {len(faults) - 1} more of {len(row)}"
         if self.on_failure == "stop":
-            raise RewardError(f"{message}. Mend it, or go on without such rows by reward_failure: drop") from error
+            raise RewardError(f"{message}. Fix it, or continue without such rows: reward_failure: drop") from error
         if not self.dropped:
-            self.say(f"      {message}. Left out with its group; said once, and counted")
-        groups = {row[place] for place in faults}
+            self.say(f"      {message}. Left out with its group; reported once, then counted")
+        groups = {row[index] for index in faults}
         self.dropped += sum(index in groups for index in row)
         return [None if index in groups else value for index, value in zip(row, values, strict=True)]
 
     def _in_time(self, arguments: dict[str, Any]) -> Any:
         if self._late is not None and self._late.is_alive():
-            raise _LateError("has not come back from an earlier call")
+            raise _LateError("has not returned from an earlier call")
         outcome: dict[str, Any] = {}
         device = torch.cuda.current_device() if torch.cuda.is_available() else None
 
@@ -115,28 +115,28 @@ class BoundReward:
         thread.join(self.limit_s)
         if thread.is_alive():
             self._late = thread
-            raise _LateError(f"did not come back within {self.limit_s:g} s")
+            raise _LateError(f"did not return within {self.limit_s:g} s")
         if "error" in outcome:
-            raise RewardError(_told(outcome["error"])) from outcome["error"]
+            raise RewardError(_description(outcome["error"])) from outcome["error"]
         return outcome["values"]
 
 
 def _score(
     score: Callable[[Sequence[int]], list[Any]], count: int
 ) -> tuple[list[float | None], dict[int, RewardError]]:
-    """A number or None for every row, and what went wrong at which of them."""
+    """Return a number or None for every row, and the error of each row that failed."""
     values, faults = _values(score, count)
     numbers: list[float | None] = [None] * count
-    for place, value in enumerate(values):
+    for index, value in enumerate(values):
         try:
-            numbers[place] = _number(value)
+            numbers[index] = _number(value)
         except RewardError as error:
-            faults.setdefault(place, error)
+            faults.setdefault(index, error)
     return numbers, dict(sorted(faults.items()))
 
 
 def _values(score: Callable[[Sequence[int]], list[Any]], count: int) -> tuple[list[Any], dict[int, RewardError]]:
-    """What the reward returns; where it fails as a whole, for the rows that do not fail by themselves."""
+    """Return the values of a reward; if it fails as a whole, those of the rows that do not fail by themselves."""
     nothing: list[Any] = [None] * count
     try:
         return score(range(count)), {}
@@ -145,31 +145,31 @@ def _values(score: Callable[[Sequence[int]], list[Any]], count: int) -> tuple[li
     except RewardError as error:
         faults = dict.fromkeys(range(count), error)
     alone: dict[int, RewardError] = {}
-    for place in range(count):
+    for index in range(count):
         try:
-            score([place])
+            score([index])
         except _LateError:
             return nothing, faults
         except RewardError as error:
-            alone[place] = error
-    sound = [place for place in range(count) if place not in alone]
+            alone[index] = error
+    sound = [index for index in range(count) if index not in alone]
     if not alone or not sound:
         return nothing, faults
     try:
-        found = dict(zip(sound, score(sound), strict=True))
+        values = dict(zip(sound, score(sound), strict=True))
     except RewardError:
         return nothing, faults
-    return [found.get(place) for place in range(count)], alone
+    return [values.get(index) for index in range(count)], alone
 
 
 def _as_list(values: Any, count: int) -> list[Any]:
     try:
-        found = list(values)
+        listed = list(values)
     except TypeError:
         raise RewardError(f"returned {shorten(values)} where a list of {count} values was expected") from None
-    if len(found) != count:
-        raise RewardError(f"returned {len(found)} values for {count} completions")
-    return found
+    if len(listed) != count:
+        raise RewardError(f"returned {len(listed)} values for {count} completions")
+    return listed
 
 
 def _number(value: Any) -> float | None:
@@ -184,7 +184,7 @@ def _number(value: Any) -> float | None:
     return number
 
 
-def _told(error: BaseException) -> str:
-    """What was raised, and where."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"raised {type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
+def _description(error: BaseException) -> str:
+    """Describe an exception and where it was raised."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"raised {type(error).__name__}: {error} ({Path(frame.filename).name}, line {frame.lineno})"

@@ -1,7 +1,7 @@
 """Reward functions for GRPO, in TRL's signature: completions and data columns in, a number or None per row out.
 
 None means that a reward does not apply to a row's task; TRL leaves the row out of that reward. Routing is by row, never
-by batch. Columns are the fields of `affectgpt.clip.Clip`; a parameter that is no column is a setting, for the recipe.
+by batch. Columns are the fields of `affectgpt.clip.Clip`; a parameter that is no column is a setting of the recipe.
 """
 
 from __future__ import annotations
@@ -55,21 +55,21 @@ def tree_reward(
     rename: Literal["exact", "wheel"] | ModelName = "exact",
     **_: Any,
 ) -> list[float | None]:
-    """Affective-tree reward (VidEmo, section 3.2), for tree rows: see `videmo.distance.tree_scores`.
+    """Reward tree rows by the affective tree (VidEmo, section 3.2): see `videmo.distance.tree_scores`.
 
     Args:
         form: 'published' is the paper's exp(-scale * distance), whose signal dies with the size of the tree.
         scale: the paper's lambda.
-        attribute, expression, emotion: what a node of each level weighs.
-        rename: what it costs to rename a node: 'exact', all of its weight; 'wheel', half of it for words of one fine
+        attribute, expression, emotion: weight of a node of each level.
+        rename: cost of renaming a node: 'exact', all of its weight; 'wheel', half of it for words of one fine
             group of the emotion wheel; or a sentence encoder, by the cosine of the labels.
     """
-    rows = [place for place, (_, kind, _) in enumerate(zip(completions, task, answer, strict=True)) if kind == "tree"]
-    pairs = [(_parse(answer[place]), parse_tree(completions[place])) for place in rows]
+    rows = [index for index, (_, kind, _) in enumerate(zip(completions, task, answer, strict=True)) if kind == "tree"]
+    pairs = [(_parse(answer[index]), parse_tree(completions[index])) for index in rows]
     costs = _costs(attribute, expression, emotion, rename)
     values: list[float | None] = [None] * len(completions)
-    for place, value in zip(rows, tree_scores(pairs, form, scale, distance, costs), strict=True):
-        values[place] = value
+    for index, value in zip(rows, tree_scores(pairs, form, scale, distance, costs), strict=True):
+        values[index] = value
     return values
 
 
@@ -83,7 +83,7 @@ def _costs(attribute: float, expression: float, emotion: float, rename: str) -> 
 
 
 def format_reward(completions: Sequence[str], task: Sequence[str], **_: Any) -> list[float | None]:
-    """1 for a tree that obeys the syntax to the letter, 0 for one that does not, for tree rows."""
+    """Return 1 for a tree row whose completion obeys the syntax to the letter, else 0."""
     return [
         float(parse_tree(text).is_valid) if kind == "tree" else None
         for text, kind in zip(completions, task, strict=True)
@@ -98,7 +98,7 @@ def label_reward(
     options: Options = None,
     **_: Any,
 ) -> list[float | None]:
-    """1 for the right label, else 0: the emotion on top of a tree, or the answer to a closed question."""
+    """Return 1 for the right label, else 0: the emotion on top of a tree, or the answer to a closed question."""
     closed = accuracy_reward(completions, task, answer, messages, options)
     return [
         float(_emotions(parse_tree(text)) == _emotions(_parse(gold))) if kind == "tree" else value
@@ -118,7 +118,7 @@ def accuracy_reward(
     options: Options = None,
     **_: Any,
 ) -> list[float | None]:
-    """1 for the right answer to a closed question, by its text or its letter, however it is capitalised; else 0.
+    """Return 1 for the right answer to a closed question, by its text or letter in any capitalisation, else 0.
 
     VidEmo's rule reward for closed questions (section 3.2), judged as scores and evaluators judge
     (`affectgpt/answers/judge.py`).
@@ -143,9 +143,9 @@ def _question(messages: Sequence[dict[str, str]] | None) -> str:
 def multi_label_f1_reward(
     completions: Sequence[str], task: Sequence[str], answer: Sequence[Any], **_: Any
 ) -> list[float | None]:
-    """F1 of the labels that a completion lists against the row's, as sets of exact labels, for rows with several.
+    """Compute the F1 of the labels that a completion lists and the row's, as sets of exact labels.
 
-    VidEmo's rule reward for several labels (section 3.2). Commas, semicolons and lines separate labels.
+    VidEmo's rule reward for rows with several labels (section 3.2). Commas, semicolons and lines separate labels.
     """
     return [
         _f1(_listed(answer_of(text)), {tidy(label) for label in gold}) if _is_judged(kind, "labels") else None
@@ -157,8 +157,8 @@ def _listed(text: str) -> set[str]:
     return {label for label in (tidy(_BULLET.sub("", item)) for item in _BETWEEN.split(text)) if label}
 
 
-def _f1(said: set[str], gold: set[str]) -> float:
-    return 2 * len(said & gold) / (len(said) + len(gold))
+def _f1(predicted: set[str], gold: set[str]) -> float:
+    return 2 * len(predicted & gold) / (len(predicted) + len(gold))
 
 
 def wheel_f1_reward(
@@ -169,7 +169,7 @@ def wheel_f1_reward(
     groups: Literal["basic", "fine", "both"] = "both",
     **_: Any,
 ) -> list[float | None]:
-    """Emotion-wheel F1 of the words that a completion names, for rows about emotion words.
+    """Compute the emotion-wheel F1 of the words that a completion names, for rows about emotion words.
 
     AffectGPT-R1's accuracy reward (arXiv 2508.01318), with the project's wheel instead of the benchmark's five. A word
     that the wheel does not know is a group by itself.
@@ -177,7 +177,7 @@ def wheel_f1_reward(
     Args:
         penalty: factor for naming more words (o) than the row has (y). p1: 1 / (o - y + 1); p2: y / o;
             p3: log(y + 1) / log(o + 1), where the published log(y) / log(o) would make 0 of every y = 1.
-        groups: of the wheel; 'both' is the mean over its two levels.
+        groups: levels of the wheel; 'both' is the mean over its two levels.
     """
     return [
         _wheel_f1(text, [gold] if isinstance(gold, str) else gold, penalty, _LEVELS[groups])
@@ -188,30 +188,30 @@ def wheel_f1_reward(
 
 
 def _wheel_f1(text: str, gold: Sequence[str], penalty: Penalty, levels: Sequence[Level]) -> float:
-    (said,) = _matcher.extract([text])
+    (predicted,) = _matcher.extract([text])
 
     def groups(words: Sequence[str], level: Level) -> set[str]:
         return {group_of(word, level) or normalise(word) for word in words}
 
-    score = sum(_f1(groups(said, level), groups(gold, level)) for level in levels) / len(levels)
-    return score * length_penalty(len({*map(normalise, said)}), len({*map(normalise, gold)}), penalty)
+    score = sum(_f1(groups(predicted, level), groups(gold, level)) for level in levels) / len(levels)
+    return score * length_penalty(len({*map(normalise, predicted)}), len({*map(normalise, gold)}), penalty)
 
 
-def length_penalty(said: int, gold: int, penalty: Penalty) -> float:
-    """AffectGPT-R1's factor for naming `said` words where the row has `gold`; 1 for no more than these.
+def length_penalty(predicted: int, gold: int, penalty: Penalty) -> float:
+    """Return AffectGPT-R1's factor for naming `predicted` words where the row has `gold`; 1 for no more than these.
 
     >>> [length_penalty(3, 1, penalty) for penalty in ("none", "p1", "p2", "p3")]
     [1.0, 0.3333333333333333, 0.3333333333333333, 0.5]
     """
-    if said <= gold or penalty == "none":
+    if predicted <= gold or penalty == "none":
         return 1.0
     if penalty == "p1":
-        return 1 / (said - gold + 1)
-    return gold / said if penalty == "p2" else math.log(gold + 1) / math.log(said + 1)
+        return 1 / (predicted - gold + 1)
+    return gold / predicted if penalty == "p2" else math.log(gold + 1) / math.log(predicted + 1)
 
 
 def repetition_reward(completions: Sequence[str], n: Count = 3, **_: Any) -> list[float | None]:
-    """Guard for every row: share of a completion's n-grams of words that it had not said before; 1 is no repetition."""
+    """Guard every row: share of a completion's n-grams of words that are new in it; 1 is no repetition."""
     return [_novelty(_WORD.findall(text.casefold()), n) for text in completions]
 
 
@@ -223,7 +223,7 @@ def _novelty(words: Sequence[str], n: int) -> float:
 def length_reward(
     completions: Sequence[str], shortest: Count = 1, longest: Count = 256, **_: Any
 ) -> list[float | None]:
-    """Guard for every row: 1 from `shortest` to `longest` words, falling evenly to 0 at none and at twice `longest`."""
+    """Guard every row: 1 from `shortest` to `longest` words, falling linearly to 0 at none and at twice `longest`."""
     counts = [len(_WORD.findall(text)) for text in completions]
     return [max(0.0, min(1.0, count / shortest, 2 - count / longest)) for count in counts]
 
@@ -240,4 +240,4 @@ REWARDS: dict[str, RewardFunction] = {
     "repetition": repetition_reward,
     "length": length_reward,
 }
-"""Name in a recipe -> function."""
+"""Name in a recipe -> reward function."""

@@ -1,9 +1,9 @@
-"""Reasoning at inference (VidEmo, section 3.3): a tree is written level by level, of each the best of n candidates.
+"""Search at inference (VidEmo, section 3.3): writes a tree level by level, keeping the best of n candidates each.
 
-Attributes first; expressions are conditioned on the attributes that were kept, emotions on both. Without the truth at
-hand, a scorer says which candidate is best. All candidates go on from one cache of their prompt (`PromptCache`), so
-that a search reads prompt and media once. The first candidate of every level is the greedy one: n = 1 is the greedy
-answer.
+Attributes come first; expressions are conditioned on the attributes that were kept, emotions on both. As there is no
+gold tree, a scorer decides which candidate is best. All candidates continue from one cache of their prompt
+(`PromptCache`), so that a search reads prompt and media once. The first candidate of every level is the greedy one:
+n = 1 gives the greedy answer.
 
 Shapes: U rows, n candidates of each, C tokens, V words.
 """
@@ -28,24 +28,24 @@ from affectgpt.inputs.batch import prompt_batch
 from affectgpt.inputs.reader import Reader
 from affectgpt.problems import nearest
 from videmo.candidates import Candidate
-from videmo.candidates import Scorer as Scorer  # the documented place of its name
+from videmo.candidates import Scorer as Scorer  # its documented import path
 from videmo.scorers import SCORERS
 from videmo.tree import LEVELS, parse_tree
 
 
 class SearchSettings(BaseModel):
-    """How a tree is searched for."""
+    """Settings of a tree search."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     n: int = Field(default=4, ge=1)
-    """Candidates of each level."""
+    """Number of candidates of each level."""
     node_bonus: float = 0.0
-    """What each node of a candidate adds to its score: above 0 for models that leave out what they see."""
+    """Bonus for each node of a candidate, added to its score: above 0 for models that leave out what they see."""
     scorer: str = "likelihood"
-    """'likelihood', 'consistency', or the folder or Hub id of a reward model."""
+    """Scorer: 'likelihood', 'consistency', or the folder or Hub id of a reward model."""
     temperature: float = Field(default=0.7, gt=0)
-    """Of the candidates that are drawn, all but the first."""
+    """Sampling temperature of all candidates but the first."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     seed: int = Field(default=0, ge=0)
 
@@ -59,7 +59,7 @@ class SearchSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class TreeSearch:
-    """Answers to rows that ask for a tree."""
+    """Search that answers rows that ask for a tree."""
 
     settings: SearchSettings
     scorer: Scorer
@@ -71,24 +71,24 @@ class TreeSearch:
         """Answer rows together, in their order.
 
         Args:
-            max_new_tokens: of all levels together.
+            max_new_tokens: limit for all levels together.
         """
         batch = prompt_batch(reader.read(clips), reader.tokenizer.pad_token_id)
         was_training = model.training
         model.eval()
         prompts = PromptCache(model, {name: value.to(model.device) for name, value in batch.items()})
-        said: list[list[int]] = [[] for _ in clips]
+        written: list[list[int]] = [[] for _ in clips]
         kept: dict[int, Candidate] = {}
         open_rows = list(range(len(clips)))
         for above in (LEVELS[1:], LEVELS[2:], ()):
-            room = max_new_tokens - max((len(said[row]) for row in open_rows), default=max_new_tokens)
+            room = max_new_tokens - max((len(written[row]) for row in open_rows), default=max_new_tokens)
             if room < 1:
                 break
-            candidates = _draw(model, reader, prompts, open_rows, said, above, self.settings, room)
+            candidates = _draw(model, reader, prompts, open_rows, written, above, self.settings, room)
             scores = self.scorer([clips[row] for row in open_rows], candidates)
             for row, group, values in zip(open_rows, candidates, scores, strict=True):
                 kept[row] = self._best(group, values)
-                said[row] += kept[row].ids
+                written[row] += kept[row].ids
             open_rows = [row for row in open_rows if kept[row].goes_on]
             prompts.extend([kept[row].ids if kept[row].goes_on else [] for row in range(len(clips))])
         model.train(was_training)
@@ -108,12 +108,12 @@ def _draw(
     reader: Reader,
     prompts: PromptCache,
     rows: Sequence[int],
-    said: Sequence[Sequence[int]],
+    written: Sequence[Sequence[int]],
     above: Sequence[str],
     settings: SearchSettings,
     room: int,
 ) -> list[list[Candidate]]:
-    """n candidates of a level for each of the rows; `above` are the levels that follow."""
+    """Draw n candidates of a level for each of the rows; `above` are the levels that follow."""
     tokenizer, n = reader.tokenizer, settings.n
     ends = end_tokens(model, tokenizer)
     group = torch.tensor(rows, device=model.device).repeat_interleave(n)
@@ -132,13 +132,13 @@ def _draw(
         group, generation_config=drawing, logits_processor=LogitsProcessorList([watch]), tokenizer=tokenizer
     )
     log_probs = watch.log_probs(output).tolist()
-    # An answer may begin with one: the end of the prompt counts as a line break, to what stops the drawing too.
+    # A level may begin the answer: the end of the prompt counts as a line break, also for the stop strings.
     follows = re.compile(rf"(?:^|\n)(?=[{''.join(above)}][1-9])") if above else None
-    found = [
-        _candidate(reader, said[rows[place // n]], ids, values, ends, follows)
-        for place, (ids, values) in enumerate(zip(output.tolist(), log_probs, strict=True))
+    candidates = [
+        _candidate(reader, written[rows[index // n]], ids, values, ends, follows)
+        for index, (ids, values) in enumerate(zip(output.tolist(), log_probs, strict=True))
     ]
-    return [found[start : start + n] for start in range(0, len(found), n)]
+    return [candidates[start : start + n] for start in range(0, len(candidates), n)]
 
 
 def _candidate(
@@ -149,14 +149,15 @@ def _candidate(
     ends: Sequence[int],
     follows: re.Pattern[str] | None,
 ) -> Candidate:
-    """What was drawn, cut before the level that follows, or where the answer ends."""
+    """Build a candidate from drawn tokens, cut before the level that follows or where the answer ends."""
 
     def text_of(tokens: Sequence[int]) -> str:
         return str(reader.tokenizer.decode([*before, *tokens], skip_special_tokens=True))
 
-    place = next((place for place, token in enumerate(ids) if token in (*ends, reader.tokenizer.pad_token_id)), None)
-    ended = place is not None and ids[place] in ends
-    ids = ids[:place]
+    stops = (*ends, reader.tokenizer.pad_token_id)
+    length = next((index for index, token in enumerate(ids) if token in stops), None)
+    ended = length is not None and ids[length] in ends
+    ids = ids[:length]
     text = text_of(ids)
     start = len(text_of([]))
     next_level = follows.search(text, max(0, start - 1)) if follows else None
@@ -172,13 +173,13 @@ def _candidate(
 
 
 class _Watch(LogitsProcessor):
-    """Keeps the log-probability of each token that is drawn; lets the `greedy` rows draw the likeliest token alone."""
+    """Logits processor that records the log-probability of each drawn token; `greedy` rows draw the likeliest."""
 
     def __init__(self, greedy: Tensor) -> None:
         self.greedy = greedy
         self.before: Tensor | None = None
-        """(B, V) log-probabilities of the token that is being drawn."""
-        self.found: list[Tensor] = []
+        """(B, V) log-probabilities for the token that is being drawn."""
+        self.drawn: list[Tensor] = []
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
         self._take(input_ids[:, -1:])
@@ -188,9 +189,9 @@ class _Watch(LogitsProcessor):
 
     def _take(self, tokens: Tensor) -> None:
         if self.before is not None:
-            self.found.append(self.before.gather(-1, tokens))
+            self.drawn.append(self.before.gather(-1, tokens))
 
     def log_probs(self, output: Tensor) -> Tensor:
-        """(B, C) of the tokens of the whole output."""
+        """Return the log-probabilities (B, C) of all tokens of the output."""
         self._take(output[:, -1:])
-        return torch.cat(self.found, dim=1)
+        return torch.cat(self.drawn, dim=1)

@@ -1,4 +1,4 @@
-"""The affective tree: what was seen and heard, what it expresses, what emotion follows; as text and as a graph.
+"""The affective tree, as text and as a graph: what was seen and heard, what it expresses, what emotion follows.
 
 The model writes it bottom-up, evidence before verdict, one node a line:
 
@@ -23,7 +23,7 @@ _LINE = re.compile(r"([aem])([1-9][0-9]{0,2}) ([^<>\s](?:[^<>]*[^<>\s])?)(?: <-(
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One line: its level ('a', 'e' or 'm'), its label, and the indices of its supporters one level below."""
+    """Node of a tree: its level ('a', 'e' or 'm'), its label, and the indices of its supporters one level below."""
 
     level: str
     label: str
@@ -32,9 +32,9 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class AffectiveTree:
-    """Nodes by level, and the lines that were not understood.
+    """Tree as nodes by level, and the lines that could not be parsed.
 
-    `supports` of a node index the list of the level below. `unparsed` is empty for a tree read strictly.
+    `supports` of a node index the list of the level below. `unparsed` is empty for a tree that obeys the syntax.
     """
 
     attributes: tuple[Node, ...] = ()
@@ -43,7 +43,7 @@ class AffectiveTree:
     unparsed: tuple[str, ...] = field(default=(), compare=False)
 
     def level(self, level: str) -> tuple[Node, ...]:
-        """The nodes of one level, 'a', 'e' or 'm'."""
+        """Return the nodes of one level, 'a', 'e' or 'm'."""
         return {"a": self.attributes, "e": self.expressions, "m": self.emotions}[level]
 
     def __len__(self) -> int:
@@ -55,7 +55,7 @@ class AffectiveTree:
         return not self.unparsed and bool(self.emotions)
 
     def attribute_values(self) -> dict[str, str]:
-        """Aspect -> value of the attribute lines (`mouth: smiling`); the first of a repeated aspect counts."""
+        """Map aspects to values of the attribute lines (`mouth: smiling`); the first of a repeated aspect counts."""
         values: dict[str, str] = {}
         for node in self.attributes:
             aspect, colon, value = node.label.partition(":")
@@ -64,24 +64,24 @@ class AffectiveTree:
         return values
 
     def canonical(self) -> AffectiveTree:
-        """The same tree with every level sorted by label: two trees that say the same become equal."""
+        """Return the tree with every level sorted by label: trees with the same content become equal."""
         below: tuple[Node, ...] = ()
-        place: dict[int, int] = {}
+        position: dict[int, int] = {}
         levels: list[tuple[Node, ...]] = []
         for level in LEVELS:
             nodes = [
-                Node(level, node.label, tuple(sorted(place[index] for index in node.supports)))
+                Node(level, node.label, tuple(sorted(position[index] for index in node.supports)))
                 for node in self.level(level)
             ]
             order = sorted(range(len(nodes)), key=lambda index: (nodes[index].label, nodes[index].supports))
-            place = {old: new for new, old in enumerate(order)}
+            position = {old: new for new, old in enumerate(order)}
             below = tuple(nodes[index] for index in order)
             levels.append(below)
         return AffectiveTree(levels[0], levels[1], levels[2], self.unparsed)
 
 
 def write_tree(tree: AffectiveTree) -> str:
-    """The tree as text, in the syntax at the top of this file; `parse_tree` reads it back equal."""
+    """Write the tree as text, in the syntax at the top of this file; `parse_tree` reads it back equal."""
     lines = []
     for below, level in zip(("", *LEVELS), LEVELS, strict=False):
         for number, node in enumerate(tree.level(level), start=1):
@@ -91,10 +91,10 @@ def write_tree(tree: AffectiveTree) -> str:
 
 
 def parse_tree(text: str) -> AffectiveTree:
-    """Read a written tree. Never raises: what breaks the syntax is kept in `unparsed`, line by line.
+    """Read a written tree without ever raising: lines that break the syntax are kept in `unparsed`.
 
-    Broken is a line that does not match the syntax, a number out of sequence within its level, a level after a higher
-    one, a repeated line, a support that does not stand one level below or was not written yet.
+    A line breaks it that does not match the pattern, has a number out of sequence within its level, belongs to a level
+    below an earlier one, repeats a node, or names a support that is not one level below or not written yet.
     """
     nodes: dict[str, list[Node]] = {level: [] for level in LEVELS}
     unparsed: list[str] = []
@@ -134,7 +134,7 @@ def _parse_line(line: str, nodes: dict[str, list[Node]], highest: int) -> Node |
 
 
 def explain_syntax_errors(text: str) -> list[str]:
-    """What is wrong with a written tree, in words; empty when it obeys the syntax. For gold trees in data files."""
+    """Explain in words how a written tree breaks the syntax; empty when it does not. For gold trees in data files."""
     tree = parse_tree(text)
     errors = [f"line {shown!r} breaks the tree syntax" for shown in tree.unparsed]
     if not tree.emotions:

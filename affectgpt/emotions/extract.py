@@ -1,7 +1,7 @@
-"""Extractors: from what a model said to the emotions that it names. Plug-ins of the entry-point group below.
+"""Extractors turn the text that a model writes into emotion labels. They are plugins of the entry-point group below.
 
-`written` reads what is written as a list, `vocabulary` finds the wheel's words in any text, `llm` asks a language
-model.
+`written` reads labels that are written as a list, `vocabulary` finds the wheel's words in any text, `llm` asks a
+language model.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ GROUP = "affectgpt.extractors"
 
 
 class Extractor(Protocol):
-    """Turns texts into labels. Name, version and settings together settle what a text is turned into."""
+    """Interface that turns texts into labels. Name, version and settings together determine the labels of a text."""
 
     @property
     def name(self) -> str:
-        """Under which it is registered."""
+        """Name under which it is registered."""
 
     @property
     def version(self) -> str:
-        """Changes whenever the labels of some text may."""
+        """Version; it changes whenever the labels of some text may change."""
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """What else the labels depend on, as JSON can write it."""
+        """Whatever else the labels depend on, as values that JSON can write."""
 
     def extract(self, texts: Sequence[str]) -> Sequence[list[str] | None]:
-        """The labels of each text in the order of their first mention, none twice; None where it gave up."""
+        """Return the labels of each text in order of first mention, without repeats; None where it gave up."""
 
 
 def extractor_names() -> list[str]:
-    """Every extractor that is installed."""
+    """Return the names of all installed extractors."""
     return sorted({point.name for point in entry_points(group=GROUP)})
 
 
 def load_extractor(name: str, **settings: object) -> Extractor:
-    """An extractor by name, made with its settings.
+    """Load an extractor by name, made with its settings.
 
     Raises:
         LookupError: no extractor of that name is installed.

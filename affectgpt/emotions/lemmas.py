@@ -1,4 +1,4 @@
-"""English words as the wheel's table may write them: inflection undone by simplemma, -ly, -ness and -ful by rule."""
+"""English words as the wheel's table may write them: simplemma undoes inflection, rules undo -ly, -ness and -ful."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 import simplemma
 
 _LONGEST = 40
-"""Characters past which nothing is an English word."""
+"""Longest English word in characters; anything longer is left as it is."""
 _QUOTES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "_": " ", "‐": "-", "‑": "-"})
 _ENDINGS = (
     ("iness", "y"),
@@ -25,12 +25,12 @@ _ENDINGS = (
 
 
 def word_set(text: str) -> frozenset[str]:
-    """The words of a text."""
+    """Return the set of words of a text."""
     return frozenset(text.split())
 
 
 def tidy(word: str) -> str:
-    """A label as it is compared: lower case, one space between words, straight apostrophes, no marks around it.
+    """Normalise a label for comparison: lower case, single spaces, straight apostrophes, no punctuation around it.
 
     >>> tidy(" “Lack_of  Interest” ")
     'lack of interest'
@@ -40,7 +40,7 @@ def tidy(word: str) -> str:
 
 
 def lemma(word: str) -> str:
-    """A tidy word without its inflection; what is no single word stays as it is.
+    """Return a tidy word without its inflection; a phrase, or anything that is no word, stays as it is.
 
     >>> lemma("angrier"), lemma("at ease")
     ('angry', 'at ease')
@@ -50,7 +50,7 @@ def lemma(word: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def base_forms(word: str) -> tuple[str, ...]:
-    """What a tidy word may be a form of, likeliest first, itself included. Candidates, some of which are no word.
+    """Return what a tidy word may be inflected or derived from, likeliest first, itself included. Some are no words.
 
     >>> base_forms("angrily")[:2]
     ('angrily', 'angry')

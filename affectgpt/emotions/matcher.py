@@ -1,9 +1,10 @@
-"""The vocabulary matcher: emotion words in an answer, found by the wheel's table, quickly and always the same.
+"""The vocabulary matcher: finds emotion words in an answer by the wheel's table, quickly and deterministically.
 
-Two ways of reading. In a list (`The character's emotional state is happy, slightly tense.`) every item is a label, also
-one that the wheel does not know, so that it is counted; what is known to name no emotion, or is negated, is not. In
-running text only the wheel's words are labels; words that often mean something else count where somebody is said to
-feel so. Hedges (`possibly sad`) leave a word standing, negations (`not angry`, `without any sadness`) do not.
+There are two ways of reading. In a list (`The character's emotional state is happy, slightly tense.`) every item is a
+label, even one that the wheel does not know, so that it is counted; items that are negated, or known to name no
+emotion, are left out. In running text only the wheel's words are labels, and words that often mean something else count
+only where the text says that somebody feels so. Hedges (`possibly sad`) leave a word standing, negations (`not angry`,
+`without any sadness`) do not.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ _FEELING = word_set(
 )
 _LINKS = frozenset({"and", "or", ",", "yet", "but", "also"})
 _WORDS_OF_A_LABEL = 2
-"""An unknown item of a list that is longer is searched as running text instead of being taken at its word."""
+"""Longest unknown item of a list, in words, that is itself a label; a longer one is searched as running text."""
 
 
 class VocabularyMatcher:
-    """Extractor by the wheel's vocabulary.
+    """Extractor that finds the wheel's vocabulary in texts.
 
     Args:
-        keep_neutral: whether `neutral`, said alone, is a label. The published extractions of MER-UniBench have none
-            there, since the benchmark does not score neutral.
+        keep_neutral: whether `neutral`, where it is the only label, is kept. The published extractions of MER-UniBench
+            drop it, since the benchmark does not score neutral.
     """
 
     name = "vocabulary"
@@ -48,7 +49,7 @@ class VocabularyMatcher:
         self._keep_neutral = keep_neutral
 
     def extract(self, texts: Sequence[str]) -> list[list[str]]:
-        """The labels of each text, in the order of their first mention."""
+        """Return the labels of each text in order of first mention."""
         return [self._labels(text or "") for text in texts]
 
     def _labels(self, text: str) -> list[str]:
@@ -72,7 +73,7 @@ def _read(text: str) -> Iterator[str]:
 
 
 def _is_a_list_of_emotions(listing: Listing) -> bool:
-    """Whether some item is a word of the wheel and, where no list was announced, no item is half a sentence."""
+    """Tell whether some item is a word of the wheel and, where no list was announced, no item is half a sentence."""
     labels = [label_of(item) for item in listing.items]
     if not any(map(find, labels)):
         return False
@@ -83,7 +84,7 @@ def _is_a_list_of_emotions(listing: Listing) -> bool:
 
 
 def _labels_of_item(label: str) -> Iterator[str]:
-    """What an item of a list stands for: itself, several labels, or none."""
+    """Yield the labels that an item of a list stands for: itself, several, or none."""
     words = label.split(" ")
     if find(label):
         yield label
@@ -99,7 +100,7 @@ def _labels_of_item(label: str) -> Iterator[str]:
 
 
 def mentions(text: str) -> Iterator[str]:
-    """Emotion words of running text in their order, as they are written there, those that are negated left out."""
+    """Yield the emotion words of running text in order, spelt as they are there; negated ones are left out."""
     tokens = _TOKEN.findall(_TAG.sub(" ", text).replace("’", "'").casefold())
     starts = {token for token in set(tokens) if _is_known(token) or token in _phrases()}
     scope = Scope()
@@ -117,7 +118,7 @@ def mentions(text: str) -> Iterator[str]:
 
 
 def _match(tokens: list[str], at: int) -> int:
-    """How many tokens from here on are a word or phrase of the wheel; the longest wins, 0 for none."""
+    """Return the length in tokens of the longest word or phrase of the wheel that starts here; 0 for none."""
     for phrase in _phrases().get(tokens[at], ()):
         if tuple(tokens[at : at + len(phrase)]) == phrase:
             return len(phrase)
@@ -137,18 +138,18 @@ def _is_meant(tokens: list[str], at: int, length: int, last_hit: int) -> bool:
 
 @cache
 def _phrases() -> dict[str, list[tuple[str, ...]]]:
-    """First token -> the wheel's phrases that begin with it, the longest first."""
-    phrases: dict[str, list[tuple[str, ...]]] = {}
-    for form in wheel().entries:
-        if " " in form:
-            words = tuple(form.split(" "))
-            phrases.setdefault(words[0], []).append(words)
-    return {first: sorted(found, key=len, reverse=True) for first, found in phrases.items()}
+    """Map the first token of each phrase of the wheel to the phrases that begin with it, longest first."""
+    by_first: dict[str, list[tuple[str, ...]]] = {}
+    for spelling in wheel().entries:
+        if " " in spelling:
+            words = tuple(spelling.split(" "))
+            by_first.setdefault(words[0], []).append(words)
+    return {first: sorted(phrases, key=len, reverse=True) for first, phrases in by_first.items()}
 
 
 @cache
 def _beginnings() -> frozenset[str]:
-    return frozenset(form[:3] for form in wheel().entries)
+    return frozenset(spelling[:3] for spelling in wheel().entries)
 
 
 def _is_known(token: str) -> bool:
@@ -162,7 +163,7 @@ def _is_entry(token: str) -> bool:
 
 @lru_cache(maxsize=1 << 14)
 def _is_weak(label: str) -> bool:
-    """Whether a word or the base it is a form of is in the wheel's list of words with other meanings."""
-    forms = base_forms(tidy(label))
-    written = next((form for form in forms if form in wheel().entries), label)
+    """Tell whether a word, or the base that it derives from, is in the wheel's list of words with other meanings."""
+    bases = base_forms(tidy(label))
+    written = next((base for base in bases if base in wheel().entries), label)
     return label in wheel().weak or written in wheel().weak

@@ -1,8 +1,8 @@
-"""What a negation reaches in running English: `not angry or sad`, `without any joy`, `rather than anger`.
+"""The scope of a negation in running English: `not angry or sad`, `without any joy`, `rather than anger`.
 
-A negation reaches over the next few words, up to the end of the clause. Once it has met an emotion it goes on only to
-emotions joined to that one. Words that look like negations and are none (`not only`, `no doubt`, `cannot hide his joy`)
-do not count.
+A negation reaches over the next few words, up to the end of the clause. After it has met an emotion, it continues only
+to emotions joined to that one. Phrases that look like negations but are none (`not only`, `no doubt`,
+`cannot hide his joy`) do not count.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ no doubt, no matter, no wonder, not just, not merely, not only, not simply, not 
 not without, nothing but, nothing short of, without a doubt, without doubt, not to say
 """
 _HIDING = word_set("hide hiding conceal contain suppress help control mask deny disguise stop resist wait")
-"""What one cannot do with an emotion that is there: `cannot hide his joy`."""
+"""Verbs whose negation affirms the emotion: `cannot hide his joy`."""
 _IS = frozenset({"is", "are", "was", "were"})
 _GONE = frozenset({"absent", "gone", "lacking", "missing", "isn't", "nowhere"})
 _SEEN = word_set("present evident visible shown there apparent detected obvious noticeable expressed")
@@ -37,11 +37,11 @@ _SEEN = word_set("present evident visible shown there apparent detected obvious 
 
 @cache
 def _by_first_word(phrases: str) -> dict[str, list[tuple[str, ...]]]:
-    found: dict[str, list[tuple[str, ...]]] = {}
+    by_first: dict[str, list[tuple[str, ...]]] = {}
     for phrase in phrases.split(","):
         words = tuple(phrase.split())
-        found.setdefault(words[0], []).append(words)
-    return {first: sorted(same, key=len, reverse=True) for first, same in found.items()}
+        by_first.setdefault(words[0], []).append(words)
+    return {first: sorted(same, key=len, reverse=True) for first, same in by_first.items()}
 
 
 def _length_at(phrases: str, tokens: Sequence[str], at: int) -> int:
@@ -52,22 +52,22 @@ def _length_at(phrases: str, tokens: Sequence[str], at: int) -> int:
 
 
 def negator_at(tokens: Sequence[str], at: int) -> int:
-    """How many tokens from here on are a negation; 0 for none."""
+    """Return how many tokens from here on form a negation; 0 for none."""
     if tokens[at].endswith("n't"):
         return 1
     return 0 if _length_at(_NO_NEGATIONS, tokens, at) else _length_at(_NEGATIONS, tokens, at)
 
 
 class Scope:
-    """Walks over tokens and knows at each whether a negation reaches it."""
+    """Cursor over tokens that knows whether a negation reaches the current one."""
 
     def __init__(self) -> None:
         self._left = 0
-        """How many more words the negation reaches over."""
+        """Number of words that the negation still reaches over."""
         self._met = False
 
     def step(self, tokens: Sequence[str], at: int) -> int:
-        """Pass a token that is no emotion; how many tokens were passed."""
+        """Advance past a token that is no emotion, and return how many tokens were passed."""
         token = tokens[at]
         if passed := _length_at(_NO_NEGATIONS, tokens, at):
             return passed
@@ -79,7 +79,7 @@ class Scope:
             or token in _BREAKS
             or token in _HIDING
             or (token == "and" and not self._met)
-            or (token == "," and not self._goes_on(tokens, at))
+            or (token == "," and not self._continues(tokens, at))
         ):
             self._left = 0
         elif self._left and token != ",":
@@ -87,14 +87,14 @@ class Scope:
         return 1
 
     def holds(self, tokens: Sequence[str], start: int, end: int) -> bool:
-        """Pass an emotion, tokens `start` to `end`; whether it is negated."""
+        """Advance past an emotion, tokens `start` to `end`, and tell whether it is negated."""
         negated = self._left > 0
         if negated:
             self._left, self._met = _REACH_AFTER_EMOTION, True
         return negated or _is_gone(tokens[end : end + 3])
 
-    def _goes_on(self, tokens: Sequence[str], at: int) -> bool:
-        """Whether a comma stands within a negated list: `not angry, sad, or afraid`."""
+    def _continues(self, tokens: Sequence[str], at: int) -> bool:
+        """Tell whether a comma stands within a negated list: `not angry, sad, or afraid`."""
         if not (self._left and self._met):
             return False
         for token in tokens[at + 1 : at + _LOOK_AHEAD]:
@@ -106,7 +106,7 @@ class Scope:
 
 
 def _is_gone(after: Sequence[str]) -> bool:
-    """Whether what follows an emotion says that it is not there: `anger is absent`, `sadness is not evident`."""
+    """Tell whether the words after an emotion deny it: `anger is absent`, `sadness is not evident`."""
     if not after or after[0] not in _IS:
         return len(after) > 1 and after[0] in ("isn't", "aren't", "wasn't") and after[1] in _SEEN
     return len(after) > 1 and (after[1] in _GONE or (len(after) > 2 and after[1] == "not" and after[2] in _SEEN))

@@ -1,8 +1,8 @@
-"""Positive, negative or neutral: from a list of labels by the wheel's valence, and from what a model says it is.
+"""Sentiment: positive, negative or neutral, from labels by the wheel's valence or from an answer that names it.
 
 The rule: each label that the wheel knows has one vote, its valence, and the majority wins. In a tie the last vote
-counts, for answers go from what shows to what lies behind it (`excited, anxious`); but `positive, negative`, which
-names the tie itself, is neutral. So is a list without a vote. The rule was chosen on CMU-MOSI alone.
+counts, because answers move from what shows to what lies behind it (`excited, anxious`); but `positive, negative`,
+which names the tie itself, is neutral, and so is a list without a vote. The rule was chosen on CMU-MOSI alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SENTIMENTS: tuple[Sentiment, ...] = ("positive", "negative", "neutral")
 
 
 def sentiment_of(labels: Sequence[str]) -> Sentiment:
-    """The sentiment of a list of labels.
+    """Return the sentiment of a list of labels.
 
     >>> sentiment_of(["happy", "tense", "afraid"]), sentiment_of(["excited", "anxious"]), sentiment_of(["calm"])
     ('negative', 'negative', 'neutral')
@@ -32,7 +32,7 @@ def sentiment_of(labels: Sequence[str]) -> Sentiment:
 
 
 def read_sentiment(text: str) -> Sentiment | None:
-    """The sentiment that an answer opens with (`Positive.`); None where it is none of the three.
+    """Return the sentiment that an answer opens with (`Positive.`); None where it is none of the three.
 
     >>> read_sentiment("[Negative]"), read_sentiment("mixed")
     ('negative', None)

@@ -1,7 +1,8 @@
-"""The project's wheel of emotion: from an English word to its group, at two levels, and to its valence.
+"""The project's emotion wheel: maps an English word to its group, at two levels, and to its valence.
 
-The words stand in `wheel.toml`, each with its source. A word has one group, a group one valence; a word is as its group
-or neither pleasant nor unpleasant, so that none changes sides. What is not there has no group: it is never guessed.
+The words stand in `wheel.toml`, each with its source. A word has one group and a group has one valence; a word has the
+valence of its group or is neutral, so that no word changes sides. A word that is not there has no group: nothing is
+guessed.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from affectgpt.emotions.lemmas import base_forms, lemma, tidy
 Level = Literal["basic", "fine"]
 SOURCES = ("parrott", "plutchik", "own")
 _LONGEST = 80
-"""Characters past which nothing is a phrase of the wheel."""
+"""Longest phrase of the wheel in characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A word of the wheel: its name among its forms, its groups, its valence (-1, 0, 1), and who put it there."""
+    """Word of the wheel: its preferred name, its groups, its valence (-1, 0 or 1), and the sources that list it."""
 
     name: str
     fine: str
@@ -34,7 +35,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """The table as read. `entries` holds every written form; the sets are explained in `wheel.toml`."""
+    """Table of `wheel.toml`. `entries` holds every written form; the file explains the other sets."""
 
     entries: dict[str, Entry]
     groups: dict[str, tuple[str, int]]
@@ -48,7 +49,7 @@ class Wheel:
 
 @cache
 def wheel() -> Wheel:
-    """The project's wheel, read once."""
+    """Read the project's wheel, once."""
     table: dict[str, Any] = tomllib.loads(files("affectgpt.emotions").joinpath("wheel.toml").read_text("utf-8"))
     sections = {name: section for name, section in table.items() if isinstance(section, dict)}
     entries: dict[str, Entry] = {}
@@ -71,41 +72,41 @@ def wheel() -> Wheel:
 
 
 def _spellings(form: str) -> tuple[str, ...]:
-    """`light-hearted`, `light hearted`, `lighthearted`."""
+    """Return the spellings of a hyphenated word: `light-hearted`, `light hearted`, `lighthearted`."""
     return (form, form.replace("-", " "), form.replace("-", "")) if "-" in form else (form,)
 
 
 def _items(text: str) -> Iterator[str]:
-    return (item for item in (" ".join(piece.split()) for piece in text.split(",")) if item)
+    return (item for item in (" ".join(part.split()) for part in text.split(",")) if item)
 
 
 def find(word: str) -> Entry | None:
-    """The wheel's entry of a word or a short phrase in any form; None where the wheel does not know it."""
+    """Return the wheel's entry of a word or short phrase in any inflection; None where the wheel does not know it."""
     return _find(word) if len(word) <= _LONGEST else None
 
 
 @lru_cache(maxsize=1 << 16)
 def _find(word: str) -> Entry | None:
-    here = wheel()
+    table = wheel()
     phrase = tidy(word)
-    if not phrase or phrase in here.hedges:
+    if not phrase or phrase in table.hedges:
         return None
     for form in base_forms(phrase):
-        if entry := here.entries.get(form):
+        if entry := table.entries.get(form):
             return entry
     start, _, last = phrase.rpartition(" ")
-    if last in here.carriers and (entry := find(start)):
+    if last in table.carriers and (entry := find(start)):
         return entry
     for count in (3, 2, 1):
         words = phrase.split(" ", count)
         lead = " ".join(words[:count])
-        if len(words) > count and (lead in here.hedges or lead in here.modifiers):
+        if len(words) > count and (lead in table.hedges or lead in table.modifiers):
             return find(words[count])
     return None
 
 
 def group_of(word: str, level: Level = "basic") -> str | None:
-    """The group of a word at a level; None where the wheel does not know the word.
+    """Return the group of a word at a level; None where the wheel does not know the word.
 
     >>> group_of("happily"), group_of("happiness", "fine"), group_of("table")
     ('joy', 'cheerfulness', None)
@@ -117,13 +118,13 @@ def group_of(word: str, level: Level = "basic") -> str | None:
 
 
 def valence_of(word: str) -> int | None:
-    """1 pleasant, -1 unpleasant, 0 neither; None where the wheel does not know the word."""
+    """Return 1 for a pleasant word, -1 for an unpleasant one, 0 for neither; None where the wheel does not know it."""
     entry = find(word)
     return None if entry is None else entry.valence
 
 
 def normalise(word: str) -> str:
-    """One name for all forms of a word: the wheel's where it knows it, else its lemma (a phrase stays as it is).
+    """Return one name for all forms of a word: the wheel's where it knows it, else the lemma; phrases stay as they are.
 
     >>> normalise("Angrier"), normalise("anger"), normalise("tables")
     ('anger', 'anger', 'table')
@@ -134,5 +135,5 @@ def normalise(word: str) -> str:
 
 @cache
 def vocabulary() -> frozenset[str]:
-    """Every word and phrase that is written in the wheel, in all its written forms."""
+    """Return every word and phrase of the wheel, in all written forms."""
     return frozenset(wheel().entries)

@@ -1,11 +1,11 @@
-"""The five emotion wheels of MER-UniBench, read from the benchmark's own tables, and the groups they put words into.
+"""The five emotion wheels of MER-UniBench, read from the benchmark's own tables, and the groups that they give words.
 
-The tables are not part of this project. They are the folder `emotion_wheel` of the repositories zeroQiaoba/AffectGPT
+The tables are not part of this project. They are in the folder `emotion_wheel` of the repositories zeroQiaoba/AffectGPT
 and zeroQiaoba/MERTools: `wheel1.xlsx` to `wheel5.xlsx`, `synonym.xlsx`, `format.csv`.
 
-A word is looked up as written: `format.csv` leads from a form to base words, `synonym.xlsx` from these to words on the
-wheels. Of all that are reached, the first in alphabetical order that lies on a wheel decides its group there. That is
-the published rule, with its oddities (docs/metrics.md); `affectgpt.emotions.taxonomy` is the project's own.
+A word is looked up as written: `format.csv` maps a form to base words, `synonym.xlsx` maps these to words on the
+wheels. Of all words reached, the first in alphabetical order that lies on a wheel decides the group there. This is the
+published rule, with its oddities (docs/metrics.md); `affectgpt.emotions.taxonomy` is the project's own.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _Rows = list[list[str]]
 
 
 class Fault(NamedTuple):
-    """One thing wrong with a table: which file, where in it, what was expected, what was found."""
+    """Fault in a table: the file, where in it, what was expected and what is there."""
 
     file: str
     where: str
@@ -48,7 +48,7 @@ class Fault(NamedTuple):
 
 
 class WheelTableError(ValueError):
-    """Tables that cannot be used; carries all faults found."""
+    """Error about tables that cannot be used; `faults` holds all of them."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults = list(faults)
@@ -57,24 +57,24 @@ class WheelTableError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class EmotionWheels:
-    """What the tables say."""
+    """Contents of the tables."""
 
     forms: dict[str, frozenset[str]]
-    """A form of a word -> base words."""
+    """Inflected form of a word -> base words."""
     synonyms: dict[str, frozenset[str]]
-    """A base word -> words on the wheels."""
-    places: tuple[dict[str, tuple[str, str]], ...]
-    """For each wheel, a word on it -> its groups of level 1 and level 2."""
+    """Base word -> words on the wheels."""
+    tables: tuple[dict[str, tuple[str, str]], ...]
+    """Word -> its groups of level 1 and level 2, one table for each wheel."""
     _known: dict[tuple[str, int], tuple[str | None, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def groups(self, word: str, level: int = 1) -> tuple[str | None, ...]:
-        """The group of a word on each wheel, None where it has none. `word` is lower case, without outer spaces."""
-        found = self._known.get((word, level))
-        if found is None:
+        """Return the group of a word on each wheel, None where it has none. `word` is tidy lower case."""
+        groups = self._known.get((word, level))
+        if groups is None:
             reached = sorted({on for base in self.forms.get(word, ()) for on in self.synonyms.get(base, ())})
-            firsts = (next((places[on] for on in reached if on in places), None) for places in self.places)
-            found = self._known[word, level] = tuple(place and place[level - 1] for place in firsts)
-        return found
+            firsts = (next((pairs[on] for on in reached if on in pairs), None) for pairs in self.tables)
+            groups = self._known[word, level] = tuple(pair and pair[level - 1] for pair in firsts)
+        return groups
 
 
 def read_wheels(folder: str | Path, published_only: bool = True) -> EmotionWheels:
@@ -85,34 +85,34 @@ def read_wheels(folder: str | Path, published_only: bool = True) -> EmotionWheel
         published_only: refuse tables whose cells are not those that were published.
 
     Raises:
-        WheelTableError: tables that are missing, cannot be read, or are altered; all of them at once.
+        WheelTableError: tables are missing, unreadable or altered; it names all of them at once.
     """
     tables: dict[str, _Rows] = {}
     faults: list[Fault] = []
-    for name, digest in PUBLISHED.items():
+    for name, published in PUBLISHED.items():
         path = Path(folder, name)
         try:
             rows = _read(path)
             _check(path, rows)
-            if published_only and fingerprint(rows) != digest:
-                raise WheelTableError([_altered(path, rows, digest)])
+            if published_only and fingerprint(rows) != published:
+                raise WheelTableError([_altered(path, rows, published)])
         except WheelTableError as error:
             faults += error.faults
         else:
             tables[name] = rows[1:]
     if faults:
         raise WheelTableError(faults)
-    places = tuple(_places(tables[f"{wheel}.xlsx"]) for wheel in WHEELS)
-    return EmotionWheels(_forms(tables["format.csv"]), _synonyms(tables["synonym.xlsx"]), places)
+    on_wheels = tuple(_groups(tables[f"{wheel}.xlsx"]) for wheel in WHEELS)
+    return EmotionWheels(_forms(tables["format.csv"]), _synonyms(tables["synonym.xlsx"]), on_wheels)
 
 
 def fingerprint(rows: _Rows) -> str:
-    """First 16 hexadecimal digits of the SHA-256 of a table's cells, header included; "" for an empty cell."""
+    """Return the first 16 hexadecimal digits of the SHA-256 of a table's cells, header included."""
     return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
 def _read(path: Path) -> _Rows:
-    """The rows of a table, header first, as lower-case text without outer spaces."""
+    """Read the rows of a table, header first, as lower-case text without outer spaces."""
     if not path.is_file():
         raise WheelTableError([Fault(str(path), "the table", "a file", "nothing there")])
     try:
@@ -133,7 +133,7 @@ def _read(path: Path) -> _Rows:
 
 
 def _check(path: Path, rows: _Rows) -> None:
-    """Refuse a table that has not the shape that the mapping needs."""
+    """Refuse a table whose shape does not fit the mapping."""
     if path.name == "format.csv":
         header = ["name", "format"]
     elif path.name == "synonym.xlsx":
@@ -159,14 +159,14 @@ def _check(path: Path, rows: _Rows) -> None:
         raise WheelTableError(faults)
 
 
-def _altered(path: Path, rows: _Rows, digest: str) -> Fault:
+def _altered(path: Path, rows: _Rows, published: str) -> Fault:
     got = f"others: {len(rows) - 1} rows, sha256 {fingerprint(rows)}..."
-    return Fault(str(path), "its cells", f"the published ones, sha256 {digest}...", got)
+    return Fault(str(path), "its cells", f"the published ones, sha256 {published}...", got)
 
 
-def _places(rows: _Rows) -> dict[str, tuple[str, str]]:
-    """A word on a wheel -> its groups. A word that stands in several places belongs to the last of them; to a word of
-    level 1 the published scorer gives the first of its level-2 groups in alphabetical order.
+def _groups(rows: _Rows) -> dict[str, tuple[str, str]]:
+    """Map each word on a wheel to its groups. A word that occurs several times belongs to its last occurrence; for a
+    word of level 1 the published scorer takes the first of its level-2 groups in alphabetical order.
     """
     filled: list[tuple[str, str, str]] = []
     first: dict[str, str] = {}
@@ -175,27 +175,27 @@ def _places(rows: _Rows) -> dict[str, tuple[str, str]]:
         outer, middle = level1 or outer, level2 or middle
         first[outer] = min(first.get(outer, middle), middle)
         filled.append((outer, middle, level3))
-    places: dict[str, tuple[str, str]] = {}
+    groups: dict[str, tuple[str, str]] = {}
     for outer, middle, inner in filled:
-        places |= {outer: (outer, first[outer]), middle: (outer, middle), inner: (outer, middle)}
-    return places
+        groups |= {outer: (outer, first[outer]), middle: (outer, middle), inner: (outer, middle)}
+    return groups
 
 
 def _synonyms(rows: _Rows) -> dict[str, frozenset[str]]:
-    """A base word -> the words that one of the runs lists it under; each of these leads to itself too."""
-    found: dict[str, set[str]] = {}
+    """Map a base word to the words that one of the runs lists it under; each of these maps to itself too."""
+    synonyms: dict[str, set[str]] = {}
     for row in rows:
         for word, listed in zip(row[::2], row[1::2], strict=True):
             for base in (word, *listed.split(",")) if word else ():
-                found.setdefault(base.strip(), set()).add(word)
-    found.pop("", None)
-    return {base: frozenset(words) for base, words in found.items()}
+                synonyms.setdefault(base.strip(), set()).add(word)
+    synonyms.pop("", None)
+    return {base: frozenset(words) for base, words in synonyms.items()}
 
 
 def _forms(rows: _Rows) -> dict[str, frozenset[str]]:
-    """A form -> the words that have it."""
-    found: dict[str, set[str]] = {}
+    """Map an inflected form to the words that have it."""
+    words_of: dict[str, set[str]] = {}
     for word, forms in rows:
         for form in forms.split(","):
-            found.setdefault(form.strip(), set()).add(word)
-    return {form: frozenset(words) for form, words in found.items()}
+            words_of.setdefault(form.strip(), set()).add(word)
+    return {form: frozenset(words) for form, words in words_of.items()}

@@ -1,4 +1,4 @@
-"""Labels that an answer writes down as labels: tree lines, answer tags, lists after words such as `emotional state is`.
+"""Labels that an answer writes as labels: tree lines, answer tags, lists after words such as `emotional state is`.
 
 Nothing here knows which words are emotions.
 """
@@ -14,9 +14,9 @@ from affectgpt.emotions.taxonomy import wheel
 
 _TREE_LINE = re.compile(r"m[1-9][0-9]{0,2} +(?=\S)")
 LONGEST = 200_000
-"""Characters of an answer that are read; only a model that never stopped writes more."""
+"""Longest part of an answer, in characters, that is read; only a model that never stopped writes more."""
 _HEAD = 4_000
-"""Characters within which a list of labels ends."""
+"""Length of the beginning of a text, in characters, within which a list of labels must end."""
 _MOST_ITEMS = 64
 _PREAMBLE = re.compile(
     r"\b(?:emotion(?:al|s)?|feelings?|mood|sentiment|labels?)\b"
@@ -29,16 +29,16 @@ _NOT_TEXT = re.compile(r"<[^<>]{0,200}>|[\[\]{}\"“”*]")
 
 
 class Listing(NamedTuple):
-    """A list of labels found in an answer, and the text after it that is not a part of it."""
+    """List of labels read from an answer, and the text after it that is no part of it."""
 
     items: list[str]
     announced: bool
-    """Whether the answer said that emotions follow; if not, this may be any short text."""
+    """Whether the answer announced that emotions follow; if not, this may be any short text."""
     rest: str
 
 
 def answer_of(text: str) -> str:
-    """The answer in a response: what stands in the last `<answer>` tags, or after thinking, or all of it."""
+    """Return the answer in a response: the text in the last `<answer>` tags, else after thinking, else all of it."""
     lower = text.lower() if text.isascii() else text
     start = lower.rfind("<answer>") + len("<answer>")
     if start >= len("<answer>"):
@@ -50,14 +50,14 @@ def answer_of(text: str) -> str:
 
 
 def tree_emotions(text: str) -> list[str]:
-    """Labels of the emotion lines of a written tree (`m1 masked distress <- e1 e3`), in their order."""
+    """Return the labels of the emotion lines of a written tree (`m1 masked distress <- e1 e3`), in order."""
     lines = (line.strip() for line in text.splitlines()) if "m1 " in text else ()
     matches = ((_TREE_LINE.match(line), line) for line in lines)
     return [line[match.end() :].partition("<-")[0].strip() for match, line in matches if match]
 
 
 def find_list(text: str) -> Listing | None:
-    """The list of labels that a text opens with or is; None for running text."""
+    """Find the list of labels that a text opens with or consists of; None for running text."""
     head = _BULLET.sub(" ", _NOT_TEXT.sub(" ", text[:_HEAD]))
     preamble = _PREAMBLE.search(head[:300].lower())
     body = head[preamble.end() :].lstrip() if preamble else head.strip()
@@ -67,14 +67,14 @@ def find_list(text: str) -> Listing | None:
         if not end:
             return None
         rest += text[_HEAD:]
-    items = [item for item in (piece.strip() for piece in _BETWEEN.split(listed)) if item]
+    items = [item for item in (part.strip() for part in _BETWEEN.split(listed)) if item]
     if not items or len(items) > _MOST_ITEMS or len(listed.split()) > 3 * len(items) + 3:
         return None
     return Listing(items, preamble is not None, rest)
 
 
 def label_of(item: str) -> str:
-    """An item of a list as a label: tidied, without what introduces it (`positive:`) or says how much (`slightly`)."""
+    """Reduce an item of a list to its label: tidied, without a lead-in (`positive:`) or a degree (`slightly`)."""
     label = tidy(item.rpartition(":")[2])
     while True:
         lead = next((lead for lead in _leads(label) if lead in _INTRODUCING or lead in wheel().hedges), "")
@@ -92,9 +92,9 @@ _INTRODUCING = frozenset({"a", "an", "and", "or", "the", "that of", "one of", "f
 
 
 class WrittenLabels:
-    """Extractor of the project's own output: emotion lines of a tree, answer tags, announced lists, comma lists.
+    """Extractor for the project's own output: emotion lines of a tree, answer tags, announced lists, comma lists.
 
-    Items are taken at their word, whatever they say; text that is none of these has no labels.
+    Every item counts as a label, whatever it says; any other text has no labels.
     """
 
     name = "written"
@@ -102,7 +102,7 @@ class WrittenLabels:
     settings: Mapping[str, object] = {}
 
     def extract(self, texts: Sequence[str]) -> list[list[str]]:
-        """The labels of each text."""
+        """Return the labels of each text."""
         return [self._labels(text or "") for text in texts]
 
     def _labels(self, text: str) -> list[str]:

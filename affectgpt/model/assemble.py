@@ -1,7 +1,7 @@
-"""A model from its parts: any causal language model and any towers of the Hub, joined by new soft tokens.
+"""Assembly of a model from parts: any causal language model and any towers of the Hub, joined by new soft tokens.
 
-A folder of parts holds the configuration, the processor and the soft tokens, and names where the language model and
-the towers come from; it does not copy them. `AffectGPTForConditionalGeneration.from_pretrained` loads it like any
+A folder of parts holds the configuration, the processor and the soft tokens, and names the sources of the language
+model and the towers; it does not copy them. `AffectGPTForConditionalGeneration.from_pretrained` loads it like any
 model.
 """
 
@@ -44,16 +44,16 @@ def assemble(
     seed: int = 0,
     **settings: Any,
 ) -> None:
-    """Make a folder of parts.
+    """Write a folder of parts.
 
     Args:
         llm, vision, audio: Hub ids or folders; without a tower its modality is left out.
-        revisions: of 'llm', 'vision' and 'audio', for those that are Hub ids.
-        seed: of the new soft tokens.
+        revisions: part ('llm', 'vision', 'audio') -> revision, for parts that are Hub ids.
+        seed: random seed of the new soft tokens.
         settings: further arguments of `AffectGPTConfig`.
 
     Raises:
-        InputError: a part is of no suitable kind, or computes its logits in a way that the joined model would not.
+        InputError: a part is of an unsuitable kind, or the joined model would not reproduce its logits.
     """
     revisions = revisions or {}
     given = {"llm": llm, "vision": vision, "audio": audio}
@@ -64,7 +64,7 @@ def assemble(
     }
     text_config = AutoConfig.from_pretrained(llm, revision=revisions.get("llm"), trust_remote_code=False)
     if text_config.get_text_config() is not text_config:
-        raise InputError(f"model.llm: expected a language model of text alone, {llm} is a {text_config.model_type}")
+        raise InputError(f"model.llm: expected a text-only language model, {llm} is a {text_config.model_type}")
     tokenizer = AutoTokenizer.from_pretrained(llm, revision=revisions.get("llm"), trust_remote_code=False)
     towers: dict[str, PreTrainedConfig] = {}
     for part in PARTS:
@@ -103,13 +103,13 @@ def assemble(
 
 
 def add_placeholders(tokenizer: Any, config: AffectGPTConfig) -> dict[str, int]:
-    """Teach a tokenizer the placeholders that a model needs; returns their ids by name.
+    """Add the placeholders that a model needs to its tokenizer, and return their ids by name.
 
-    A tokenizer without padding gets its end token for it: padding is masked wherever it stands.
+    A tokenizer without a padding token gets its end token for it; padding is always masked.
     """
     names = [name for name in PLACEHOLDERS if name in config.num_tokens]
-    marks = [AddedToken(PLACEHOLDERS[name], normalized=False, special=True) for name in names]
-    tokenizer.add_special_tokens({"additional_special_tokens": marks}, replace_extra_special_tokens=False)
+    tokens = [AddedToken(PLACEHOLDERS[name], normalized=False, special=True) for name in names]
+    tokenizer.add_special_tokens({"additional_special_tokens": tokens}, replace_extra_special_tokens=False)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
@@ -118,7 +118,7 @@ def add_placeholders(tokenizer: Any, config: AffectGPTConfig) -> dict[str, int]:
 
 @explains_refusals
 def load_image_processor(source: str, revision: str | None = None) -> Any:
-    """A tower's image processor in its form without torchvision; a plain resize and normalisation where it has none."""
+    """Load a tower's image processor in its variant without torchvision, or a plain resize and normalisation."""
     try:
         return AutoImageProcessor.from_pretrained(source, revision=revision, backend="pil", trust_remote_code=False)
     except ImportError:
@@ -128,7 +128,7 @@ def load_image_processor(source: str, revision: str | None = None) -> Any:
 
 
 def _generation_config(llm: str, revision: str | None, tokenizer: Any) -> GenerationConfig:
-    """How the language model ends an answer; sampling is left to the caller."""
+    """Build a configuration with the language model's end tokens; sampling is left to the caller."""
     try:
         own = GenerationConfig.from_pretrained(llm, revision=revision or "main")
     except OSError:

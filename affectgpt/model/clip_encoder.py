@@ -1,9 +1,9 @@
-"""The frozen half of a model: pictures and sound of one clip to the features that the trained half takes.
+"""The frozen half of a model: encodes images and audio of a clip as the features that the trained half takes.
 
 It is no part of the trained model, so that training, checkpoints and the ranks of a launcher never carry towers, and
-nothing that trains can put them into training mode.
+nothing can set them to training mode.
 
-Shapes: F pictures, W features of sound, D feature width.
+Shapes: F images, W audio features, D feature width.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from affectgpt.model.sound import prepare_sound
 from affectgpt.problems import InputError
 
 Features = dict[str, Tensor]
-"""'face_features', 'frame_features' (F, Dv) and 'audio_features' (W, Da) of a clip; what it lacks is absent."""
+"""Features of a clip: 'face_features', 'frame_features' (F, Dv), 'audio_features' (W, Da), as far as it has them."""
 
 PARTS = ("vision", "audio")
 DECODING = 1
-"""Of what decoding and the search for faces give; raised when that changes, so that kept features are made again."""
+"""Version of decoding and face detection; raised when their output changes, so that stored features are recomputed."""
 STORED = torch.float16
-"""Features are rounded to this wherever they are made, so that it makes no difference whether they were kept."""
+"""Dtype to which features are rounded wherever they are computed, so that storing them makes no difference."""
 
 
 class ClipEncoder:
-    """Towers and their preprocessing. Towers run in float32 and always see one clip at a time.
+    """Frozen towers with their preprocessing. They run in float32 and always see one clip at a time.
 
     Args:
-        config: of the model that takes the features.
-        processor: with the towers' image processor and feature extractor.
-        towers: 'vision', 'audio' or both.
+        config: configuration of the model that takes the features.
+        processor: processor with the towers' image processor and feature extractor.
+        towers: towers by name, 'vision', 'audio' or both.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class ClipEncoder:
     @classmethod
     @explains_refusals
     def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu") -> ClipEncoder:
-        """The encoder of a saved model: its towers from the folder's `vision` and `audio`, or from where they came.
+        """Load the encoder of a saved model: its towers from the folder's `vision` and `audio`, or from their sources.
 
         Raises:
-            InputError: a tower is not there, or is not the one that the model was trained with.
+            InputError: a tower is missing, or is not the one that the model was trained with.
         """
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         assert isinstance(config, AffectGPTConfig)
@@ -65,17 +65,18 @@ class ClipEncoder:
                 continue
             source = config.sources.get(part, {})
             beside = Path(folder, part)
-            place = str(beside) if beside.is_dir() else source.get("id")
-            if place is None:
+            location = str(beside) if beside.is_dir() else source.get("id")
+            if location is None:
                 raise InputError(
                     f"{folder}: expected its {part} tower in {beside} or named in config.json (sources.{part}.id), "
                     "found neither. Export the model again with: affectgpt export RUN --out DIR"
                 )
-            towers[part] = load_tower(place, None if beside.is_dir() else source.get("revision")).to(device)  # type: ignore[arg-type]
-            if (expected := source.get("hash")) and (found := weights_hash(towers[part])) != expected:
+            towers[part] = load_tower(location, None if beside.is_dir() else source.get("revision")).to(device)  # type: ignore[arg-type]
+            if (expected := source.get("hash")) and (loaded := weights_hash(towers[part])) != expected:
                 raise InputError(
-                    f"{place}: expected the {part} tower that the model was trained with (weights {expected[:12]}), "
-                    f"got another (weights {found[:12]}). Name the right one in sources.{part} of {folder}/config.json."
+                    f"{location}: expected the {part} tower that the model was trained with (weights {expected[:12]}), "
+                    f"got another (weights {loaded[:12]}). Name the right one in sources.{part} of "
+                    f"{folder}/config.json."
                 )
         return cls(config, AutoProcessor.from_pretrained(folder, trust_remote_code=False), towers)
 
@@ -86,11 +87,11 @@ class ClipEncoder:
 
     @torch.no_grad()
     def encode(self, media: dict[str, np.ndarray]) -> Features:
-        """Features of one clip, rounded as the store rounds them, in float32.
+        """Compute the features of one clip in float32, rounded as the store rounds them.
 
         Args:
             media: 'face', 'frame' (F, H, W, 3) uint8 and 'audio' (samples,) float32; what the clip lacks is absent, and
-                what the model does not take is left out. One picture, a still, stands for `num_frames` of them.
+                what the model does not take is ignored. One picture, a still, stands for `num_frames` of them.
         """
         config, features = self.config, {}
         for stream in config.streams:
@@ -118,16 +119,16 @@ class ClipEncoder:
 
 
 def encoding_settings(config: AffectGPTConfig, processor: AffectGPTProcessor) -> dict[str, Any]:
-    """Everything besides the media that features depend on: towers by the hash of their weights, and preprocessing.
+    """Return all that features depend on besides media: preprocessing, and the towers by the hash of their weights.
 
     Raises:
-        InputError: a tower whose weights the configuration does not tell; its features could not be told apart.
+        InputError: the configuration lacks the hash of a tower's weights, so its features could not be identified.
     """
     towers = [part for part in PARTS if getattr(config, f"{part}_config") is not None]
     if unknown := [part for part in towers if not config.sources.get(part, {}).get("hash")]:
         raise InputError(
             f"{config.name_or_path or 'the model'}: expected the hash of its tower's weights in config.json "
-            f"(sources.{unknown[0]}.hash), found none. Models that are made of parts, trained or exported here have it."
+            f"(sources.{unknown[0]}.hash), found none. Models that this project assembled, trained or exported have it."
         )
     settings: dict[str, Any] = {
         "streams": list(config.streams),
@@ -157,17 +158,17 @@ def encoding_settings(config: AffectGPTConfig, processor: AffectGPTProcessor) ->
 
 
 def fingerprint(settings: dict[str, Any]) -> str:
-    """Hash of `encoding_settings`."""
+    """Hash `encoding_settings`."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def weights_hash(tower: PreTrainedModel) -> str:
-    """Hash of a tower's weights and buffers."""
-    digest = hashlib.sha256()
+    """Hash a tower's weights and buffers."""
+    sha256 = hashlib.sha256()
     for name, value in sorted(tower.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+        sha256.update(name.encode())
+        sha256.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return sha256.hexdigest()
 
 
 def _plain(part: Any) -> Any:
@@ -175,7 +176,7 @@ def _plain(part: Any) -> Any:
 
 
 def _moved(inputs: dict[str, Tensor], tower: PreTrainedModel) -> dict[str, Tensor]:
-    """Inputs on the tower's device, floats in its dtype."""
+    """Move inputs to the tower's device, floats to its dtype as well."""
     return {
         name: value.to(tower.device, tower.dtype if value.is_floating_point() else None)
         for name, value in inputs.items()

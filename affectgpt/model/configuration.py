@@ -1,6 +1,6 @@
 """Configuration of an AffectGPT model: a language model, a vision tower, an audio tower, and how they are joined.
 
-The towers are frozen, so they are no part of the trained model: it takes their features, and `ClipEncoder` makes those.
+The towers are frozen and no part of the trained model: the model takes their features, which `ClipEncoder` computes.
 """
 
 from __future__ import annotations
@@ -15,41 +15,41 @@ Pooling = Literal["mean", "attention", "attention_paper", "qformer"]
 Fusion = Literal["none", "attention", "attention_paper", "qformer"]
 
 STREAMS: tuple[Stream, ...] = ("face", "frame", "audio")
-"""What a clip can be encoded as: crops of the face, whole frames, sound."""
+"""Streams that a clip can be encoded as: face crops, whole frames, audio."""
 
 
 class AffectGPTConfig(PreTrainedConfig):
     """Configuration of `AffectGPTForConditionalGeneration`.
 
     Args:
-        text_config, vision_config, audio_config: configurations of the parts, of any suitable `model_type`; a missing
-            tower leaves its modality out.
-        visual: which pictures the model is given: crops of the 'face', the whole 'frame', or 'both'.
-        share_visual: one pooling and one projection for face and frame, as in the paper; matters with 'both' alone.
-        pooling: how the features of one stream become its soft tokens, see `fusion.py`.
-        fusion: how audio and pictures (faces, or else frames) become pre-fused soft tokens before the language model;
+        text_config, vision_config, audio_config: configurations of the parts, of any suitable `model_type`; a modality
+            without a tower is left out.
+        visual: images that the model takes: crops of the 'face', the whole 'frame', or 'both'.
+        share_visual: one pooling and one projection for face and frame, as in the paper; only matters with 'both'.
+        pooling: pooling of the features of one stream into its soft tokens, see `fusion.py`.
+        fusion: pre-fusion of audio and images (faces, or else frames) into soft tokens before the language model;
             'none' for no such tokens.
         num_tokens: soft tokens per clip of 'face', 'frame', 'audio' and the pre-fused 'multi'; 1 each unless given, as
             in the paper.
-        qformer_hidden_size: width of the Q-Formers, where `pooling` or `fusion` asks for them.
-        num_frames: pictures per clip given to the vision tower.
-        vision_layers: hidden layers of the vision tower whose mean is its output, such as [-1]; the tower's own output
-            when None.
-        vision_pooling: how a picture's positions become one vector: 'pooled' as the tower does it (for CLIP with its
-            projection), 'cls' its first position, 'mean' over all.
+        qformer_hidden_size: width of the Q-Formers, if `pooling` or `fusion` uses them.
+        num_frames: images per clip given to the vision tower.
+        vision_layers: hidden layers of the vision tower whose mean is its output, such as [-1]; None for the tower's
+            own output.
+        vision_pooling: pooling of the positions of an image into one vector: 'pooled' as the tower does it (with CLIP's
+            projection), 'cls' takes the first position, 'mean' averages all.
         num_audio_windows: audio features per clip.
-        audio_layers: hidden layers of the audio tower whose mean is its output; its last when None.
-        audio_sampling: 'spans' encodes the whole sound and averages within equal spans; 'windows' encodes that many
-            windows of `audio_window_s` seconds, spread evenly, each averaged, as in the paper.
+        audio_layers: hidden layers of the audio tower whose mean is its output; None for its last.
+        audio_sampling: 'spans' encodes the whole audio and averages within equal spans; 'windows' encodes that many
+            windows of `audio_window_s` seconds, spread evenly, and averages each, as in the paper.
         audio_window_s: length of a window in seconds.
         token_ids: placeholder ids of 'face', 'frame', 'audio' and 'multi'. They never reach the embedding, so they may
             lie beyond the language model's vocabulary.
-        sources: part ('llm', 'vision', 'audio') -> where it came from: 'id' (a Hub id or folder) and 'revision', and
-            of a tower the 'hash' of its weights, under which its features are kept.
+        sources: part ('llm', 'vision', 'audio') -> its origin: 'id' (a Hub id or folder), 'revision' and, for towers,
+            the 'hash' of their weights, under which features are stored.
     """
 
     model_type = "affectgpt"
-    # TRL reads it of every class that is not in transformers itself, to find what loads GRPO's reference model.
+    # TRL reads it from every class that is not in transformers itself, to find the loader of GRPO's reference model.
     auto_map: ClassVar[dict[str, str]] = {}
     sub_configs: ClassVar[dict[str, Any]] = {
         "text_config": AutoConfig,
@@ -107,19 +107,19 @@ class AffectGPTConfig(PreTrainedConfig):
 
     @property
     def streams(self) -> tuple[Stream, ...]:
-        """The streams that the model is given, in the order of `STREAMS`."""
-        pictures = {"face": ("face",), "frame": ("frame",), "both": ("face", "frame")}[self.visual]
-        given = (*(pictures if self.vision_config else ()), *(("audio",) if self.audio_config else ()))
+        """Streams that the model takes, in the order of `STREAMS`."""
+        images = {"face": ("face",), "frame": ("frame",), "both": ("face", "frame")}[self.visual]
+        given = (*(images if self.vision_config else ()), *(("audio",) if self.audio_config else ()))
         return tuple(name for name in STREAMS if name in given)
 
     @property
     def fused(self) -> tuple[str, ...]:
-        """('multi',) where audio and pictures are pre-fused, else nothing."""
+        """('multi',) if audio and images are pre-fused, else ()."""
         return () if self.fusion == "none" else ("multi",)
 
     @property
     def image_token_id(self) -> int | None:
-        """TRL keeps generation from sampling this, its only name for a placeholder."""
+        """Id of a placeholder, which TRL keeps generation from sampling; it knows no other name for one."""
         return next((self.token_ids[name] for name in self.streams if name in self.token_ids), None)
 
 

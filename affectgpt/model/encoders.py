@@ -1,9 +1,9 @@
-"""The frozen towers: how a checkpoint of any family gives features of one clip.
+"""The frozen towers: compute features of one clip with a checkpoint of any family.
 
-Towers are built through the Auto classes by `model_type`. A family whose class, output or width is unlike the others'
-has its entry in `FAMILIES`, made of one small function; nothing else in the project knows a family.
+Towers are built through the Auto classes by `model_type`. A family whose class, output or width differs from the
+others has an entry in `FAMILIES`, made of one small function; nothing else in the project knows a family.
 
-Shapes: F pictures, W windows of sound, P positions (patches of a picture, steps of a window), D feature width.
+Shapes: F images, W windows of audio, P positions (patches of an image, steps of a window), D feature width.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from affectgpt.problems import InputError
 
 
 def _pooler(tower: nn.Module, output: Any) -> Tensor:
-    """What most towers call their pooled output, or else the mean over positions."""
+    """Return what most towers call their pooled output, or else the mean over positions."""
     pooled = getattr(output, "pooler_output", None)
     return output.last_hidden_state.mean(dim=1) if pooled is None else torch.flatten(pooled, 1)
 
 
 def _projected(tower: nn.Module, output: Any) -> Tensor:
-    """CLIP's projected vector, as AffectGPT takes it."""
+    """Return CLIP's projected vector, as AffectGPT takes it."""
     return torch.as_tensor(output.image_embeds)
 
 
 def _tubelets(tower: nn.Module, output: Any) -> Tensor:
-    """VideoMAE reads all pictures as one video: a vector for each pair of them, the mean over its patches."""
+    """Average the patches of each pair of images: VideoMAE reads all images as one video."""
     config: Any = tower.config
     patches = (config.image_size // config.patch_size) ** 2
     return torch.as_tensor(output.last_hidden_state).unflatten(1, (-1, patches))[0].mean(dim=1)
@@ -43,13 +43,13 @@ def _tubelets(tower: nn.Module, output: Any) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What is particular about a family of towers.
+    """Peculiarities of a family of towers.
 
     Args:
-        pooled: (tower, its output) -> (F, D), the tower's own pooled features of the pictures of a clip.
+        pooled: (tower, its output) -> (F, D), the tower's own pooled features of the images of a clip.
         width: attribute of its configuration that holds their D.
-        architecture: class that loads and builds it, where that is not what AutoModel gives.
-        keys: patterns of names of weights in a checkpoint of a whole model -> names in the tower.
+        architecture: class that loads and builds it, if AutoModel gives another.
+        keys: patterns of weight names in a checkpoint of a whole model -> names in the tower.
     """
 
     pooled: Callable[[nn.Module, Any], Tensor] = _pooler
@@ -66,30 +66,30 @@ FAMILIES = {
     "resnet": Family(width="hidden_sizes"),
     "whisper": Family(architecture=WhisperEncoder, keys={r"^(model\.)?encoder\.": ""}),
 }
-"""By `model_type`; every other tower is of the plain `Family()`."""
+"""Families by `model_type`; every other tower is a plain `Family()`."""
 
 
 def family_of(config: PreTrainedConfig) -> Family:
-    """The entry of a tower's family."""
+    """Return the entry of a tower's family."""
     return FAMILIES.get(config.model_type, Family())
 
 
 def tower_config(config: PreTrainedConfig) -> PreTrainedConfig:
-    """The configuration of the tower in a checkpoint's: the vision or audio part of a model of several parts."""
+    """Return the tower's configuration in a checkpoint's: the vision or audio part of a model of several parts."""
     for part in ("vision_config", "audio_config"):
-        if isinstance(found := getattr(config, part, None), PreTrainedConfig):
-            if hasattr(found, "projection_dim"):  # CLIP projects to a width that the model as a whole decides
-                found.projection_dim = config.projection_dim
-            return found
+        if isinstance(sub_config := getattr(config, part, None), PreTrainedConfig):
+            if hasattr(sub_config, "projection_dim"):  # CLIP projects to a width that the whole model decides
+                sub_config.projection_dim = config.projection_dim
+            return sub_config
     return config
 
 
 @explains_refusals
 def load_tower(source: str, revision: str | None = None, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """A trained tower from a folder or Hub id; of Whisper only the encoder, of CLIP and SigLIP only the vision part.
+    """Load a trained tower from a folder or Hub id: Whisper's encoder alone, the vision part alone of CLIP and SigLIP.
 
     Raises:
-        InputError: the checkpoint lacks weights of the tower; names them.
+        InputError: the checkpoint lacks weights of the tower; the message names them.
     """
     config = tower_config(AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False))
     family = family_of(config)
@@ -114,7 +114,7 @@ def load_tower(source: str, revision: str | None = None, dtype: torch.dtype = to
 
 
 def feature_width(config: PreTrainedConfig, layers: Sequence[int] | None = None, pooling: str = "pooled") -> int:
-    """D: the width of the features that a tower of that configuration gives."""
+    """Return D, the width of the features of a tower with that configuration."""
     own = layers is None and pooling == "pooled"
     width = getattr(config, family_of(config).width if own else "hidden_size")
     return int(width[-1] if isinstance(width, list | tuple) else width)
@@ -123,10 +123,10 @@ def feature_width(config: PreTrainedConfig, layers: Sequence[int] | None = None,
 def encode_pictures(
     tower: nn.Module, inputs: dict[str, Tensor], layers: Sequence[int] | None = None, pooling: str = "pooled"
 ) -> Tensor:
-    """Pictures of one clip to features (F, D); VideoMAE gives one for each pair of pictures.
+    """Encode the images of one clip as features (F, D); VideoMAE gives one for each pair of images.
 
     Args:
-        inputs: what the tower's image processor makes of the F pictures.
+        inputs: output of the tower's image processor for F images.
         layers: hidden layers to average; the last when None.
         pooling: 'pooled', 'cls' or 'mean', see `AffectGPTConfig.vision_pooling`. With `layers`, 'pooled' means 'mean'.
     """
@@ -144,20 +144,20 @@ def encode_sound(
     layers: Sequence[int] | None = None,
     num_features: int | None = None,
 ) -> Tensor:
-    """Sound of one clip to features.
+    """Encode the audio of one clip as features.
 
     Args:
-        inputs: W windows of sound as the tower takes them, padded to one length.
-        shares: of each window, which share of it is sound and not padding.
+        inputs: W windows of audio as the tower takes them, padded to one length.
+        shares: share of each window that is audio and not padding.
         layers: hidden layers to average; the last when None.
-        num_features: None for one feature for each window, (W, D); or into how many equal spans the windows, which
-            then follow each other, are averaged: (num_features, D).
+        num_features: None for one feature for each window, (W, D); else the number of equal spans over which the
+            windows, laid end to end, are averaged: (num_features, D).
     """
     hidden = _layers(tower(**inputs, output_hidden_states=layers is not None), layers)  # (W, P, D)
     parts = [row[: max(1, round(share * len(row)))] for row, share in zip(hidden, shares, strict=True)]
     if num_features is None:
         return torch.stack([part.mean(dim=0) for part in parts])
-    track = torch.cat(parts)  # (positions that are sound, D)
+    track = torch.cat(parts)  # (positions that are audio, D)
     return functional.adaptive_avg_pool1d(track.T[None], num_features)[0].T
 
 

@@ -21,7 +21,7 @@ class MeanPooling(nn.Module):
         self.width, self.num_tokens = width, num_tokens
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, T, D) to (B, K, D)."""
+        """Map (B, T, D) to (B, K, D)."""
         return features.mean(dim=1, keepdim=True).expand(-1, self.num_tokens, -1)
 
 
@@ -40,7 +40,7 @@ class AttentionPooling(nn.Module):
         self.score = nn.Linear(width, num_tokens)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, T, D) to (B, K, D)."""
+        """Map (B, T, D) to (B, K, D)."""
         features = self.norm(features)
         weights = self.score(features).softmax(dim=1)  # (B, T, K)
         return weights.transpose(1, 2) @ features
@@ -55,7 +55,7 @@ class PaperAttentionPooling(nn.Module):
         self.score = nn.Linear(width, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, T, D) to (B, K, D)."""
+        """Map (B, T, D) to (B, K, D)."""
         token = self.score(features).transpose(1, 2) @ features
         return token.expand(-1, self.num_tokens, -1)
 
@@ -86,7 +86,7 @@ class QFormerPooling(nn.Module):
         nn.init.normal_(self.queries, std=config.initializer_range)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, T, D) to (B, K, H)."""
+        """Map (B, T, D) to (B, K, H)."""
         features = features + self.position(torch.arange(features.shape[1], device=features.device))
         queries = self.queries.expand(len(features), -1, -1)
         output = self.qformer(query_embeds=queries, encoder_hidden_states=features)
@@ -115,7 +115,7 @@ class AttentionFusion(nn.Module):
         self.weigh = nn.Linear(width, 2)
 
     def forward(self, video: Tensor, audio: Tensor) -> Tensor:
-        """(B, Tv, Dv) and (B, Ta, Da) to (B, K, max(Dv, Da))."""
+        """Map (B, Tv, Dv) and (B, Ta, Da) to (B, K, max(Dv, Da))."""
         video = self.project_video(self.pool_video(video))  # (B, K, D)
         audio = self.project_audio(self.pool_audio(audio))  # (B, K, D)
         mixed = nn.functional.gelu(self.mix(torch.cat([video, audio], dim=-1)))
@@ -136,7 +136,7 @@ class PaperAttentionFusion(nn.Module):
         self.weigh = nn.Linear(width, 2)
 
     def forward(self, video: Tensor, audio: Tensor) -> Tensor:
-        """(B, Tv, Dv) and (B, Ta, Da) to (B, K, max(Dv, Da)); the one token is repeated K times."""
+        """Map (B, Tv, Dv) and (B, Ta, Da) to (B, K, max(Dv, Da)); the one token is repeated K times."""
         pooled = torch.stack([self.project_video(video.mean(dim=1)), self.project_audio(audio.mean(dim=1))], dim=1)
         weights = self.weigh(self.mix(pooled.flatten(1)))  # (B, 2)
         return (weights[:, None] @ pooled).expand(-1, self.num_tokens, -1)
@@ -157,7 +157,7 @@ class QFormerFusion(nn.Module):
         self.pool = QFormerPooling(common, num_tokens, positions, hidden_size)
 
     def forward(self, video: Tensor, audio: Tensor) -> Tensor:
-        """(B, Tv, Dv) and (B, Ta, Da) to (B, K, H)."""
+        """Map (B, Tv, Dv) and (B, Ta, Da) to (B, K, H)."""
         return self.pool(torch.cat([self.project_video(video), self.project_audio(audio)], dim=1))
 
 
@@ -223,20 +223,20 @@ class SoftTokens(nn.Module):
             self.fuse, self.project["multi"] = fuse, nn.Linear(fuse.width, out_width)
 
     def part_of(self, stream: str) -> str:
-        """Under which name the modules of a stream stand."""
+        """Return the name under which the modules of a stream are registered."""
         return "visual" if self.share_visual and stream != "audio" else stream
 
     @staticmethod
     def fused_streams(streams: Iterable[str]) -> tuple[str, str]:
-        """The two streams that are pre-fused: faces where the model is given them, else frames, and sound."""
+        """Return the two streams that are pre-fused: faces where the model takes them, else frames, and audio."""
         return ("face" if "face" in streams else "frame"), "audio"
 
     def forward(self, features: dict[str, Tensor], pairs: Tensor) -> dict[str, Tensor]:
-        """Soft tokens of every stream, and the pre-fused ones.
+        """Compute the soft tokens of every stream, and the pre-fused ones.
 
         Args:
             features: stream -> (N, T, D), the clips that have it; every stream must be given.
-            pairs: (M, 2) integers: which clip of the fused pictures and which of the sound belong together.
+            pairs: (M, 2) integers: which clip of the fused images and which of the audio belong together.
 
         Returns:
             stream -> (N, K, E), and with fusion 'multi' -> (M, K, E).

@@ -1,6 +1,6 @@
-"""Loads what can be trained or asked: a saved AffectGPT, a folder of parts, a LoRA adapter, a model of the Hub.
+"""Loading of models to train or ask: a saved AffectGPT, a folder of parts, a LoRA adapter, a model of the Hub.
 
-Of the Hub's models, those are taken that look at videos, and language models that read text alone.
+Models of the Hub are video-language models and language models that read text alone.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _UNLOADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, Safeten
 
 
 def resolve_dtype(dtype: Precision = "auto") -> torch.dtype:
-    """'auto' is bfloat16 on a GPU that has it, else float32."""
+    """Return the torch dtype; 'auto' is bfloat16 on a GPU that supports it, else float32."""
     if dtype == "auto":
         on_gpu = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if on_gpu else torch.float32
@@ -46,7 +46,7 @@ def resolve_dtype(dtype: Precision = "auto") -> torch.dtype:
 
 
 def resolve_attention(attention: Attention, dtype: torch.dtype) -> str:
-    """'auto' is flash attention where it is installed and GPU and dtype take it, else PyTorch's own (SDPA)."""
+    """Return the attention implementation; 'auto' is flash attention if available for GPU and dtype, else SDPA."""
     if attention != "auto":
         return attention
     able = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
@@ -55,7 +55,7 @@ def resolve_attention(attention: Attention, dtype: torch.dtype) -> str:
 
 
 def quantization(bits: int | None, dtype: torch.dtype) -> dict[str, Any]:
-    """Arguments of `from_pretrained` that load a language model in 4 or 8 bits (QLoRA).
+    """Return the arguments of `from_pretrained` that load a language model in 4 or 8 bits (QLoRA).
 
     Raises:
         InputError: bitsandbytes is not installed.
@@ -88,12 +88,12 @@ def load_model(
     bits: int | None = None,
     trainable: bool = False,
 ) -> PreTrainedModel:
-    """A model from a folder or Hub id; of a LoRA adapter, the adapter on the model that it was made from.
+    """Load a model from a folder or Hub id; a LoRA adapter is loaded on top of the model that it adapts.
 
     Args:
         dtype, attention: see `resolve_dtype` and `resolve_attention`.
         bits: 4 or 8 loads the language model quantised.
-        trainable: whether an adapter's weights are to be trained on.
+        trainable: whether an adapter's weights will be trained.
 
     Raises:
         InputError: a folder without a model, a model that writes no text or that has code of its own; says what is
@@ -104,12 +104,12 @@ def load_model(
         from peft import PeftModel
 
         _require_lora(adapter)
-        place = model_folder(source)
-        base = load_model(place, dtype, attention, bits)
-        adapted: Any = PeftModel.from_pretrained(base, str(source), is_trainable=trainable)
-        # What is trained on is saved elsewhere, from where a relative path leads nowhere.
-        adapted.peft_config[adapted.active_adapter].base_model_name_or_path = str(place)
-        return cast(PreTrainedModel, adapted)
+        base_source = model_folder(source)
+        base = load_model(base_source, dtype, attention, bits)
+        model: Any = PeftModel.from_pretrained(base, str(source), is_trainable=trainable)
+        # The trained model is saved elsewhere, where a relative path would lead nowhere.
+        model.peft_config[model.active_adapter].base_model_name_or_path = str(base_source)
+        return cast(PreTrainedModel, model)
     require_model(source)
     precision = resolve_dtype(dtype)
     arguments = {
@@ -180,7 +180,7 @@ def _explained(source: str | Path, what: str) -> Iterator[None]:
 
 
 def _require_lora(adapter: Path) -> None:
-    """Of what PEFT knows, LoRA alone is loaded: other kinds let an adapter's settings name modules to import."""
+    """Accept LoRA adapters only: the settings of other kinds could name modules that PEFT imports."""
     settings = json.loads(adapter.read_text(encoding="utf-8"))
     if settings.get("peft_type") != "LORA":
         raise InputError(Problem(str(adapter), "peft_type", "'LORA'", shorten(settings.get("peft_type"))))
@@ -189,7 +189,7 @@ def _require_lora(adapter: Path) -> None:
 
 
 def model_folder(source: str | Path) -> str | Path:
-    """Where the whole model is: of an adapter, what it adapts, a path relative to the adapter's folder or a Hub id."""
+    """Return the source of the whole model: for an adapter, the model that it adapts (a folder or Hub id)."""
     adapter = Path(source, ADAPTER)
     if not adapter.is_file():
         return source
@@ -200,7 +200,7 @@ def model_folder(source: str | Path) -> str | Path:
 
 @explains_refusals
 def load_processor(source: str | Path) -> Any:
-    """The processor of a model, which is the tokenizer of one that reads text alone.
+    """Load the processor of a model; of one that reads text alone, its tokenizer.
 
     Without torchvision, the video processor of Qwen's models is replaced by our own.
 
@@ -237,19 +237,19 @@ def _require_tokenizer(source: str | Path, tokenizer: PreTrainedTokenizerBase) -
 
 
 def require_model(source: str | Path) -> None:
-    """A local folder must hold a whole model; a Hub id is left to the Hub.
+    """Require that a local folder holds a whole model; Hub ids are not checked.
 
     Raises:
-        InputError: names what is missing and what to run.
+        InputError: something is missing; says what, and what to run.
     """
     folder = Path(source)
     if not folder.is_dir():
         if folder.is_absolute() or str(source).startswith("."):
-            raise InputError(f"{source}: expected a model folder, there is nothing. Name a checkpoint or a Hub id.")
+            raise InputError(f"{source}: expected a model folder, found nothing. Name a checkpoint or a Hub id.")
         return
     if not (folder / "config.json").is_file():
         raise InputError(
-            f"{folder}: expected config.json of a model, it is not there. A finished stage of a run lies in "
+            f"{folder}: expected config.json of a model, found none. A finished stage of a run is in "
             "RUN/checkpoints/STAGE."
         )
     whole = ["model.safetensors", "soft_tokens.safetensors"]

@@ -29,17 +29,17 @@ from affectgpt.model.fusion import SoftTokens
 from affectgpt.problems import InputError
 
 SOFT_TOKENS = "soft_tokens.safetensors"
-"""What a folder of parts holds of the model: the rest is where `AffectGPTConfig.sources` says."""
+"""File of a folder of parts with the soft tokens; `AffectGPTConfig.sources` says where the other weights are."""
 
 LLM_ARGUMENTS = ("dtype", "attn_implementation", "quantization_config", "device_map")
-"""Arguments of `from_pretrained` that are handed on to the language model of a folder of parts."""
+"""Arguments of `from_pretrained` that are passed on to the language model of a folder of parts."""
 
 FEATURES = tuple(f"{stream}_features" for stream in STREAMS)
-"""Names under which the model takes the features of a stream."""
+"""Argument names of the features of each stream."""
 
 
 def feature_widths(config: AffectGPTConfig) -> dict[str, int]:
-    """D of every stream."""
+    """Return D of every stream."""
     widths: dict[str, int] = {}
     for stream in config.streams:
         if stream == "audio":
@@ -52,7 +52,7 @@ def feature_widths(config: AffectGPTConfig) -> dict[str, int]:
 
 
 def build_soft_tokens(config: AffectGPTConfig) -> SoftTokens:
-    """Untrained soft tokens."""
+    """Build untrained soft tokens."""
     lengths: dict[str, int] = dict.fromkeys(config.streams, config.num_frames)
     if "audio" in lengths:
         lengths["audio"] = config.num_audio_windows
@@ -69,13 +69,13 @@ def build_soft_tokens(config: AffectGPTConfig) -> SoftTokens:
 
 
 class AffectGPTPreTrainedModel(PreTrainedModel):
-    """What the backbone and the model with its head share."""
+    """Base class of the backbone and of the model with its head."""
 
     config_class = AffectGPTConfig
     base_model_prefix = "model"
     input_modalities = ["video", "audio", "text"]  # noqa: RUF012
     adapter_modules_to_save = ["soft_tokens"]  # noqa: RUF012
-    """Trained in full beside a LoRA adapter."""
+    """Modules that are trained in full beside a LoRA adapter."""
     _keep_in_fp32_modules_strict = ["soft_tokens"]  # noqa: RUF012
     supports_gradient_checkpointing = True
     _supports_sdpa = True
@@ -86,12 +86,12 @@ class AffectGPTPreTrainedModel(PreTrainedModel):
 
     @property
     def dtype(self) -> torch.dtype:
-        """That of the language model, which a saved configuration names; soft tokens are float32 beside any."""
+        """Dtype of the language model, as a saved configuration names it; soft tokens are always float32."""
         return self.get_decoder().dtype
 
 
 class AffectGPTModel(AffectGPTPreTrainedModel):
-    """The backbone: soft tokens and language model without its head. Features come from a `ClipEncoder`."""
+    """Backbone: soft tokens and language model without its head. Features come from a `ClipEncoder`."""
 
     def __init__(self, config: AffectGPTConfig) -> None:
         super().__init__(config)
@@ -101,7 +101,7 @@ class AffectGPTModel(AffectGPTPreTrainedModel):
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
-        """The language model's embedding."""
+        """Return the language model's embedding."""
         return self.language_model.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
@@ -109,19 +109,18 @@ class AffectGPTModel(AffectGPTPreTrainedModel):
         self.language_model.set_input_embeddings(value)
 
     def splice(self, input_ids: Tensor, **features: Tensor | None) -> Tensor:
-        """Embed (B, L) ids, soft tokens in the places of their placeholders; returns (B, L, E).
+        """Embed (B, L) ids, with soft tokens in place of their placeholders; returns (B, L, E).
 
-        Features of a stream are those of the clips that have it, in the order in which their placeholders appear, row
-        by row; a row may hold no clip, one, or, packed, several. A clip's pre-fused tokens stand before its others,
-        so that a run of 'multi' belongs to the pictures and the sound that come next. A stream that is absent passes
-        zeros through the same modules with weight zero, so that every rank runs the same collectives.
+        Features of a stream belong to the clips that have it, in the order of their placeholders, row by row; a row
+        may hold no clip, one or, if packed, several. A clip's pre-fused tokens precede its others, so that a run of
+        'multi' belongs to the images and the audio that come next. An absent stream passes zeros through the same
+        modules with weight zero, so that every rank runs the same collectives.
 
         Args:
-            features: 'face_features', 'frame_features', 'audio_features' (N, T, D); None or left out where there are
-                none.
+            features: 'face_features', 'frame_features', 'audio_features' (N, T, D); None or left out if there are none.
 
         Raises:
-            ValueError: placeholders and features do not belong together.
+            ValueError: placeholders and features do not match.
         """
         masks = {name: input_ids == token_id for name, token_id in self.config.token_ids.items()}
         is_media = torch.zeros_like(input_ids, dtype=torch.bool)
@@ -130,7 +129,7 @@ class AffectGPTModel(AffectGPTPreTrainedModel):
         embeds = self.get_input_embeddings()(input_ids.masked_fill(is_media, 0))
         given = {stream: features.get(f"{stream}_features") for stream in self.feature_widths}
         for stream, value in given.items():
-            self._require_belonging(stream, int(masks[stream].sum()) if stream in masks else 0, value)
+            self._require_match(stream, int(masks[stream].sum()) if stream in masks else 0, value)
         if not given:
             return embeds
         dtype = next(self.soft_tokens.parameters()).dtype
@@ -147,26 +146,24 @@ class AffectGPTModel(AffectGPTPreTrainedModel):
             embeds = embeds + 0.0 * tokens.sum()
         return embeds
 
-    def _require_belonging(self, stream: str, found: int, value: Tensor | None) -> None:
-        """Features must be of this model's width, and as many as their placeholders."""
+    def _require_match(self, stream: str, placeholders: int, value: Tensor | None) -> None:
+        """Check that features have this model's width and match the number of placeholders."""
         width, each = self.feature_widths[stream], self.config.num_tokens[stream]
         if value is not None and (value.ndim != 3 or value.shape[-1] != width):
-            raise ValueError(
-                f"{stream}_features of shape {tuple(value.shape)}: this model takes (clips, time, {width})"
-            )
+            raise ValueError(f"{stream}_features of shape {tuple(value.shape)}: expected (clips, time, {width})")
         clips = 0 if value is None else len(value)
-        if found != clips * each:
+        if placeholders != clips * each:
             raise ValueError(
-                f"{found} placeholders of {stream}, but features of {clips} clips, {each} soft tokens each"
+                f"{placeholders} placeholders of {stream}, but features of {clips} clips with {each} soft tokens each"
             )
 
     def _pairs(self, masks: dict[str, Tensor], features: dict[str, Tensor]) -> Tensor:
-        """(M, 2): for every run of pre-fused placeholders, the clip of the pictures and of the sound that come next.
+        """Return (M, 2): for each run of pre-fused placeholders, the indices of the clips' images and audio.
 
-        Where there is no run, one pair that nobody reads.
+        Without such a run it returns one pair, which nobody reads.
 
         Raises:
-            ValueError: no such clip comes next.
+            ValueError: a run is not followed by a clip.
         """
         device = next(iter(features.values())).device
         starts = torch.zeros(0, dtype=torch.long, device=device)
@@ -178,7 +175,7 @@ class AffectGPTModel(AffectGPTPreTrainedModel):
         for stream in SoftTokens.fused_streams(features):
             passed = masks[stream].flatten().cumsum(0)[starts] // self.config.num_tokens[stream]
             if int(passed.max()) >= len(features[stream]):
-                raise ValueError(f"a placeholder of multi has no {stream} of its clip behind it")
+                raise ValueError(f"a placeholder of multi is not followed by the {stream} of its clip")
             pairs.append(passed)
         return torch.stack(pairs, dim=1)
 
@@ -199,7 +196,7 @@ class AffectGPTModel(AffectGPTPreTrainedModel):
         Args:
             input_ids: (B, L), with placeholders; or `inputs_embeds` (B, L, E), already spliced.
             face_features, frame_features, audio_features: (N, T, D) of the clips that have them, in the order of their
-                placeholders: at prefill only.
+                placeholders, at prefill only.
         """
         if inputs_embeds is None:
             assert input_ids is not None
@@ -219,7 +216,7 @@ class AffectGPTModel(AffectGPTPreTrainedModel):
 
 
 class AffectGPTForConditionalGeneration(AffectGPTPreTrainedModel, GenerationMixin):
-    """AffectGPT with its language-model head: what is trained, saved, and generates."""
+    """AffectGPT with its language-model head: the class that is trained, saved, and generates."""
 
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}  # noqa: RUF012
 
@@ -231,7 +228,7 @@ class AffectGPTForConditionalGeneration(AffectGPTPreTrainedModel, GenerationMixi
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """Load a saved model; or, of a folder of parts (`assemble`), its language model and its soft tokens."""
+        """Load a saved model, or the language model and soft tokens that a folder of parts (`assemble`) names."""
         parts = Path(str(pretrained_model_name_or_path), SOFT_TOKENS)
         if not parts.is_file():
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
@@ -268,21 +265,21 @@ class AffectGPTForConditionalGeneration(AffectGPTPreTrainedModel, GenerationMixi
 
     @torch.no_grad()
     def _require_same_logits(self, llm: PreTrainedModel) -> None:
-        """Some language models do more between embedding and logits than is known here; they are refused."""
+        """Refuse a language model that does more between embedding and logits than this class reproduces."""
         ids = torch.arange(1, 9, device=llm.device)[None] % self.config.text_config.vocab_size
         ours, theirs = self(input_ids=ids).logits, llm(input_ids=ids).logits
         if not torch.equal(ours, theirs):
             raise InputError(
-                f"{self.config.sources['llm']['id']}: a {llm.config.model_type} computes its logits from its hidden "
-                "states in a way of its own; expected the head, with Gemma's cap at most. Name another language model."
+                f"{self.config.sources['llm']['id']}: a {llm.config.model_type} computes logits from hidden states in "
+                "its own way; expected a plain head, at most with Gemma's cap. Name another language model."
             )
 
     def get_decoder(self) -> PreTrainedModel:
-        """The language model without its head."""
+        """Return the language model without its head."""
         return self.model.language_model
 
     def get_input_embeddings(self) -> nn.Module:
-        """The language model's embedding."""
+        """Return the language model's embedding."""
         return self.model.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
@@ -290,7 +287,7 @@ class AffectGPTForConditionalGeneration(AffectGPTPreTrainedModel, GenerationMixi
         self.model.set_input_embeddings(value)
 
     def get_output_embeddings(self) -> nn.Module:
-        """The head."""
+        """Return the head."""
         return self.lm_head
 
     def forward(
@@ -307,10 +304,10 @@ class AffectGPTForConditionalGeneration(AffectGPTPreTrainedModel, GenerationMixi
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Logits (B, L, V), and with `labels` (B, L), -100 where not scored, the mean cross-entropy per token.
+        """Compute logits (B, L, V) and, with `labels` (B, L), -100 where not scored, the mean cross-entropy per token.
 
         `num_items_in_batch` among the keyword arguments replaces the number of tokens that the loss is divided by, so
-        that gradient accumulation does not depend on how tokens fall into micro-batches.
+        that gradient accumulation does not depend on how tokens are distributed over micro-batches.
         """
         loss_kwargs = {"num_items_in_batch": kwargs.pop("num_items_in_batch", None)}
         outputs = self.model(
@@ -339,7 +336,7 @@ class AffectGPTForConditionalGeneration(AffectGPTPreTrainedModel, GenerationMixi
         )
 
     def prepare_inputs_for_generation(self, input_ids: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Media enter at prefill only."""
+        """Drop the features after prefill, the only step that takes them."""
         inputs: dict[str, Any] = super().prepare_inputs_for_generation(input_ids, *args, **kwargs)  # type: ignore[misc]
         cache = inputs.get("past_key_values")
         if cache is not None and cache.get_seq_length() > 0:
@@ -348,13 +345,13 @@ class AffectGPTForConditionalGeneration(AffectGPTPreTrainedModel, GenerationMixi
 
 
 def build_head(config: PreTrainedConfig) -> nn.Linear:
-    """An untrained head as the language model's own class makes it (Phi's has a bias)."""
+    """Build an untrained head as the language model's own class does (Phi's has a bias)."""
     with torch.device("meta"):
         own: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=False).get_output_embeddings()
     return nn.Linear(own.in_features, own.out_features, bias=own.bias is not None)
 
 
 def cap(logits: Tensor, config: PreTrainedConfig) -> Tensor:
-    """Logits as Gemma caps them, unchanged for every other language model; (..., V)."""
+    """Cap logits (..., V) as Gemma does; those of other language models stay as they are."""
     limit = getattr(config, "final_logit_softcapping", None)
     return logits if limit is None else limit * torch.tanh(logits / limit)

@@ -1,6 +1,6 @@
-"""From clips to tensors: prompts with placeholders, pictures, batches.
+"""From clips to tensors: prompts with placeholders, images, batches.
 
-Shapes: B rows, L tokens, N clips that have a stream, F pictures, T features over time, D their width.
+Shapes: B rows, L tokens, N clips that have a stream, F images, T features over time, D their width.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from affectgpt.prompt_safety import defuse, special_tokens
 from affectgpt.prompts import PAPER, with_subtitle
 
 PLACEHOLDERS = {"multi": "<|multi|>", "audio": "<|audio|>", "face": "<|face|>", "frame": "<|frame|>"}
-"""In the order in which they stand before the text, as in AffectGPT's prompt."""
+"""Placeholders in the order in which they precede the text, as in AffectGPT's prompt."""
 
 MODALITIES = ("video", "audio", "text")
-"""What a clip can be given as."""
+"""Modalities in which a clip can be presented."""
 Turn = dict[str, str]
 _TAG = re.compile(r"</?\w+>")
 
 
 @dataclass(frozen=True, slots=True)
 class Tokenised:
-    """One row as ids: the prompt, and what is to be said, its end token included."""
+    """Token ids of one row: the prompt, and the target with its end token."""
 
     prompt_ids: list[int]
     target_ids: list[int]
 
 
 class AffectGPTProcessor(ProcessorMixin):
-    """Joins a tokenizer, an image processor and an audio feature extractor.
+    """Processor that joins a tokenizer, an image processor and an audio feature extractor.
 
     Args:
-        num_tokens: soft tokens per clip of every stream that the model has, and of 'multi' where it pre-fuses.
+        num_tokens: soft tokens per clip for every stream of the model, and for 'multi' if it pre-fuses.
         prompt_style: 'chat' renders the tokenizer's own template, 'paper' AffectGPT's plain prompt.
-        inputs: which of 'video', 'audio' and 'text' the model was trained to take of a clip.
-        wording: the fields of the plain prompt (`affectgpt.prompts.PAPER`) in other words.
+        inputs: modalities of a clip that the model was trained on: 'video', 'audio', 'text'.
+        wording: fields of the plain prompt that differ from `affectgpt.prompts.PAPER`.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class AffectGPTProcessor(ProcessorMixin):
         super().__init__(image_processor, feature_extractor, tokenizer, chat_template=chat_template)
 
     def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
-        """A model without a tower has no preprocessing for it."""
+        """Accept None for a part: a model without a tower has no preprocessing for it."""
         return None if argument is None else super().check_argument_for_proper_class(argument_name, argument)
 
     @classmethod
@@ -81,7 +81,7 @@ class AffectGPTProcessor(ProcessorMixin):
         return [image, sound, cls._load_tokenizer_from_pretrained("tokenizer", source, **kwargs)]
 
     def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **kwargs: Any) -> list[str]:
-        """Save what there is; transformers would ask a part that is absent for its class."""
+        """Save the parts that exist; transformers would ask an absent part for its class."""
         parts = [name for name in type(self).get_attributes() if getattr(self, name) is not None]
         self.get_attributes = lambda: parts  # type: ignore[method-assign]
         try:
@@ -91,50 +91,50 @@ class AffectGPTProcessor(ProcessorMixin):
 
     @property
     def stop_strings(self) -> list[str]:
-        """What ends an answer besides the end token."""
+        """Strings that end an answer, besides the end token."""
         return [self.wording["stop"]] if self.prompt_style == "paper" else []
 
     def marks(self, streams: Collection[str]) -> dict[str, str]:
-        """The placeholders of a clip that has those streams, by name, in their order; 'multi' needs both that it fuses.
+        """Return the placeholders of a clip with those streams, by name and in order; 'multi' needs both it fuses.
 
-        Names without a placeholder are left out.
+        Streams without a placeholder are left out.
         """
-        pictures = next((stream for stream in STREAMS if stream != "audio" and stream in self.num_tokens), None)
-        has = set(streams) | ({"multi"} if {"audio", pictures} <= set(streams) else set())
+        images = next((stream for stream in STREAMS if stream != "audio" and stream in self.num_tokens), None)
+        has = set(streams) | ({"multi"} if {"audio", images} <= set(streams) else set())
         return {
-            name: mark * self.num_tokens[name]
-            for name, mark in PLACEHOLDERS.items()
+            name: placeholder * self.num_tokens[name]
+            for name, placeholder in PLACEHOLDERS.items()
             if name in has and name in self.num_tokens
         }
 
     def render(self, prompt: Sequence[Turn], streams: Collection[str] = (), subtitle: str | None = None) -> str:
-        """A conversation as the language model reads it, ready for its answer; media stand in the first user turn.
+        """Render a conversation up to the answer, as the language model reads it; media go into the first user turn.
 
         Raises:
             InputError: prompt style 'chat' for a tokenizer without a chat template.
         """
         turns = [{"role": turn["role"], "content": self.defuse(turn["content"])} for turn in prompt]
         subtitle = self.defuse(subtitle) if subtitle else None
-        marks = self.marks(streams)
+        placeholders = self.marks(streams)
         if self.prompt_style == "paper":
-            return self._render_plain(turns, marks, subtitle)
+            return self._render_plain(turns, placeholders, subtitle)
         for turn in turns:
             if turn["role"] == "user":
-                turn["content"] = "".join(marks.values()) + with_subtitle(turn["content"], subtitle)
+                turn["content"] = "".join(placeholders.values()) + with_subtitle(turn["content"], subtitle)
                 break
         return self._render_chat(turns)
 
     def _render_chat(self, turns: list[Turn]) -> str:
         if not (self.chat_template or self.tokenizer.chat_template):
             raise InputError(
-                f"{self.tokenizer.name_or_path or 'the tokenizer'}: expected a chat template, there is none. "
-                "Set model.prompt_style to paper, which needs none, or take an instruction-tuned language model."
+                f"{self.tokenizer.name_or_path or 'the tokenizer'}: expected a chat template, found none. "
+                "Set model.prompt_style to paper, which needs none, or use an instruction-tuned language model."
             )
         return render_chat(self.tokenizer, turns)
 
-    def _render_plain(self, turns: list[Turn], marks: dict[str, str], subtitle: str | None) -> str:
+    def _render_plain(self, turns: list[Turn], placeholders: dict[str, str], subtitle: str | None) -> str:
         words = self.wording
-        fields = [words[name].replace(f"{{{name}}}", mark) for name, mark in marks.items()]
+        fields = [words[name].replace(f"{{{name}}}", placeholder) for name, placeholder in placeholders.items()]
         fields += [words["subtitle"].replace("{subtitle}", subtitle)] if subtitle else []
         lead = "".join([*fields, words["request"] if fields else ""])
         text = ""
@@ -155,21 +155,21 @@ class AffectGPTProcessor(ProcessorMixin):
         streams: Collection[str] = (),
         subtitle: str | None = None,
     ) -> Tokenised:
-        """Ids of a prompt and of its target; the target is tokenised by itself, as generation will produce it."""
+        """Tokenise a prompt and, separately, its target, as generation will produce it."""
         rendered = self.render(prompt, streams, subtitle)
         prompt_ids = self.tokenizer(rendered, add_special_tokens=False)["input_ids"]
-        said = self.defuse(target) + self.wording["stop"] * bool(target and self.stop_strings) if target else ""
-        target_ids = self.tokenizer(said, add_special_tokens=False)["input_ids"] if said else []
+        answer = self.defuse(target) + self.wording["stop"] * bool(target and self.stop_strings) if target else ""
+        target_ids = self.tokenizer(answer, add_special_tokens=False)["input_ids"] if answer else []
         return Tokenised(prompt_ids, [*target_ids, self.tokenizer.eos_token_id])
 
     def pictures(self, frames: np.ndarray) -> dict[str, Tensor]:
-        """(F, H, W, 3) uint8 pictures to what the vision tower takes of them."""
+        """Convert (F, H, W, 3) uint8 images to the inputs of the vision tower."""
         inputs = self.image_processor(list(frames), return_tensors="pt")
         return {name: torch.as_tensor(value) for name, value in inputs.items()}
 
     @property
     def model_input_names(self) -> list[str]:
-        """What a model forward takes from here."""
+        """Names of the tensors that a model's forward takes from this processor."""
         return ["input_ids", "attention_mask", *(f"{stream}_features" for stream in STREAMS)]
 
     @cached_property
@@ -178,7 +178,7 @@ class AffectGPTProcessor(ProcessorMixin):
         return special_tokens(self.tokenizer, *self.stop_strings, *tags)
 
     def defuse(self, text: str) -> str:
-        """Text in which nothing is spelt out that has a meaning: a subtitle must not end a turn, nor its own field."""
+        """Break up special tokens and markers that a text spells out: a subtitle must not end a turn or its field."""
         return defuse(text, self._special)
 
 

@@ -1,4 +1,4 @@
-"""Models that would run code when they are loaded: none of it is run, and why is said in our words."""
+"""Refusals of models that would run code when they are loaded: nothing is run, and the message explains why."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from affectgpt.problems import InputError, Problem, shorten
 P = ParamSpec("P")
 T = TypeVar("T")
 _REPOSITORY = re.compile(r"The repository (\S+)")
-_CONVERT = "Where you trust it, convert it in an environment of its own: load it there, and save it as safetensors."
+_CONVERT = "If you trust it, convert it in a separate environment: load it there and save it as safetensors."
 
 
 def explains_refusals(load: Callable[P, T]) -> Callable[P, T]:
-    """A function that loads a model, with `InputError` where transformers or torch refuse to run what it brings.
+    """Wrap a loading function so that it raises `InputError` where transformers or torch refuse to run a model's code.
 
-    These are classes of the model's own (all loading passes `trust_remote_code=False`), and weights that are pickled
-    with more than tensors.
+    Such code is classes of the model's own (all loading passes `trust_remote_code=False`), or weights pickled with more
+    than tensors.
     """
 
     @wraps(load)
@@ -36,10 +36,11 @@ def explains_refusals(load: Callable[P, T]) -> Callable[P, T]:
         except ValueError as error:
             if "trust_remote_code" not in str(error):
                 raise
-            found = _REPOSITORY.search(str(error))
-            expected, got = "classes that transformers has", "code of the model's own, which is never run here"
-            fix = "Take a model that needs none, or convert it with its authors' code to one that transformers knows."
-            raise InputError(Problem(found[1] if found else str(args[0]), "auto_map", expected, got, fix)) from None
+            repository = _REPOSITORY.search(str(error))
+            expected, got = "classes of transformers", "code of the model's own, which is never run here"
+            fix = "Use a model that needs none, or convert it with its authors' code to one that transformers has."
+            source = repository[1] if repository else str(args[0])
+            raise InputError(Problem(source, "auto_map", expected, got, fix)) from None
 
     return explained
 
@@ -47,4 +48,4 @@ def explains_refusals(load: Callable[P, T]) -> Callable[P, T]:
 def _pickled(source: str, error: Exception) -> InputError:
     reason = next((line for line in str(error).splitlines() if "Unsupported" in line), str(error).splitlines()[0])
     got = f"pickled objects, which could run code ({shorten(reason.strip(), 120)}). Refused"
-    return InputError(Problem(source, "its weights", "tensors alone", got, _CONVERT))
+    return InputError(Problem(source, "its weights", "only tensors", got, _CONVERT))

@@ -1,4 +1,4 @@
-"""Sound as an audio tower takes it: cut into windows, each with the share of it that is sound and not padding.
+"""Audio as an audio tower takes it: cut into windows, each with its share of audio that is not padding.
 
 Shapes: W windows, S samples of a window, M mel bands, T spectrogram frames.
 """
@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 LONGEST_S = 30.0
-"""A tower that takes samples is given windows of at most that many seconds."""
+"""Longest window in seconds for a tower that takes samples."""
 SHORTEST_S = 0.1
-"""Below that, the convolutions of a wav2vec 2.0 tower have nothing to work on; shorter sound is padded to it."""
+"""Shortest audio in seconds that the convolutions of wav2vec 2.0 can process; shorter audio is padded to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """Windows of a clip's sound.
+    """Windows of a clip's audio.
 
     Args:
         inputs: 'input_features' (W, M, T) or 'input_values' (W, S).
-        shares: of each window, which share is sound and not padding.
+        shares: share of each window that is audio and not padding.
     """
 
     inputs: dict[str, Tensor]
@@ -32,15 +32,15 @@ class Sound:
 
 
 def cut_windows(wave: np.ndarray, size: int) -> list[np.ndarray]:
-    """Windows of at most `size` samples that follow each other, as equal as can be; the sound is in them once."""
+    """Cut audio into consecutive windows of at most `size` samples, as equal in length as possible."""
     count = max(1, -(-len(wave) // size))
     return np.array_split(wave, count)
 
 
 def spread_windows(wave: np.ndarray, size: int, count: int) -> list[np.ndarray]:
-    """`count` windows of `size` samples spread evenly from start to end; they overlap where the sound is short.
+    """Take `count` windows of `size` samples spread evenly from start to end; they overlap if the audio is short.
 
-    Sound shorter than a window is padded with silence to one, as AffectGPT does.
+    Audio shorter than a window is padded with silence to one, as AffectGPT does.
     """
     wave = np.pad(wave, (0, max(0, size - len(wave))))
     starts = np.linspace(0, len(wave) - size, count).astype(int)
@@ -50,10 +50,10 @@ def spread_windows(wave: np.ndarray, size: int, count: int) -> list[np.ndarray]:
 def prepare_sound(
     wave: np.ndarray, extractor: Any, sampling: str = "spans", num_windows: int = 8, window_s: float = 2.0
 ) -> Sound:
-    """Sound as the tower of `extractor` takes it.
+    """Prepare audio as the tower of `extractor` takes it.
 
-    Samples are normalised over all windows of the clip together, so that they keep their loudness to each other; the
-    published pipeline does the same at batch size 1.
+    Samples are normalised over all windows of a clip together, which preserves their relative loudness; the published
+    pipeline does the same at batch size 1.
 
     Args:
         wave: (samples,) float32 at the extractor's rate.
@@ -63,7 +63,7 @@ def prepare_sound(
     rate = extractor.sampling_rate
     if sampling == "windows":
         windows = spread_windows(wave, round(window_s * rate), num_windows)
-        # Sound that is shorter than a window was padded; the tower hears the silence, as in the paper.
+        # Audio shorter than a window was padded; the tower hears the silence, as in the paper.
     else:
         longest = getattr(extractor, "n_samples", round(LONGEST_S * rate))
         windows = cut_windows(wave, longest)

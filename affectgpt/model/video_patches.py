@@ -1,7 +1,7 @@
-"""Qwen's video processors without torchvision, which transformers' own need and which has no CPU build everywhere.
+"""Qwen's video processors without torchvision, which the ones in transformers need and which lacks some CPU builds.
 
 Frames are resized with Pillow (bicubic) instead of torchvision, so that pixels differ from transformers' in the last
-digits; the layout of patches is the same.
+digits; the layout of the patches is the same.
 
 Shapes: F frames, C channels, p patch size, t temporal patch size, m merge size, (g_t, g_h, g_w) grid of patches.
 """
@@ -27,13 +27,13 @@ from affectgpt.problems import InputError
 
 
 class PatchVideoProcessor(BaseVideoProcessor):
-    """Frames that were sampled already to the patches of a Qwen2-VL-like vision tower.
+    """Converter of already sampled frames to the patches of a Qwen2-VL-like vision tower.
 
     Args:
-        size: 'shortest_edge' and 'longest_edge', the least and the most pixels of a frame.
-        image_mean, image_std: of each channel.
+        size: 'shortest_edge' and 'longest_edge', the minimum and maximum number of pixels of a frame.
+        image_mean, image_std: mean and standard deviation of each channel.
         patch_size, temporal_patch_size, merge_size: p, t and m.
-        video_processor_type: class of transformers that it stands for, and is saved as.
+        video_processor_type: class of transformers that it replaces, and as which it is saved.
     """
 
     def __init__(
@@ -56,9 +56,9 @@ class PatchVideoProcessor(BaseVideoProcessor):
     def __call__(  # type: ignore[override]
         self, videos: Any, video_metadata: Any = None, return_metadata: bool = False, **kwargs: Any
     ) -> BatchFeature:
-        """Videos (F, H, W, 3) uint8 to 'pixel_values_videos' (patches of all, C * t * p * p) and 'video_grid_thw'.
+        """Convert videos (F, H, W, 3) uint8 to 'pixel_values_videos' (all patches, C * t * p * p) and 'video_grid_thw'.
 
-        With `return_metadata`, 'video_metadata' as it was given; a video counts as sampled at 24 frames a second else.
+        With `return_metadata`, also return 'video_metadata' as given; a video counts as sampled at 24 fps by default.
         """
         patches, grids = zip(*[self.patches(np.asarray(video)) for video in videos], strict=True)
         output: dict[str, Any] = {"pixel_values_videos": torch.cat(patches), "video_grid_thw": torch.tensor(grids)}
@@ -73,13 +73,13 @@ class PatchVideoProcessor(BaseVideoProcessor):
         return BatchFeature(output)
 
     def to_dict(self) -> dict[str, Any]:
-        """As the class that it stands for."""
+        """Serialise as the class that it replaces."""
         values: dict[str, Any] = super().to_dict()
         values.pop("stands_for")
         return values | {"video_processor_type": self.stands_for}
 
     def patches(self, frames: np.ndarray) -> tuple[Tensor, tuple[int, int, int]]:
-        """(F, H, W, 3) uint8 to (g_t * g_h * g_w, C * t * p * p) and (g_t, g_h, g_w); the last frame fills up t."""
+        """Cut (F, H, W, 3) uint8 to (g_t * g_h * g_w, C * t * p * p) and (g_t, g_h, g_w), the last frame repeated."""
         p, t, m = self.patch_size, self.temporal_patch_size, self.merge_size
         height, width = smart_resize(
             frames.shape[1],
@@ -102,10 +102,10 @@ class PatchVideoProcessor(BaseVideoProcessor):
 
 
 def processor_without_torchvision(source: str | Path) -> Any:
-    """The processor of a Qwen video-language model with `PatchVideoProcessor` in it.
+    """Build the processor of a Qwen video-language model with a `PatchVideoProcessor` in it.
 
     Raises:
-        InputError: a processor of another kind, which needs torchvision.
+        InputError: another kind of processor, which needs torchvision.
     """
     folder = Path(source)
     values: dict[str, Any] = {}
@@ -122,7 +122,7 @@ def processor_without_torchvision(source: str | Path) -> Any:
     if family is None or not usable or "patch_size" not in video or "temporal_patch_size" not in video:
         raise InputError(
             f"{source}: its video processor needs torchvision, and only Qwen's can be replaced. Install the "
-            "torchvision that belongs to this torch."
+            "torchvision build that matches this torch."
         )
     parts: dict[str, Any] = {
         "image_processor": AutoImageProcessor.from_pretrained(source, backend="pil", trust_remote_code=False),
@@ -137,5 +137,5 @@ def processor_without_torchvision(source: str | Path) -> Any:
 
 
 def without_class_checks(family: type[ProcessorMixin]) -> Any:
-    """A processor class that takes its parts as they are: transformers cannot check them without torchvision."""
+    """Return a processor class that does not check its parts, since transformers cannot without torchvision."""
     return type(family.__name__, (family,), {"check_argument_for_proper_class": lambda *_: None})

@@ -1,4 +1,4 @@
-"""`affectgpt data synthetic`: the generator on the command line."""
+"""The command `affectgpt data synthetic`: the generator on the command line."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from pathlib import Path
 from data_recipes.synthetic.generate import Settings, generate
 
 HELP = {
-    "clips": "training clips",
-    "rl_clips": "clips of training actors whose labels are always right",
-    "dev_clips": "clips of the dev actors",
-    "test_clips": "clips of the test actors",
-    "text_rows": "rows of plain text",
-    "dialogues": "dialogues in training, text alone",
-    "test_dialogues": "dialogues for test",
-    "train_actors": "actors in training",
-    "dev_actors": "actors for dev",
-    "test_actors": "actors for test",
-    "label_noise": "share of training clips whose labels are wrong, as automatic annotation gets them wrong",
-    "seed": "same seed, same labels and same pixels",
-    "first_actor": "number of the first actor; other numbers, other people",
+    "clips": "number of training clips",
+    "rl_clips": "number of clips of training actors whose labels are always right",
+    "dev_clips": "number of clips of the dev actors",
+    "test_clips": "number of clips of the test actors",
+    "text_rows": "number of rows of plain text",
+    "dialogues": "number of text-only dialogues in training",
+    "test_dialogues": "number of text-only dialogues for test",
+    "train_actors": "number of actors in training",
+    "dev_actors": "number of actors for dev",
+    "test_actors": "number of actors for test",
+    "label_noise": "share of training clips with wrong labels, as automatic annotation produces them",
+    "seed": "random seed; the same seed gives the same labels and pixels",
+    "first_actor": "index of the first actor; other indices give other people",
 }
 
 
 def main(argv: list[str]) -> int:
-    """Make emotion clips with sound, and rows about them: drawn faces, synthesised voices, known truth."""
+    """Generate emotion clips with sound and rows about them: drawn faces, synthetic voices, known gold labels."""
     parser = argparse.ArgumentParser(prog="affectgpt data synthetic", description=main.__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="a new folder")
-    parser.add_argument("--workers", type=int, help="processes that render (default: one per CPU)")
+    parser.add_argument("--out", type=Path, required=True, help="folder to create")
+    parser.add_argument("--workers", type=int, help="number of rendering processes (default: one per CPU)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     for item in fields(Settings):
         kind = float if item.name == "label_noise" else int

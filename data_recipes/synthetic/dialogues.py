@@ -1,7 +1,7 @@
-"""Made-up dialogues: somebody tells what happened, perhaps somebody else asks and they go on; an emotion, a response.
+"""Synthetic dialogues: a speaker says what happened, sometimes answers a question; with an emotion and a response.
 
-What happened decides the emotion, but not for sure: now and then a neighbouring emotion is felt, or any other. No
-sentence of one split is built like one of another; what happens in them is shared.
+The event determines the emotion, but not with certainty: sometimes a neighbouring emotion is felt, or any other. No
+sentence of one split is built like one of another; the events are shared.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
         "she said she would think about it",
     ),
 }
-"""Emotion, one of EmpatheticDialogues' -> what brings it about."""
+"""Emotion of EmpatheticDialogues -> events that cause it."""
 
 EMOTIONS = tuple(EVENTS)
 NEIGHBOURS = {
@@ -104,7 +104,7 @@ NEIGHBOURS = {
     **{"disappointed": "jealous", "jealous": "disappointed"},
 }
 NEIGHBOURING, ANY = 0.2, 0.1
-"""Shares of tellers who feel the neighbouring emotion, and who may feel anything."""
+"""Shares of speakers who feel the neighbouring emotion, and who may feel any emotion."""
 
 OPENINGS: dict[str, tuple[str, ...]] = {
     "train": ("{Event}.", "Yesterday {event}.", "You know, {event}.", "I must tell you, {event}.", "So {event}."),
@@ -133,17 +133,17 @@ RESPONSES: dict[str, tuple[str, ...]] = {
 
 
 def dialogue_rows(seed: int, part: str, count: int) -> Iterator[Clip]:
-    """Rows of task `dialogue`, every emotion equally often among what happens.
+    """Yield rows of task `dialogue`, whose events are evenly spread over the emotions.
 
     Args:
-        part: 'train' or 'test'.
+        part: split, 'train' or 'test'.
     """
     rng: np.random.Generator = stream(seed, part, "dialogues")
-    for index, place in enumerate(rng.permutation(np.arange(count) % len(EMOTIONS))):
-        told = EMOTIONS[place]
+    for index, code in enumerate(rng.permutation(np.arange(count) % len(EMOTIONS))):
+        usual = EMOTIONS[code]
         draw, anything = rng.random(), pick(rng, EMOTIONS)
-        felt = anything if draw < ANY else NEIGHBOURS[told] if draw < ANY + NEIGHBOURING else told
-        events = list(EVENTS[told])
+        felt = anything if draw < ANY else NEIGHBOURS[usual] if draw < ANY + NEIGHBOURING else usual
+        events = list(EVENTS[usual])
         turns = [_fill(pick(rng, OPENINGS[part]), pick(rng, events))]
         if rng.random() < 0.4:
             turns += [pick(rng, QUESTIONS[part]), _fill(pick(rng, SECONDS[part]), pick(rng, events))]

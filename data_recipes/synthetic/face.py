@@ -1,7 +1,7 @@
-"""Draws the faces: an actor and a scene in, frames out. Plain shapes, but every aspect of `world.FACE_ASPECTS` shows.
+"""Face drawing: turns an actor and a scene into frames. The shapes are plain, but show every aspect of `FACE_ASPECTS`.
 
 Coordinates are in face units, x to the right and y down from between the eyes; one unit is half a face's height.
-Pictures are drawn at twice their size and averaged down.
+Images are drawn at twice their size and averaged down.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SHIFT = 4  # OpenCV draws at 1/16 pixel
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Where the parts of a face are. `*_inner` and `*_outer` are heights of the brow ends, negative is up."""
+    """Positions of the parts of a face. `*_inner` and `*_outer` are heights of the brow ends; negative is up."""
 
     left_inner: float = 0.0
     left_outer: float = 0.0
@@ -44,7 +44,7 @@ class Pose:
     bow: float = 0.0
 
     def towards(self, other: Pose, share: float) -> Pose:
-        """`share` of the way to another pose."""
+        """Interpolate towards another pose by `share` of the way."""
         return Pose(*(getattr(self, f.name) * (1 - share) + getattr(other, f.name) * share for f in fields(Pose)))
 
 
@@ -70,7 +70,7 @@ _PARTS: dict[tuple[str, str], dict[str, float]] = {
 
 
 def pose_of(attributes: dict[str, str], actor: Actor, intensity: float, side: float = 1.0) -> Pose:
-    """The pose that shows `attributes` at that intensity (0 to 1) on that actor's resting face."""
+    """Return the pose that shows `attributes` at that intensity (0 to 1) on the actor's neutral face."""
     brow, eye, mouth = actor.resting
     rest = Pose(*(0.12 * brow,) * 4, eye_open=1.0 + eye, mouth_curve=0.12 * mouth, mouth_open=0.0)
     goal = {field.name: getattr(rest, field.name) for field in fields(Pose)}
@@ -83,7 +83,7 @@ def pose_of(attributes: dict[str, str], actor: Actor, intensity: float, side: fl
 
 
 class _Pen:
-    """Draws in face units on a canvas, the head's tilt and place applied."""
+    """Pen that draws in face units on a canvas, with the tilt and position of the head applied."""
 
     def __init__(self, image: np.ndarray, tilt: float, shift: tuple[float, float]) -> None:
         self.image, self.tilt = image, tilt
@@ -121,7 +121,7 @@ def _shade(colour: tuple[int, int, int], factor: float) -> tuple[int, int, int]:
 
 
 def draw_frame(actor: Actor, pose: Pose, shift: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
-    """One picture of an actor, (2 * FRAME_SIZE, 2 * FRAME_SIZE, 3) uint8 RGB; `shift` moves the head, in face units."""
+    """Draw an actor, (2 * FRAME_SIZE, 2 * FRAME_SIZE, 3) uint8 RGB; `shift` moves the head in face units."""
     image = np.empty((_CANVAS, _CANVAS, 3), np.uint8)
     image[:] = actor.wall
     width, height = 0.8 * actor.face_width, 1.0 * actor.face_height
@@ -218,12 +218,12 @@ def _draw_mouth(pen: _Pen, actor: Actor, pose: Pose, drop: float) -> None:
 
 
 def shrink(canvas: np.ndarray) -> np.ndarray:
-    """A drawn canvas as a video frame, (FRAME_SIZE, FRAME_SIZE, 3) uint8."""
+    """Shrink a drawn canvas to a video frame, (FRAME_SIZE, FRAME_SIZE, 3) uint8."""
     return cv2.resize(canvas, (FRAME_SIZE, FRAME_SIZE), interpolation=cv2.INTER_AREA)
 
 
 def crop_face(canvas: np.ndarray, shift: tuple[float, float], jitter: tuple[float, float, float]) -> np.ndarray:
-    """The aligned crop of a canvas, (CROP_SIZE, CROP_SIZE, 3) uint8; `jitter` is a finder's error: x, y, log scale."""
+    """Crop the aligned face, (CROP_SIZE, CROP_SIZE, 3) uint8; `jitter` is a detector's error: x, y, log scale."""
     half = 1.22 * _UNIT * np.exp(jitter[2])
     x = _CENTRE[0] + (shift[0] + jitter[0]) * _UNIT
     y = _CENTRE[1] + (shift[1] + jitter[1] + 0.06) * _UNIT
@@ -234,7 +234,7 @@ def crop_face(canvas: np.ndarray, shift: tuple[float, float], jitter: tuple[floa
 
 
 def draw_jitter(rng: np.random.Generator) -> tuple[float, float, float]:
-    """The error of a face finder."""
+    """Draw the error of a face detector."""
     x, y, scale = rng.normal(0, [0.035, 0.035, 0.03])
     return float(x), float(y), float(scale)
 
@@ -244,10 +244,10 @@ def animate(scene: Scene, speech: np.ndarray, rng: np.random.Generator) -> tuple
 
     Args:
         speech: (F,) loudness of the voice at each frame, 0 to 1; it moves the mouth.
-        rng: for blinks, sway, the onset of the expression, and camera noise.
+        rng: random stream for blinks, sway, the onset of the expression, and camera noise.
 
     Returns:
-        frames (F, FRAME_SIZE, FRAME_SIZE, 3) and aligned crops (NUM_CROPS, CROP_SIZE, CROP_SIZE, 3), uint8 RGB.
+        Frames (F, FRAME_SIZE, FRAME_SIZE, 3) and aligned crops (NUM_CROPS, CROP_SIZE, CROP_SIZE, 3), uint8 RGB.
     """
     num_frames = len(speech)
     side = 1.0 if rng.random() < 0.5 else -1.0

@@ -1,4 +1,4 @@
-"""Makes the clips and the rows of the synthetic data set. Same settings, same labels, same pixels.
+"""Generates the clips and rows of the synthetic data set. The same settings give the same labels and pixels.
 
 OUT/
   clips/<split>/<name>.mp4      H.264 video and AAC voice
@@ -44,17 +44,17 @@ from data_recipes.synthetic.world import (
 )
 
 FORMAT = 1
-"""Counts up when the same settings would give other data."""
+"""Version of the data, raised when the same settings would give other data."""
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What decides the data set.
+    """Settings that determine the data set.
 
-    Clips are spread evenly over emotions, and over the actors of their split. `rl_clips` come from training actors and
-    keep their true labels whatever `label_noise` says, as the human-labelled clips of AffectGPT-R1 do.
+    Clips are spread evenly over emotions and over the actors of their split. `rl_clips` come from training actors and
+    keep their gold labels whatever `label_noise` is, like the human-labelled clips of AffectGPT-R1.
     """
 
     clips: int = 400
@@ -89,7 +89,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One clip still to be made: its name, its file without suffix, what is true of it, what is written of it."""
+    """Clip to be rendered: its name, its file without suffix, its scene, and its annotation."""
 
     name: str
     part: str
@@ -99,7 +99,7 @@ class Shot:
 
 
 def plan_shots(settings: Settings) -> list[Shot]:
-    """Every clip of the data set, drawn but not rendered."""
+    """Draw every clip of the data set without rendering it."""
     shots = []
     first = settings.first_actor
     casts = {
@@ -119,7 +119,7 @@ def plan_shots(settings: Settings) -> list[Shot]:
         lines = lines_for("train" if part == "rl" else part)
         actors = [draw_actor(settings.seed, index) for index in casts[part]]
         order = stream(settings.seed, part, "order")
-        # Every emotion equally often, and every actor; which meets which is shuffled.
+        # Emotions and actors are equally frequent; how they are combined is shuffled.
         feel = order.permutation(np.arange(count) % len(emotions))
         who = order.permutation(np.arange(count) % len(actors))
         for index in range(count):
@@ -137,24 +137,24 @@ def plan_shots(settings: Settings) -> list[Shot]:
 def write_video(path: Path, frames: np.ndarray, wave: np.ndarray) -> None:
     """Write an MP4: H.264 from (F, H, W, 3) uint8 frames at FPS, AAC from (samples,) float32 at SAMPLE_RATE."""
     with av.open(str(path), "w", format="mp4") as container:
-        picture = container.add_stream("libx264", rate=FPS)
-        picture.height, picture.width = frames.shape[1:3]
-        picture.pix_fmt = "yuv420p"
-        # x264's macroblock tree reads memory that nobody wrote: with it, the same frames give other files now and then.
-        picture.options = {"preset": "veryfast", "crf": "20", "threads": "1", "mbtree": "0"}
-        sound = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+        video = container.add_stream("libx264", rate=FPS)
+        video.height, video.width = frames.shape[1:3]
+        video.pix_fmt = "yuv420p"
+        # x264's macroblock tree reads uninitialised memory: with it, the same frames occasionally give other files.
+        video.options = {"preset": "veryfast", "crf": "20", "threads": "1", "mbtree": "0"}
+        audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
         for frame in frames:
-            container.mux(picture.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(picture.encode(None))
+            container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(video.encode(None))
         for start in range(0, len(wave), 1024):
             block = av.AudioFrame.from_ndarray(wave[None, start : start + 1024], format="fltp", layout="mono")
             block.sample_rate, block.pts, block.time_base = SAMPLE_RATE, start, Fraction(1, SAMPLE_RATE)
-            container.mux(sound.encode(block))
-        container.mux(sound.encode(None))
+            container.mux(audio.encode(block))
+        container.mux(audio.encode(None))
 
 
 def film(shot: Shot, seed: int, folder: Path) -> None:
-    """Render one clip into `folder`. Files appear under their name only when complete."""
+    """Render one clip into `folder`. Files appear under their names only when complete."""
     rng = stream(seed, shot.part, shot.name, "film")
     wave = speak(shot.scene, rng)
     num_frames = int(shot.scene.seconds * FPS)
@@ -177,33 +177,33 @@ def _film_many(shots: list[Shot], seed: int, folder: Path) -> int:
 
 
 def generate(settings: Settings, out: Path, workers: int | None = None, progress: Progress | None = None) -> Path:
-    """Make the data set in `out`, or find it there: `out` holds it if its manifest says so.
+    """Generate the data set in `out`; if its manifest has the same settings, it is already there.
 
     Args:
-        workers: processes that render; one per CPU by default.
-        progress: called with (clips done, clips in all).
+        workers: number of rendering processes; one per CPU by default.
+        progress: callback with (clips done, clips in all).
 
     Returns:
         `out`.
 
     Raises:
-        InputError: `out` holds something else or cannot be replaced, or there are no workers.
+        InputError: `out` holds something else or cannot be replaced, or `workers` is below 1.
     """
     if workers is not None and workers < 1:
         raise InputError(f"workers must be 1 or more, got {workers}")
     wanted = {"format": FORMAT, "settings": asdict(settings)}
-    found = _read_manifest(out / "manifest.json")
-    if found:
-        if {key: found.get(key) for key in wanted} == wanted:
+    manifest = _read_manifest(out / "manifest.json")
+    if manifest:
+        if {key: manifest.get(key) for key in wanted} == wanted:
             return out
         raise InputError(
-            f"{out} holds synthetic data of other settings: {found.get('settings')}. "
-            f"Wanted: {wanted['settings']}. Take another --out, or delete that folder."
+            f"{out} holds synthetic data with other settings: {manifest.get('settings')}. "
+            f"Requested: {wanted['settings']}. Choose another --out, or delete that folder."
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} is not empty and holds no synthetic data set. Take another --out.")
+        raise InputError(f"{out} is not empty and holds no synthetic data set. Choose another --out.")
     if out.resolve() == Path.cwd():
-        raise InputError(f"{out} is the folder you are in, which cannot be replaced. Take another --out.")
+        raise InputError(f"{out} is the current folder, which cannot be replaced. Choose another --out.")
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
@@ -227,12 +227,12 @@ def generate(settings: Settings, out: Path, workers: int | None = None, progress
 
 
 def _read_manifest(path: Path) -> dict[str, Any] | None:
-    """What a manifest of ours says; None where there is none."""
+    """Read a manifest of this project; None if there is none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and "settings" in found else None
+    return manifest if isinstance(manifest, dict) and "settings" in manifest else None
 
 
 def _film_all(shots: list[Shot], seed: int, folder: Path, workers: int, progress: Progress | None) -> None:
@@ -245,7 +245,7 @@ def _film_all(shots: list[Shot], seed: int, folder: Path, workers: int, progress
                 if progress:
                     progress(done, len(shots))
         except BaseException:
-            pool.shutdown(cancel_futures=True)  # else leaving the pool renders all the rest first
+            pool.shutdown(cancel_futures=True)  # else leaving the pool would render all the others first
             raise
 
 

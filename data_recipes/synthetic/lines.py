@@ -1,7 +1,7 @@
-"""What the actors say. A line is a frame with something to fill in; the filling carries the tone.
+"""Lines that the actors speak. A line is a frame with a filling; the filling carries the tone.
 
 Frames are split between train, dev and test, so that no sentence of one split is built like one of another. Fillings
-are shared: a language model that starts from nothing cannot know words that it never read.
+are shared: a language model that is trained from scratch cannot know words that it never read.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ FRAMES: dict[str, tuple[str, ...]] = {
 
 
 def lines_for(split: str) -> dict[str, list[str]]:
-    """Tone -> every line of a split ('train', 'dev' or 'test')."""
+    """Return tone -> every line of a split ('train', 'dev' or 'test')."""
     return {
         tone: [
             frame.format(filling=filling, Filling=filling[0].upper() + filling[1:])

@@ -1,12 +1,12 @@
-"""Trains the two small towers of the embedded default, on stills and voices drawn here (no codec, no video files).
+"""Trains the two small towers of the embedded default on still images and voices drawn here (no codec, no video files).
 
     python -m data_recipes.synthetic.towers vision audio      # or: make towers; about ten minutes on two cores
 
-They learn to name the attributes of `world.ASPECTS` on a generator seed and on actors that occur nowhere else. Only the
-towers are kept, in half precision, not the heads that named the attributes: what features mean must be learned again
-by whoever uses them. `WEIGHTS/manifest.json` holds recipe, accuracies and hashes.
+They learn to name the attributes of `world.ASPECTS` on a generator seed and actors that occur nowhere else. Only the
+towers are kept, in half precision, not the heads that named the attributes: their users must learn again what the
+features mean. `WEIGHTS/manifest.json` holds recipe, accuracies and hashes.
 
-Shapes: B pictures or voices, H = W = CROP_SIZE, T spectrogram frames, M mel bands.
+Shapes: B images or voices, H = W = CROP_SIZE, T spectrogram frames, M mel bands.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ RECIPE = {
 def _draw_still(index: int) -> tuple[np.ndarray, list[int]]:
     rng = stream(SEED, "still", index)
     actor = draw_actor(SEED, FIRST_ACTOR + int(rng.integers(NUM_ACTORS)))
-    # Half of the faces show one of the expressions, half a random mixture of parts.
+    # Half of the faces show an expression, half a random mixture of parts.
     values = {aspect: pick(rng, choices) for aspect, choices in FACE_ASPECTS.items()}
     if rng.random() < 0.5:
         values.update({aspect: choices[0] for aspect, choices in FACE_ASPECTS.items() if rng.random() < 0.7})
@@ -87,7 +87,7 @@ def _draw_voice(index: int) -> tuple[np.ndarray, list[int]]:
 
 
 def _draw_all(draw: Callable[[int], tuple[np.ndarray, list[int]]], count: int) -> tuple[Tensor, Tensor]:
-    """`count` samples, and their labels (count, heads)."""
+    """Draw `count` samples and their labels (count, heads)."""
     with ProcessPoolExecutor() as pool:
         samples = list(pool.map(draw, range(count), chunksize=64))
     inputs, labels = zip(*samples, strict=True)
@@ -95,19 +95,19 @@ def _draw_all(draw: Callable[[int], tuple[np.ndarray, list[int]]], count: int) -
 
 
 def image_processor() -> ViTImageProcessorPil:
-    """Crops to (B, 3, CROP_SIZE, CROP_SIZE) between -1 and 1."""
+    """Build the processor of crops to (B, 3, CROP_SIZE, CROP_SIZE) between -1 and 1."""
     return ViTImageProcessorPil(
         size={"height": CROP_SIZE, "width": CROP_SIZE}, image_mean=[0.5] * 3, image_std=[0.5] * 3
     )
 
 
 def audio_processor() -> WhisperFeatureExtractor:
-    """Waveforms to log-mel spectrograms (B, M, T) of one window."""
+    """Build the processor of waveforms to log-mel spectrograms (B, M, T) of one window."""
     return WhisperFeatureExtractor(feature_size=64, sampling_rate=SAMPLE_RATE, hop_length=160, chunk_length=WINDOW_S)
 
 
 def vision_tower() -> PreTrainedModel:
-    """An untrained ResNet for crops; its pooled output is 128 wide."""
+    """Build an untrained ResNet for crops; its pooled output is 128 wide."""
     return ResNetModel(
         ResNetConfig(
             embedding_size=24, hidden_sizes=[32, 64, 96, 128], depths=[1, 1, 1, 1], layer_type="basic",
@@ -117,7 +117,7 @@ def vision_tower() -> PreTrainedModel:
 
 
 def audio_tower() -> PreTrainedModel:
-    """An untrained Whisper encoder for windows of WINDOW_S seconds, 96 wide."""
+    """Build an untrained Whisper encoder for windows of WINDOW_S seconds; its output is 96 wide."""
     return WhisperEncoder(
         WhisperConfig(
             num_mel_bins=64, d_model=96, encoder_layers=3, encoder_attention_heads=4, encoder_ffn_dim=256,
@@ -138,7 +138,7 @@ def _pool_audio(tower: nn.Module, mel: Tensor) -> Tensor:
 
 
 def train_tower(kind: str) -> dict[str, float]:
-    """Train and save one tower, 'vision' or 'audio'; returns held-out accuracy by aspect."""
+    """Train and save one tower, 'vision' or 'audio'; return the held-out accuracy by aspect."""
     torch.manual_seed(SEED)
     recipe = RECIPE[kind]
     vision = kind == "vision"
@@ -163,7 +163,7 @@ def train_tower(kind: str) -> dict[str, float]:
             if len(rows) < batch:
                 continue
             hidden = pool(tower, inputs[rows])
-            # A probe on top must be linear, so nothing but linear heads is trained here either.
+            # A probe on top must be linear, so only linear heads are trained here.
             loss = sum(
                 nn.functional.cross_entropy(head(hidden), labels[rows, index]) for index, head in enumerate(layers)
             )
@@ -202,13 +202,13 @@ def _held_out_accuracy(
 
 
 def write_manifest(accuracy: dict[str, dict[str, float]]) -> None:
-    """Note recipe, accuracy and hash of the weights; what was not trained now keeps its entry."""
+    """Record recipe, accuracy and hash of the weights; towers that were not trained now keep their entries."""
     path = WEIGHTS / "manifest.json"
     manifest = json.loads(path.read_text()) if path.is_file() else {"recipe": "data_recipes/synthetic/towers.py"}
     manifest["seed"] = SEED
     for kind, values in accuracy.items():
-        digest = hashlib.sha256((WEIGHTS / kind / "model.safetensors").read_bytes()).hexdigest()
-        manifest[kind] = {**RECIPE[kind], "held_out_accuracy": values, "sha256": digest}
+        sha256 = hashlib.sha256((WEIGHTS / kind / "model.safetensors").read_bytes()).hexdigest()
+        manifest[kind] = {**RECIPE[kind], "held_out_accuracy": values, "sha256": sha256}
     path.write_text(json.dumps(manifest, indent=2) + "\n")
 
 

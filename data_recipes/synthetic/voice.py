@@ -1,6 +1,6 @@
-"""Speaks the lines: a scene in, a waveform out. Not words but syllables, with the melody and the manner of the voice.
+"""Voice synthesis: turns a scene into a waveform of syllables, not words, with the melody and manner of the voice.
 
-Additive synthesis: harmonics of a moving pitch, each as loud as the formants of the syllable's vowel let through, plus
+It is additive: harmonics of a moving pitch, each as loud as the formants of the syllable's vowel let through, plus
 breath. `world.VOICE_ASPECTS` sets pitch, loudness, tempo, tremor and laughter.
 """
 
@@ -24,7 +24,7 @@ _SYLLABLES_PER_S = {"steady": 4.2, "fast": 6.3, "slow": 2.6}
 
 
 def speak(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """The voice of a scene: (samples,) float32 in [-1, 1] at SAMPLE_RATE."""
+    """Synthesise the voice of a scene: (samples,) float32 in [-1, 1] at SAMPLE_RATE."""
     actor, values = scene.actor, scene.attributes
     num_frames = int(scene.seconds * SAMPLE_RATE / _HOP)
     times = np.arange(num_frames) * _HOP / SAMPLE_RATE
@@ -63,7 +63,7 @@ def speak(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 
 
 def _syllables(rng: np.random.Generator, times: np.ndarray, rate: float, start: float) -> tuple[np.ndarray, np.ndarray]:
-    """Loudness (frames,) and formants (frames, 3) of a train of syllables from `start` seconds on, with one pause."""
+    """Return loudness (frames,) and formants (frames, 3) of syllables from `start` seconds on, with one pause."""
     envelope = np.zeros(len(times))
     vowels = np.tile(_VOWELS[0], (len(times), 1))
     clock, pause = start + 0.08, rng.uniform(0.35, 0.65) * times[-1]
@@ -79,7 +79,7 @@ def _syllables(rng: np.random.Generator, times: np.ndarray, rate: float, start: 
 
 
 def _harmonics(pitch: np.ndarray, envelope: np.ndarray, formants: np.ndarray, loud: bool) -> np.ndarray:
-    """Sum of harmonics, (frames * _HOP,): pitch in Hz (frames,), loudness (frames,), formants in Hz (frames, 3)."""
+    """Sum harmonics, (frames * _HOP,): pitch in Hz (frames,), loudness (frames,), formants in Hz (frames, 3)."""
     smooth = np.ones(5) / 5
     formants = np.stack([np.convolve(track, smooth, mode="same") for track in formants.T], axis=1)
     numbers = np.arange(1, _NUM_HARMONICS + 1)
@@ -100,7 +100,7 @@ def _harmonics(pitch: np.ndarray, envelope: np.ndarray, formants: np.ndarray, lo
 
 
 def loudness_per_frame(wave: np.ndarray, num_frames: int) -> np.ndarray:
-    """How loud the voice is at each video frame, (num_frames,), 0 to 1."""
+    """Measure the loudness of the voice at each video frame, (num_frames,), 0 to 1."""
     size = SAMPLE_RATE // FPS
     padded = np.zeros(num_frames * size, np.float32)
     padded[: min(len(wave), len(padded))] = wave[: len(padded)]

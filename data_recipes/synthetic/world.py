@@ -1,9 +1,9 @@
-"""The rules of the synthetic world: what faces, voices and words can show, what that expresses, what is felt.
+"""Rules of the synthetic world: what faces, voices and words can show, what that expresses, and what is felt.
 
-A clip is drawn from the emotion down. The emotion picks one *face*, one *voice* and one *tone of words* from its row of
-`EMOTIONS`; each of those expressions picks the attributes that make it. Every face, voice and tone, grieving
-words aside, occurs under several emotions, so that none of the three settles the emotion; in more than a third of the
-clips they contradict each other, and that is the point (a smile with a trembling voice is masked distress).
+A clip is drawn from the emotion down. The emotion picks one *face*, one *voice* and one *tone of words* from its row
+of `EMOTIONS`; each of these expressions picks the attributes that make it up. Every face, voice and tone, except
+grieving words, occurs under several emotions, so that none of the three settles the emotion. In more than a third of
+the clips they contradict each other on purpose (a smile with a trembling voice is masked distress).
 
     emotion -> (face, voice, words) -> attributes -> pixels and samples      the generator
     attributes -> expressions -> emotion                                     what a model must learn
@@ -44,13 +44,13 @@ LOOK_ASPECTS: dict[str, tuple[str, ...]] = {
     "glasses": ("no glasses", "glasses"),
     "beard": ("no beard", "beard"),
 }
-"""What an actor looks like; says nothing about emotion."""
+"""Aspects of an actor's appearance, which say nothing about emotion."""
 
 ASPECTS = {**FACE_ASPECTS, **VOICE_ASPECTS, "words": TONES}
-"""Aspect -> values, in the order in which a tree lists them. The first value of a face or voice aspect is its rest."""
+"""Aspect -> values, in the order in which a tree lists them. The first value of a face or voice aspect is neutral."""
 
 ALWAYS_TOLD = ("brows", "eyes", "mouth", "pitch", "loudness", "tempo", "words")
-"""Aspects that a tree always tells; the others only where they are not at rest."""
+"""Aspects that a tree always lists; the others only where they are not neutral."""
 
 FACES: dict[str, dict[str, str]] = {
     "open smile": {"mouth": "smiling", "eyes": "crinkled"},
@@ -71,12 +71,12 @@ VOICES: dict[str, dict[str, str]] = {
 }
 WORDS: dict[str, dict[str, str]] = {f"{tone} words": {"words": tone} for tone in TONES}
 EXPRESSIONS = {**FACES, **VOICES, **WORDS}
-"""Expression -> the attributes that make it."""
+"""Expression -> attributes that make it up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Emotion:
-    """One row of the table of emotions: the faces, voices and words under which it appears."""
+    """Row of the table of emotions: the faces, voices and words under which it appears."""
 
     faces: tuple[str, ...]
     voices: tuple[str, ...]
@@ -134,7 +134,7 @@ EMOTIONS: dict[str, Emotion] = {
         ("startled look",), ("bright voice",), ("glad words", "worried words"), True, 0.8, "is excited, not afraid"
     ),
 }
-"""The stated rules. A triple (face, voice, words) stands under one emotion only; `tests` check it."""
+"""Emotion -> its rules. A triple (face, voice, words) belongs to one emotion only; `tests` check it."""
 
 RULES: dict[tuple[str, ...], str] = {
     (face, voice, words): name
@@ -145,14 +145,14 @@ RULES: dict[tuple[str, ...], str] = {
 }
 
 STRAY_RATE = 0.12
-"""Chance that an aspect which no expression of the clip uses leaves its rest."""
+"""Probability that an aspect which no expression of the clip uses is not neutral."""
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Somebody who looks and sounds like nobody else. Numbers are relative to an average face of width 1.
+    """Person with an appearance and a voice of their own. Numbers are relative to an average face of width 1.
 
-    `voice_hz` is the pitch at rest, `tract` scales the formants, `resting` biases brows, eyes and mouth.
+    `voice_hz` is the neutral pitch, `tract` scales the formants, `resting` biases brows, eyes and mouth.
     """
 
     name: str
@@ -175,7 +175,7 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is true of a clip: who, what the face and the voice show, what is said, what is felt."""
+    """Content of a clip: actor, what face and voice show, the line spoken, the emotion felt."""
 
     actor: Actor
     emotion: str
@@ -199,17 +199,17 @@ class Scene:
 
 
 def stream(seed: int, *names: object) -> np.random.Generator:
-    """A random stream of its own for every name, so that adding a draw somewhere moves nothing elsewhere."""
+    """Return a separate random stream for every name, so that an extra draw somewhere changes nothing elsewhere."""
     return np.random.default_rng([seed, zlib.crc32("/".join(map(str, names)).encode())])
 
 
 def pick(rng: np.random.Generator, items: Sequence[T]) -> T:
-    """One item, all equally likely."""
+    """Pick one item, all equally likely."""
     return items[int(rng.integers(len(items)))]
 
 
 def draw_actor(seed: int, index: int) -> Actor:
-    """Actor `index` of the world with that seed; the same whatever else is drawn."""
+    """Draw actor `index` of the world with that seed, independent of all other draws."""
     rng = stream(seed, "actor", index)
     skins = ((244, 214, 190), (228, 185, 150), (198, 148, 110), (150, 102, 72), (104, 70, 50), (236, 200, 175))
     base = np.array(pick(rng, skins)) + rng.integers(-8, 9, 3)
@@ -229,7 +229,7 @@ def draw_actor(seed: int, index: int) -> Actor:
         brow_weight=float(rng.uniform(0.75, 1.4)),
         resting=(float(rng.normal(0, 0.1)), float(rng.normal(0, 0.08)), float(rng.normal(0, 0.1))),
         voice_hz=voice_hz,
-        # Higher voices come from shorter vocal tracts, loosely.
+        # Higher voices roughly come from shorter vocal tracts.
         tract=float(0.85 + 0.3 * (voice_hz - 95) / 140 + rng.normal(0, 0.04)),
         breath=float(rng.uniform(0.01, 0.06)),
     )
@@ -241,9 +241,9 @@ def _colour(values: np.ndarray) -> tuple[int, int, int]:
 
 
 def draw_attributes(rng: np.random.Generator, face: str, voice: str, words: str) -> dict[str, str]:
-    """A value for every aspect: what the expressions ask for, rest elsewhere, now and then a stray.
+    """Draw a value for every aspect: that of the expressions, neutral elsewhere, and occasionally a stray.
 
-    A stray is an aspect that no expression of the clip uses; strays never complete another expression.
+    A stray is a value of an aspect that no expression of the clip uses; strays never complete another expression.
     """
     fixed = {**FACES[face], **VOICES[voice], **WORDS[words]}
     values = {aspect: fixed.get(aspect, choices[0]) for aspect, choices in ASPECTS.items()}
@@ -258,7 +258,7 @@ def draw_attributes(rng: np.random.Generator, face: str, voice: str, words: str)
 
 
 def read_expressions(attributes: dict[str, str]) -> tuple[str, str, str]:
-    """Attributes -> (face, voice, words): of each kind the first expression whose attributes are all there."""
+    """Read (face, voice, words) from attributes: of each kind the first expression whose attributes are all present."""
 
     def first(kind: dict[str, dict[str, str]]) -> str:
         for name, needs in kind.items():
@@ -270,7 +270,7 @@ def read_expressions(attributes: dict[str, str]) -> tuple[str, str, str]:
 
 
 def draw_scene(rng: np.random.Generator, actor: Actor, emotion: str, line_of: Mapping[str, Sequence[str]]) -> Scene:
-    """A scene of that emotion; `line_of` maps a tone to the lines that may be said in it."""
+    """Draw a scene of that emotion; `line_of` maps a tone to the lines that may be spoken in it."""
     row = EMOTIONS[emotion]
     face, voice, words = pick(rng, row.faces), pick(rng, row.voices), pick(rng, row.words)
     attributes = draw_attributes(rng, face, voice, words)
@@ -288,7 +288,7 @@ def draw_scene(rng: np.random.Generator, actor: Actor, emotion: str, line_of: Ma
 
 
 def told_attributes(attributes: dict[str, str]) -> dict[str, str]:
-    """The attributes that a description tells: `ALWAYS_TOLD`, and what is not at rest, of those that it has."""
+    """Select the attributes that a description lists: `ALWAYS_TOLD`, and the others that are not neutral."""
     return {
         aspect: attributes[aspect]
         for aspect, values in ASPECTS.items()
@@ -297,13 +297,13 @@ def told_attributes(attributes: dict[str, str]) -> dict[str, str]:
 
 
 def build_tree(attributes: dict[str, str], expressions: Sequence[str], emotion: str) -> AffectiveTree:
-    """The tree of a description: `attributes` as told, the `expressions` named in it, the `emotion` on top."""
-    told = list(attributes.items())
-    place = {item: index for index, item in enumerate(told)}
+    """Build the tree of a description: its attributes, the expressions named in it, the emotion on top."""
+    listed = list(attributes.items())
+    position = {item: index for index, item in enumerate(listed)}
     return AffectiveTree(
-        attributes=tuple(Node("a", f"{aspect}: {value}") for aspect, value in told),
+        attributes=tuple(Node("a", f"{aspect}: {value}") for aspect, value in listed),
         expressions=tuple(
-            Node("e", name, tuple(sorted(place[need] for need in EXPRESSIONS[name].items() if need in place)))
+            Node("e", name, tuple(sorted(position[need] for need in EXPRESSIONS[name].items() if need in position)))
             for name in expressions
         ),
         emotions=(Node("m", emotion, tuple(range(len(expressions)))),),
@@ -312,32 +312,33 @@ def build_tree(attributes: dict[str, str], expressions: Sequence[str], emotion: 
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What somebody wrote down about a scene: right from `annotate`, perhaps wrong from `annotate_automatically`."""
+    """Description of a scene: correct from `annotate`, possibly wrong from `annotate_automatically`."""
 
     attributes: dict[str, str]
-    """Aspect -> value, of every aspect that was looked at."""
+    """Aspect -> value, for every aspect that was looked at."""
     expressions: tuple[str, ...]
     emotion: str
 
     @property
     def tree(self) -> AffectiveTree:
-        """The annotation as a tree."""
+        """Tree of the annotation."""
         return build_tree(told_attributes(self.attributes), self.expressions, self.emotion)
 
 
 def annotate(scene: Scene) -> Annotation:
-    """The truth about a scene."""
+    """Return the correct annotation of a scene."""
     return Annotation(scene.attributes, scene.expressions, scene.emotion)
 
 
-def annotate_automatically(rng: np.random.Generator, truth: Annotation, noise: float) -> Annotation:
-    """What an automatic pipeline writes about a scene, in the manner of MER-Caption: describe, merge, hope.
+def annotate_automatically(rng: np.random.Generator, gold: Annotation, noise: float) -> Annotation:
+    """Simulate the annotation of an automatic pipeline in the manner of MER-Caption: describe, then merge.
 
-    With probability `noise` the clip is misread (`misread`): its emotion is wrong. And misread or not, the description
-    is incomplete: what no expression of it needs goes unmentioned, each aspect with three times that probability.
-    People who annotate by hand make neither mistake here; that is what the clean set for RL is good for.
+    With probability `noise` the clip is misread (`misread`), so that its emotion is wrong. In any case the description
+    is
+    incomplete: each aspect that no expression in it needs is left out with three times that probability. Human
+    annotators make neither mistake here, which is what the clean set for RL is good for.
     """
-    written = misread(rng, truth) if rng.random() < noise else truth
+    written = misread(rng, gold) if rng.random() < noise else gold
     needed = {aspect for name in written.expressions for aspect in EXPRESSIONS[name]}
     mentioned = {
         aspect: value
@@ -347,24 +348,24 @@ def annotate_automatically(rng: np.random.Generator, truth: Annotation, noise: f
     return Annotation(mentioned, written.expressions, written.emotion)
 
 
-def misread(rng: np.random.Generator, truth: Annotation) -> Annotation:
-    """An annotation whose emotion is wrong, because one modality was.
+def misread(rng: np.random.Generator, gold: Annotation) -> Annotation:
+    """Return an annotation whose emotion is wrong because one modality was misread.
 
-    Pipelines that describe picture and sound apart and let a language model merge the two get a modality wrong as a
-    whole: its attributes, its expression and then the emotion. The emotion is the one that the rules give for what was
-    written or, where they give none or the right one, another under which the wrong expression occurs.
+    Pipelines that describe video and audio separately and let a language model merge the two get a whole modality
+    wrong: its attributes, its expression and then the emotion. The emotion is the one that the rules give for the
+    annotation or, if they give none or the gold one, another under which the wrong expression occurs.
     """
     kinds = (FACES, VOICES, WORDS)
     missed = int(rng.integers(3))
-    wrong = pick(rng, [name for name in kinds[missed] if name != truth.expressions[missed]])
-    written = (*truth.expressions[:missed], wrong, *truth.expressions[missed + 1 :])
+    wrong = pick(rng, [name for name in kinds[missed] if name != gold.expressions[missed]])
+    written = (*gold.expressions[:missed], wrong, *gold.expressions[missed + 1 :])
     emotion = RULES.get(written, "")
-    if emotion in ("", truth.emotion):
+    if emotion in ("", gold.emotion):
         suspects = [
             name
             for name, row in EMOTIONS.items()
-            if name != truth.emotion and wrong in (row.faces, row.voices, row.words)[missed]
+            if name != gold.emotion and wrong in (row.faces, row.voices, row.words)[missed]
         ]
-        emotion = pick(rng, suspects or [name for name in EMOTIONS if name != truth.emotion])
-    unseen = {aspect: ASPECTS[aspect][0] for aspect in EXPRESSIONS[truth.expressions[missed]]}
-    return Annotation({**truth.attributes, **unseen, **EXPRESSIONS[wrong]}, written, emotion)
+        emotion = pick(rng, suspects or [name for name in EMOTIONS if name != gold.emotion])
+    unseen = {aspect: ASPECTS[aspect][0] for aspect in EXPRESSIONS[gold.expressions[missed]]}
+    return Annotation({**gold.attributes, **unseen, **EXPRESSIONS[wrong]}, written, emotion)

@@ -1,4 +1,4 @@
-"""The command `affectgpt data unibench`: MER-UniBench's own files as CSV and JSONL."""
+"""The command `affectgpt data unibench`: converts MER-UniBench's own files to CSV and JSONL."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from data_recipes.unibench.convert import CORPORA, read_labels, read_predictions
 def main(argv: list[str]) -> int:
     """Convert MER-UniBench's own label and result files to CSV and JSONL, once."""
     parser = argparse.ArgumentParser(prog="affectgpt data unibench", description=main.__doc__)
-    parser.add_argument("file", type=Path, metavar="FILE", help="label .npz or CSV; or result .npz of a checkpoint")
+    parser.add_argument("file", type=Path, metavar="FILE", help="label .npz or CSV, or result .npz of a checkpoint")
     out = "labels.csv for labels; predictions_NN.jsonl for the results of checkpoint NN"
     parser.add_argument("--out", required=True, type=Path, metavar="OUT", help=out)
-    trust = "read object arrays: these are pickles, which can run any code"
+    trust = "read object arrays, which are pickles and can run any code"
     parser.add_argument("--trust-pickle", action="store_true", help=trust)
     corpus = f"array of a label .npz that holds the test set (first of {', '.join(CORPORA)})"
     parser.add_argument("--corpus", metavar="NAME", help=corpus)
-    parser.add_argument("--start", default="", metavar="TEXT", help="keep labels of clips whose name begins so")
+    parser.add_argument("--start", default="", metavar="TEXT", help="keep only clips whose name begins with TEXT")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(argv)
     if options.out.suffix == ".csv":

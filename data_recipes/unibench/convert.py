@@ -1,8 +1,8 @@
-"""MER-UniBench's own files -> the CSV and JSONL that `affectgpt eval unibench` reads.
+"""Converts MER-UniBench's own files to the CSV and JSONL that `affectgpt eval unibench` reads.
 
 Labels are a CSV (`name` and `label` or `openset`) or an `.npz` of dicts (`test1_corpus`, `test_corpus`, `whole_corpus`:
 name -> {"emo": ...} or {"val": ...}). The answers of a checkpoint are `X.npz` (`name2reason`, a dict, or the arrays
-`filenames` and `fileitems`); beside it may lie `X-openset.npz` and `X-openset-sentiment.npz`, of the latter form.
+`filenames` and `fileitems`); `X-openset.npz` and `X-openset-sentiment.npz` beside it, if any, hold such arrays too.
 Dicts and lists in `.npz` are pickles, which can run any code when they are read: hence `trust_pickle`.
 """
 
@@ -21,36 +21,36 @@ import numpy as np
 from affectgpt.problems import InputError, Problem, require_file, shorten
 
 CORPORA = ("test1_corpus", "test_corpus", "whole_corpus")
-"""Arrays of a label file that may hold the test set; the first that is there counts."""
+"""Arrays of a label file that may hold the test set; the first that exists counts."""
 BESIDE = {"openset": ("-openset",), "sentiment": ("-openset-sentiment", "-sentiment")}
-"""Field of a prediction -> endings of the file beside the answers that holds it."""
+"""Field of a prediction -> suffixes of the file beside the answers that holds it."""
 _FIELDS = ("emo", "val", "label", "openset")
 
 
 def read_labels(path: Path, trust_pickle: bool = False, corpus: str | None = None, start: str = "") -> dict[str, str]:
-    """The labels of a file by clip.
+    """Read the labels of a file by clip.
 
     Args:
         trust_pickle: read object arrays of `.npz`.
-        corpus: the array that holds the test set; by default the first of CORPORA that is there.
-        start: keep the clips whose name begins so (IEMOCAP's test set is `Ses05` of its `whole_corpus`).
+        corpus: array that holds the test set; by default the first of CORPORA that exists.
+        start: prefix of the clips to keep (IEMOCAP's test set is `Ses05` of its `whole_corpus`).
 
     Raises:
-        InputError: no such file, pickles that are not trusted, a clip without label.
+        InputError: no such file, pickles that are not trusted, a clip without a label.
     """
     path = require_file(path, "labels", "A CSV with name and label or openset, or the benchmark's label .npz.")
     if path.suffix == ".npz":
         arrays = _load(path, trust_pickle)
         name = corpus or next((name for name in CORPORA if name in arrays), CORPORA[0])
-        found = _dict(path, arrays, name)
+        values = _dict(path, arrays, name)
     else:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
-        found = {row.get("name", ""): row for row in rows}
-    labels = {str(clip): _label(value) for clip, value in found.items() if str(clip).startswith(start)}
+        values = {row.get("name", ""): row for row in rows}
+    labels = {str(clip): _label(value) for clip, value in values.items() if str(clip).startswith(start)}
     wrong = [clip for clip, label in labels.items() if label is None or not clip]
     if wrong or not labels:
-        got = shorten(found[wrong[0]]) if wrong else "none" + (f" that begin with {start!r}" if start else "")
+        got = shorten(values[wrong[0]]) if wrong else "none" + (f" that begin with {start!r}" if start else "")
         where = f"clip {wrong[0]!r}" if wrong else "the clips"
         raise InputError(Problem(str(path), where, f"a name and one of {', '.join(_FIELDS)}", got))
     return {clip: label for clip, label in labels.items() if label is not None}
@@ -67,10 +67,10 @@ def _label(value: object) -> str | None:
 
 
 def read_predictions(path: Path, trust_pickle: bool = False) -> list[dict[str, str]]:
-    """Answers of a checkpoint, with the emotion words and sentiments that lie beside them.
+    """Read the answers of a checkpoint, with the emotion words and sentiments in the files beside it.
 
     Raises:
-        InputError: no such file, pickles that are not trusted, arrays that are not there, files of different clips.
+        InputError: no such file, pickles that are not trusted, missing arrays, files of different clips.
     """
     path = require_file(path, "answers of a checkpoint", "The benchmark's result .npz, with name2reason or fileitems.")
     columns = {"response": _answers(path, _load(path, trust_pickle))}
@@ -125,8 +125,8 @@ def _load(path: Path, trust_pickle: bool) -> dict[str, Any]:
                 if trust_pickle or "pickle" not in str(error):
                     raise InputError(Problem(str(path), f"array {name}", "an array", str(error))) from None
                 fix = (
-                    "It can run any code when it is read: if you trust where the file comes from, pass --trust-pickle, "
-                    "once; what is written holds no pickle."
+                    "It can run any code when it is read. If you trust the source of the file, pass --trust-pickle; "
+                    "the converted files hold no pickle."
                 )
                 raise InputError(Problem(str(path), f"array {name}", "plain text", "a pickle", fix)) from None
     return arrays

@@ -1,7 +1,7 @@
-"""A language model as judge: is an answer right, or how much of it is.
+"""Language model as judge: whether an answer is right, or how much of it is.
 
-Its verdicts stand beside the deterministic scores, never in their place: they cost, and another model or wording gives
-others. What is asked is fixed by `PROMPT_VERSION`, which goes into every result.
+Its verdicts stand beside the deterministic scores and never replace them: they cost, and depend on model and wording.
+`PROMPT_VERSION` fixes the requests and goes into every result.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from affectgpt.prompt_safety import defuse, markers
 from eval.answers.rows import AnsweredRow
 
 PROMPT_VERSION = "1"
-"""Changes with any word of `REQUESTS` and with how replies are read: verdicts of two versions are not compared."""
+"""Version of `REQUESTS` and of how replies are read; verdicts of different versions are not compared."""
 LONGEST = 8000
-"""Characters of an answer that are shown to the judge."""
+"""Longest part of an answer, in characters, that the judge is shown."""
 MAX_TOKENS = 1024
 
 _MATERIAL = """Question about a video of a person's face:
@@ -53,16 +53,16 @@ Question = Literal["right", "mark"]
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Whom to ask, and the SQLite file in which verdicts are kept."""
+    """Judge: the model to ask, and the SQLite file that caches verdicts."""
 
     endpoint: ChatEndpoint
     cache: Path | None = None
 
     def verdicts(self, rows: Sequence[AnsweredRow], question: Question) -> np.ndarray:
-        """(n,) verdicts on the answers of rows: 0 or 1, or a mark from 0 to 1; NaN where the reply could not be read.
+        """Return (n,) verdicts on rows: 0 or 1, or a score from 0 to 1; NaN where the reply could not be read.
 
         Raises:
-            InputError: the server cannot be reached or refuses, or the cache is another file.
+            InputError: the server cannot be reached or refuses, or the cache file is of another kind.
         """
         try:
             cached = CachedExtractor(_Asked(self.endpoint, question), self.cache)
@@ -77,14 +77,14 @@ class Judge:
             for row in rows
         ]
         try:
-            return np.array([math.nan if found is None else float(found[0]) for found in cached.extract(requests)])
+            return np.array([math.nan if labels is None else float(labels[0]) for labels in cached.extract(requests)])
         finally:
             cached.close()
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """The judge as an extractor, of verdicts from requests, before which a cache can stand."""
+    """The judge as an extractor of verdicts from requests, so that a cache can stand before it."""
 
     endpoint: ChatEndpoint
     question: Question
@@ -103,15 +103,15 @@ class _Asked:
 
     def extract(self, texts: Sequence[str]) -> list[list[str] | None]:
         read = _read_right if self.question == "right" else _read_mark
-        found = [read(clean(reply)) for reply in self.endpoint.complete(texts)]
-        return [None if verdict is None else [str(verdict)] for verdict in found]
+        verdicts = [read(clean(reply)) for reply in self.endpoint.complete(texts)]
+        return [None if verdict is None else [str(verdict)] for verdict in verdicts]
 
 
 def _read_right(reply: str) -> float | None:
-    found = set(re.findall(r"\b(yes|no)\b", reply.casefold()))
-    return float(found == {"yes"}) if len(found) == 1 else None
+    words = set(re.findall(r"\b(yes|no)\b", reply.casefold()))
+    return float(words == {"yes"}) if len(words) == 1 else None
 
 
 def _read_mark(reply: str) -> float | None:
-    found = re.findall(r"(?<![\d.])\d{1,3}(?:\.\d+)?", reply)
-    return float(found[-1]) / 100 if found and float(found[-1]) <= 100 else None
+    numbers = re.findall(r"(?<![\d.])\d{1,3}(?:\.\d+)?", reply)
+    return float(numbers[-1]) / 100 if numbers and float(numbers[-1]) <= 100 else None

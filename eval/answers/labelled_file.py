@@ -1,4 +1,4 @@
-"""Files that say one thing of each clip: CSV `name,label`, or JSONL with `name` (or `id`) and `label`."""
+"""Files with one value for each clip: CSV `name,label`, or JSONL with `name` (or `id`) and `label`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from affectgpt.clip import iterate_json
 from affectgpt.problems import InputError, Problem, require_file, shorten
 
 NAMES = ("name", "id")
-TRUTH = ("label", "labels", "answer")
-"""Fields that may hold what is true; the first that a row has counts."""
-SAID = ("label", "labels", "prediction", "response")
-"""Fields that may hold what a model said."""
+GOLD_FIELDS = ("label", "labels", "answer")
+"""Fields that may hold the gold value; the first that a row has counts."""
+PREDICTION_FIELDS = ("label", "labels", "prediction", "response")
+"""Fields that may hold a model's prediction."""
 SHOWN = 10
-"""Problems of one kind that are listed one by one."""
+"""Maximum number of problems of one kind that are listed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a file says of one clip, and where."""
+    """Value of one clip in a file, and its line."""
 
     value: Any
     line: int
@@ -30,11 +30,11 @@ class Entry:
 
 
 def read_entries(path: str | Path, fields: Sequence[str]) -> dict[str, Entry]:
-    """The entries of a file by the name of the clip, in the order of the file.
+    """Read the entries of a file by the name of the clip, in the order of the file.
 
     Args:
-        path: `.csv`, or JSONL under any other ending.
-        fields: names of the field that holds the value.
+        path: `.csv`, or JSONL under any other suffix.
+        fields: possible names of the field that holds the value.
 
     Raises:
         InputError: no such file, a line that is no row, a row without name or value, a name that occurs twice.
@@ -54,8 +54,8 @@ def read_entries(path: str | Path, fields: Sequence[str]) -> dict[str, Entry]:
             fix = f"It may be called {' or '.join(wanted)}."
             problems.append(Problem(str(path), f"line {line}", f"the field '{wanted[0]}'", shorten(has), fix))
         elif str(name) in entries:
-            told = f"{name!r}, also in line {entries[str(name)].line}"
-            problems.append(Problem(str(path), f"line {line}", "a name used once", told, "Remove one of the two."))
+            got = f"{name!r}, also in line {entries[str(name)].line}"
+            problems.append(Problem(str(path), f"line {line}", "a name used once", got, "Remove one of the two."))
         else:
             group = row.get("group")
             entries[str(name)] = Entry(row[field], line, str(group) if group not in (None, "") else None)
@@ -67,7 +67,7 @@ def read_entries(path: str | Path, fields: Sequence[str]) -> dict[str, Entry]:
 
 
 def lines_of(entries: Mapping[str, Entry]) -> dict[str, int]:
-    """Name to line."""
+    """Map names to lines."""
     return {name: entry.line for name, entry in entries.items()}
 
 
@@ -93,18 +93,18 @@ def require_same_names(
     fix: str,
     allow_missing: bool = False,
 ) -> None:
-    """Refuse two files of different clips, naming them.
+    """Refuse two files of different clips, and name the clips.
 
     Args:
-        first: the file whose clips count.
+        first: file that determines the clips.
         known: its clips, with their lines.
-        second: the file compared with it.
-        others: the clips of `second`, with their lines.
-        fix: what to do about it.
+        second: file compared with it.
+        others: clips of `second`, with their lines.
+        fix: next step for the user.
         allow_missing: whether `second` may lack clips.
 
     Raises:
-        InputError: naming the first clips that only one of the two has, with their lines.
+        InputError: names the first clips that only one of the two has, with their lines.
     """
     extra = [(second, name, line, first) for name, line in others.items() if name not in known]
     missing = [(first, name, line, second) for name, line in known.items() if name not in others]

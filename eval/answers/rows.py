@@ -1,4 +1,4 @@
-"""Answered rows: what was asked, the gold answer and the response, as ms-swift or this project writes them."""
+"""Answered rows: question, gold answer and response, as ms-swift or this project writes them."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from eval.answers.tasks import ASPECTS, OWN_TASKS, QUESTIONS, TASKS
 
 @dataclass(frozen=True, slots=True)
 class AnsweredRow:
-    """One answered question."""
+    """Answered question: its row, the gold answer and the response."""
 
     file: str
     line: int
     task: str
     key: str
-    """What tells it from other rows of its task: its id, or its video and question."""
+    """Identity among the rows of its task: its id, or its video and question."""
     group: str
-    """Speaker or dialogue where the row names one, else the video: intervals are clustered by it."""
+    """Speaker or dialogue if the row names one, else the video; intervals are clustered by it."""
     question: str
     gold: str | list[str]
     response: str
     options: tuple[str, ...] = ()
-    """The closed set of the row, where it names one besides its question."""
+    """Closed set of the row, if it names one besides its question."""
 
 
 def read_rows(
     paths: Sequence[Path], task: str | None = None, aspects: Mapping[tuple[str, str], str] | None = None
 ) -> dict[str, list[AnsweredRow]]:
-    """Rows of result files by task, in the order of `TASKS`.
+    """Read the rows of result files by task, in the order of `TASKS`.
 
     Args:
-        paths: JSONL of ms-swift (`response`, `labels`, `messages`, `videos`), the task named by the file, or of
+        paths: JSONL of ms-swift (`response`, `labels`, `messages`, `videos`), whose task is the file's name, or of
             `affectgpt predict` (`id`, `task`, `response`, `answer`).
-        task: the task of all rows, whatever files and rows say.
-        aspects: (video, question) to aspect, for open questions that lack `source`; see `read_aspects`.
+        task: task of all rows, whatever files and rows say.
+        aspects: (video, question) -> aspect, for open questions that lack `source`; see `read_aspects`.
 
     Raises:
-        InputError: files that are none of these, rows without truth, an id twice in a task.
+        InputError: files of another kind, rows without a gold answer, an id twice in a task.
     """
     problems: list[Problem] = []
     rows: dict[str, list[AnsweredRow]] = {}
@@ -53,21 +53,21 @@ def read_rows(
     for path in paths:
         path = require_file(path, "results", "A JSONL file of ms-swift's inference or of 'affectgpt predict'.")
         before = len(problems) + sum(map(len, rows.values()))
-        for line, found in iterate_json(path):
-            if isinstance(found, Problem):
-                problems.append(found)
+        for line, record in iterate_json(path):
+            if isinstance(record, Problem):
+                problems.append(record)
                 continue
-            if "fingerprint" in found and "rows" in found:
-                continue  # the first line of a run's own prediction files says of what they are
-            row = _row(path, line, found, task, aspects or {})
+            if "fingerprint" in record and "rows" in record:
+                continue  # the header of a run's own prediction files
+            row = _row(path, line, record, task, aspects or {})
             if isinstance(row, Problem):
                 problems.append(row)
                 continue
-            place = (row.task, row.key)
-            if place in seen and "id" in found:
-                also = f"{row.key!r}, also in {seen[place].file}, line {seen[place].line}"
+            identity = (row.task, row.key)
+            if identity in seen and "id" in record:
+                also = f"{row.key!r}, also in {seen[identity].file}, line {seen[identity].line}"
                 problems.append(Problem(str(path), f"line {line}", "an id used once in its task", also))
-            seen.setdefault(place, row)
+            seen.setdefault(identity, row)
             rows.setdefault(row.task, []).append(row)
         if before == len(problems) + sum(map(len, rows.values())):
             problems.append(Problem(str(path), "the file", "at least one row", "none"))
@@ -81,13 +81,13 @@ def _row(
     path: Path, line: int, row: Mapping[str, Any], task: str | None, aspects: Mapping[tuple[str, str], str]
 ) -> AnsweredRow | Problem:
     where = f"line {line}"
-    truth = row.get("labels", row.get("answer"))
+    gold = row.get("labels", row.get("answer"))
     if "response" not in row:
         return Problem(str(path), where, "the field 'response'", shorten(", ".join(map(str, row)) or "no field"))
-    texts = truth if isinstance(truth, list) else [truth]
+    texts = gold if isinstance(gold, list) else [gold]
     if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
-        fix = "It holds what is true; 'affectgpt eval recognition' takes it from a file of its own."
-        return Problem(str(path), where, "a text, or a list of texts, in 'labels' or 'answer'", shorten(truth), fix)
+        fix = "It holds the gold answer; 'affectgpt eval recognition' reads gold labels from a separate file."
+        return Problem(str(path), where, "a text, or a list of texts, in 'labels' or 'answer'", shorten(gold), fix)
     messages = row.get("messages") or []
     asked = [turn.get("content") for turn in messages if isinstance(turn, dict) and turn.get("role") == "user"]
     question = next((text for text in [row.get("question"), *asked] if isinstance(text, str)), "")
@@ -95,17 +95,17 @@ def _row(
     video = str(videos[0] if isinstance(videos, list) and videos else videos or "")
     name = task or _task_of(path, row, aspects.get((video, question)))
     if name is None:
-        fix = f"{nearest(path.stem, TASKS)} Rename the file, or say --task TASK."
+        fix = f"{nearest(path.stem, TASKS)} Rename the file, or pass --task TASK."
         return Problem(str(path), where, "a file named by its task, or rows with 'task'", path.stem, fix)
     response, options = row["response"], row.get("options")
     return AnsweredRow(
         file=str(path),
         line=line,
         task=name,
-        key=str(row.get("id") or json.dumps([video, question, truth], ensure_ascii=False)),
+        key=str(row.get("id") or json.dumps([video, question, gold], ensure_ascii=False)),
         group=str(row.get("group") or video or str(row.get("id") or line).partition("/")[0]),
         question=question,
-        gold=texts if isinstance(truth, list) else str(truth),
+        gold=texts if isinstance(gold, list) else str(gold),
         response=response if isinstance(response, str) else "" if response is None else json.dumps(response),
         options=tuple(options) if isinstance(options, list) and is_label_list(options) else (),
     )
@@ -121,19 +121,19 @@ def _task_of(path: Path, row: Mapping[str, Any], aspect: str | None) -> str | No
 
 
 def read_aspects(path: Path) -> dict[tuple[str, str], str]:
-    """(video, question) to aspect, from VidEmo's list of open questions: JSON, each with messages, videos, source.
+    """Read (video, question) -> aspect from VidEmo's list of open questions, JSON with messages, videos, source.
 
     Raises:
-        InputError: it is no such list.
+        InputError: the file is no such list.
     """
     path = require_file(path, "the questions", "Emo-CFG's QA_test_sampling_all.json.")
     try:
         items = json.loads(path.read_text(encoding="utf-8"))
-        found = {}
+        aspects = {}
         for item in items:
             asked = [turn["content"] for turn in item["messages"] if turn["role"] == "user"]
-            found[str(item["videos"][0]), asked[-1]] = str(item["source"]).rpartition("QA_")[2]
-        return found
+            aspects[str(item["videos"][0]), asked[-1]] = str(item["source"]).rpartition("QA_")[2]
+        return aspects
     except (ValueError, KeyError, TypeError, IndexError) as error:
         expected = "a JSON list of objects with 'messages', 'videos' and 'source'"
         raise InputError(Problem(str(path), "the file", expected, f"{type(error).__name__}: {error}")) from None

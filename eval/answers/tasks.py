@@ -1,10 +1,10 @@
-"""VidEmo's tasks: which result file holds which, how each is scored, and how its tables average them.
+"""VidEmo's tasks: their result files, how each is scored, and how its tables average them.
 
-Names are those of the result files that VidEmo published (`<task>.jsonl`); the open questions come in one file, their
-aspect in each row's `source`. The averages are those of its table generator: a data set that shares a column with
+Names are those of the result files that VidEmo published (`<task>.jsonl`); the open questions come in one file, with
+their aspect in each row's `source`. The averages are those of its table generator: a data set that shares a column with
 others weighs 1/2 or 1/3, so that every column counts the same. Single-label emotions come from three data sets,
 fine-grained ones, two-way sentiment and conversations from two; eyes and eyebrows share a column, as do body, face and
-head actions. What is published as accuracy is a judge's yes or no, and of captions its marks: compare those with
+head actions. Its published accuracies are a judge's yes or no, those of captions a judge's scores: compare them with
 `judge` here, and with the deterministic scores only where an answer leaves no doubt.
 """
 
@@ -15,7 +15,7 @@ from typing import Literal
 from affectgpt.tasks import TASKS as OURS
 
 Kind = Literal["choice", "letters", "labels", "units", "text", "tree"]
-"""How a task is scored: one option; several; labels of a known list; action units; free text; an affective tree."""
+"""Kind of answer, which decides the scoring: one option; several; known labels; action units; free text; a tree."""
 
 APPEARANCE = (
     "blurry", "male", "young", "chubby", "pale skin", "rosy cheeks", "oval face", "receding hairline", "bald", "bangs",
@@ -25,19 +25,19 @@ APPEARANCE = (
     "sideburns", "heavy makeup", "wearing earrings", "wearing hat", "wearing lipstick", "wearing necklace",
     "wearing necktie", "wearing mask",
 )  # fmt: skip
-"""The appearances of CelebV-HQ."""
+"""Appearances of CelebV-HQ."""
 ACTIONS = (
     "blow", "chew", "close eyes", "cough", "cry", "drink", "eat", "frown", "gaze", "glare", "head wagging", "kiss",
     "laugh", "listen to music", "look around", "make a face", "nod", "play instrument", "read", "shake head", "shout",
     "sigh", "sing", "sleep", "smile", "smoke", "sneer", "sneeze", "sniff", "talk", "turn", "weep", "whisper", "wink",
     "yawn",
 )  # fmt: skip
-"""The actions of CelebV-HQ."""
+"""Actions of CelebV-HQ."""
 UNITS = tuple(f"AU{number}" for number in (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26))
-"""The action units of Aff-Wild2."""
+"""Action units of Aff-Wild2."""
 
 QUESTIONS = "QA_test_sampling_all"
-"""The file of the open questions on attributes."""
+"""Name of the file with the open questions on attributes."""
 ASPECTS = (
     "Eyes", "Eyebrows", "Mouth", "Nose", "Hair", "Chin", "Face_shape", "Facial_features", "Accessories", "Age",
     "Gender", "Skin", "Body_actions", "Facial_actions", "Head_actions",
@@ -68,15 +68,15 @@ TASKS: dict[str, Kind] = {
     "MELD_Single-Label-Conversational-Emotion-Recognition_new": "choice",
     "caption_test_sampling_v2_all_example": "text",
 }
-"""Task to kind."""
+"""Task -> kind."""
 
 _JUDGED: dict[str, Kind] = {"choice": "choice", "labels": "labels", "words": "text", "tree": "tree"}
 
 OWN_TASKS: dict[str, Kind] = {name: _JUDGED[task.judged] for name, task in OURS.items() if task.judged in _JUDGED}
-"""Task of a row of ours (`affectgpt/tasks.py`) to kind; numbers are for `affectgpt eval recognition`."""
+"""Task of this project's rows (`affectgpt/tasks.py`) -> kind; numbers are for `affectgpt eval recognition`."""
 
 VOCABULARIES = {"CelebV-HQ_Appearance-Recognition": APPEARANCE, "CelebV-HQ_Action-Recognition": ACTIONS}
-"""All labels of a task that has a list of its own; of others, those that are true somewhere."""
+"""All labels of a task that has a list of its own; the labels of other tasks are those in their gold answers."""
 
 GROUPS: dict[str, tuple[tuple[str, ...], ...]] = {
     "closed attributes": tuple((name,) for name in list(TASKS)[:6]),
@@ -103,9 +103,9 @@ GROUPS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "emotion understanding": (("caption_test_sampling_v2_all_example",),),
 }
-"""Average of VidEmo's tables to its columns, each with the tasks that share it."""
+"""Average in VidEmo's tables -> its columns, each with the tasks that share it."""
 
 
 def weights(group: str) -> dict[str, float]:
-    """Task to its weight in an average of `GROUPS`: 1 over the number of tasks in its column."""
+    """Return the weight of each task in an average of `GROUPS`: 1 over the number of tasks in its column."""
     return {task: 1 / len(column) for column in GROUPS[group] for task in column}

@@ -1,4 +1,4 @@
-"""`affectgpt eval compare`: two models on the same clips, by paired differences."""
+"""Comparison of two models on the same clips, by paired differences."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from affectgpt.problems import InputError, Problem, shorten
-from eval.answers.labelled_file import SAID, SHOWN, lines_of, read_entries, require_same_names
+from eval.answers.labelled_file import PREDICTION_FIELDS, SHOWN, lines_of, read_entries, require_same_names
 from eval.answers.rows import AnsweredRow, read_rows
 from eval.benchmarks.recognition.rows import read_recognition
 from eval.metrics.evaluation import number
@@ -18,7 +18,7 @@ from eval.metrics.task_scores import TaskScore, score_task
 
 
 class Compared(TypedDict):
-    """One score of both models, and by how much the second is above the first."""
+    """Scores of both models by one metric, and the second minus the first."""
 
     a: float | None
     b: float | None
@@ -32,7 +32,7 @@ def compare_tallies(
     resamples: int = RESAMPLES,
     permutations: int = PERMUTATIONS,
 ) -> dict[str, Compared]:
-    """Every score that both have, of the same clips in the same order."""
+    """Compare every score that both have, of the same clips in the same order."""
     return {
         name: {
             "a": _rounded(first[name].value),
@@ -49,52 +49,55 @@ def _rounded(value: float) -> float | None:
 
 
 def compare_labels(
-    truth: Path, first: Path, second: Path, kind: str | None = None, resamples: int = RESAMPLES
+    gold: Path, first: Path, second: Path, kind: str | None = None, resamples: int = RESAMPLES
 ) -> dict[str, Compared]:
-    """Compare two files of predictions with the labels of a third.
+    """Compare two files of predictions against the labels of a third.
 
     Raises:
         InputError: the files are of different clips.
     """
-    entries = [lines_of(read_entries(path, SAID)) for path in (first, second)]
+    entries = [lines_of(read_entries(path, PREDICTION_FIELDS)) for path in (first, second)]
     require_same_names(first, entries[0], second, entries[1], "Compare predictions of the same clips.")
-    before, after = (read_recognition(truth, path, kind=kind) for path in (first, second))
+    before, after = (read_recognition(gold, path, kind=kind) for path in (first, second))
     return compare_tallies(before.tallies(), after.tallies(), before.groups, resamples)
 
 
 def paired_scores(
     first: Sequence[Path], second: Sequence[Path], task: str | None = None
 ) -> dict[str, tuple[TaskScore, TaskScore]]:
-    """Scores of two models by task, of result files that hold what is true; their rows in the same order.
+    """Score two models by task, from result files with gold answers; both lists of rows in the same order.
 
     Raises:
-        InputError: rows that only one of them has, or of which something else is true.
+        InputError: rows that only one of them has, or with different gold answers.
     """
     before, after = read_rows(first, task), read_rows(second, task)
     for have, lack in ((before, after), (after, before)):
         for name in have.keys() - lack.keys():
             row, other = have[name][0], next(iter(lack.values()))[0].file
-            expected = f"a task that {other} has too"
+            expected = f"a task that {other} also has"
             raise InputError(
                 Problem(row.file, f"line {row.line}", expected, name, "Compare results on the same tasks.")
             )
     pairs = {}
     for name, rows in before.items():
         keyed, others = _by_key(rows), _by_key(after[name])
-        known, found = ({key: row.line for key, row in side.items()} for side in (keyed, others))
+        known, compared = ({key: row.line for key, row in side.items()} for side in (keyed, others))
         fix = f"Compare results on the same clips ({name})."
-        require_same_names(Path(rows[0].file), known, Path(after[name][0].file), found, fix)
+        require_same_names(Path(rows[0].file), known, Path(after[name][0].file), compared, fix)
         aligned = [others[key] for key in keyed]
         problems = [
             Problem(
-                right.file, f"line {right.line}", f"the truth of {left.file}, line {left.line}", shorten(right.gold)
+                right.file,
+                f"line {right.line}",
+                f"the gold answer of {left.file}, line {left.line}",
+                shorten(right.gold),
             )
             for left, right in zip(rows, aligned, strict=True)
             if left.gold != right.gold
         ]
         if problems:
-            raise InputError(problems[:SHOWN], f"{len(problems)} rows of {name} have another truth.")
-        # Which clips belong together is one fact about both.
+            raise InputError(problems[:SHOWN], f"{len(problems)} rows of {name} have another gold answer.")
+        # Both models share the grouping of the clips, so that of the first is used.
         pairs[name] = (
             score_task(rows),
             score_task([replace(right, group=left.group) for left, right in zip(rows, aligned, strict=True)]),
@@ -103,29 +106,27 @@ def paired_scores(
 
 
 def _by_key(rows: Sequence[AnsweredRow]) -> dict[str, AnsweredRow]:
-    """Rows by key; a question that is asked again is numbered."""
+    """Index rows by key; a repeated question gets a number."""
     seen: Counter[str] = Counter()
-    found = {}
+    indexed = {}
     for row in rows:
         seen[row.key] += 1
-        found[row.key if seen[row.key] == 1 else f"{row.key} ({seen[row.key]})"] = row
-    return found
+        indexed[row.key if seen[row.key] == 1 else f"{row.key} ({seen[row.key]})"] = row
+    return indexed
 
 
-def describe_comparison(found: Mapping[str, Compared]) -> str:
-    """The comparison as a table of text."""
-    width = max(map(len, found), default=0)
+def describe_comparison(metrics: Mapping[str, Compared]) -> str:
+    """Describe the comparison as a table of text."""
+    width = max(map(len, metrics), default=0)
     lines = [f"{'':{width}}  {'A':>7}  {'B':>7}  B - A [95 % interval]              p      n"]
-    for name, compared in found.items():
+    for name, compared in metrics.items():
         apart = compared["difference"]
         interval = f"[{_signed(apart['low'])}, {_signed(apart['high'])}]"
         lines.append(
             f"{name:{width}}  {number(compared['a']):>7}  {number(compared['b']):>7}  "
             f"{_signed(apart['value'])} {interval:20}  {number(apart['p'])}  {apart['n']:5}"
         )
-    return "\n".join(
-        [*lines, "Paired bootstrap; p by permutation of the two answers, not corrected for several scores."]
-    )
+    return "\n".join([*lines, "Paired bootstrap; p by permuting the two answers, not corrected for multiple scores."])
 
 
 def _signed(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""What every evaluator says: one JSON object, and the same for people."""
+"""Result of an evaluator: one JSON object, and the same as text."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from eval.metrics.stats import Metric
 
 
 class Evaluation(TypedDict):
-    """The scores of one data set. Shares and scores are fractions, errors in the unit of the labels."""
+    """Scores of one data set. Shares and scores are fractions, errors in the unit of the labels."""
 
     dataset: str
     mode: str
     n: int
     coverage: float
-    """Share of the clips whose answer could be read; the others count as wrong."""
+    """Share of the clips whose answer could be read; unread answers count as wrong."""
     primary: dict[str, Any]
-    """`name`, `value`, `low`, `high`."""
+    """Primary score: `name`, `value`, `low`, `high`."""
     secondary: dict[str, Metric]
     baselines: dict[str, dict[str, Metric]]
-    """Constant answer -> its scores."""
+    """Scores of constant answers, by answer."""
     notes: NotRequired[list[str]]
 
 
@@ -32,7 +32,7 @@ def evaluation(
     coverage: float,
     baselines: Mapping[str, Mapping[str, Metric]],
 ) -> Evaluation:
-    """Put scores together; `primary` names the one of `metrics` that stands first."""
+    """Assemble an evaluation; `primary` names the one of `metrics` that comes first."""
     first = metrics[primary]
     return {
         "dataset": dataset,
@@ -45,26 +45,26 @@ def evaluation(
     }
 
 
-def describe(found: Evaluation) -> str:
-    """The evaluation as lines of text: a score, its 95 % interval, and the constant answer beside it."""
-    primary: Any = {**found["primary"], "n": found["n"]}
-    rows = {found["primary"]["name"]: primary, **found["secondary"]}
+def describe(result: Evaluation) -> str:
+    """Describe an evaluation as text: each score, its 95 % interval, and that of the constant answer."""
+    primary: Any = {**result["primary"], "n": result["n"]}
+    rows = {result["primary"]["name"]: primary, **result["secondary"]}
     width = max(map(len, rows))
-    constants = list(found["baselines"].items())
+    constants = list(result["baselines"].items())
     lines = [
-        f"{found['dataset']} ({found['mode']}): {found['n']} clips, {found['coverage']:.1%} of the answers readable"
+        f"{result['dataset']} ({result['mode']}): {result['n']} clips, {result['coverage']:.1%} of the answers readable"
     ]
     for name, metric in rows.items():
         beside = [f"{number(scores[name]['value'])} by {constant}" for constant, scores in constants if name in scores]
         lines.append(f"  {name:{width}}  {with_interval(metric)}" + (f"   {'; '.join(beside)}" if beside else ""))
-    return "\n".join([*lines, *(f"  {note}" for note in found.get("notes", []))])
+    return "\n".join([*lines, *(f"  {note}" for note in result.get("notes", []))])
 
 
 def number(value: float | None) -> str:
-    """A figure with four digits, a dash where there is none."""
+    """Format a figure with four digits, a dash for None."""
     return "–" if value is None else f"{value:.4f}"
 
 
 def with_interval(metric: Mapping[str, Any]) -> str:
-    """A figure and its interval."""
+    """Format a figure and its interval."""
     return f"{number(metric['value'])} [{number(metric['low'])}, {number(metric['high'])}]"

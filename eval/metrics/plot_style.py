@@ -1,6 +1,6 @@
-"""The look of every chart: colours that colour-blind people tell apart, and inline SVG that is the same each time.
+"""Style of every chart: colours that colour-blind people can tell apart, and inline SVG that is reproducible.
 
-Colours are Okabe and Ito's; marker, dash or hatch always says the same as the colour.
+Colours are Okabe and Ito's; a marker, dash or hatch always carries the same information as the colour.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ _P = ParamSpec("_P")
 
 
 def chart(draw: Callable[_P, Figure]) -> Callable[_P, str]:
-    """Turns a function that draws a matplotlib figure into one that returns the SVG; its docstring is the text for
-    those who cannot see it.
+    """Turn a function that draws a matplotlib figure into one that returns the SVG; its docstring becomes the text
+    alternative of the chart.
     """
 
     @wraps(draw)
@@ -57,7 +57,7 @@ def chart(draw: Callable[_P, Figure]) -> Callable[_P, str]:
         svg = buffer.getvalue()
         svg = svg[svg.index("<svg") :]
         svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
-        # Groups are numbered afresh in every figure: in one page their ids would clash, and nothing refers to them.
+        # Every figure numbers its groups from the start: in one page their ids would clash, and nothing refers to them.
         svg = re.sub(r'<g id="[^"]*"', "<g", svg)
         label = escape(" ".join((draw.__doc__ or "").split()))
         width, box = re.search(r'width="([\d.]+)pt".*?viewBox="([^"]+)"', svg, flags=re.DOTALL).groups()  # type: ignore[union-attr]
@@ -68,21 +68,21 @@ def chart(draw: Callable[_P, Figure]) -> Callable[_P, str]:
 
 
 def new_figure(width: int, height: int) -> Figure:
-    """A figure of that many CSS pixels."""
+    """Create a figure of that many CSS pixels."""
     return Figure(figsize=(width / 72, height / 72), dpi=72)
 
 
 def plotted(value: object) -> float:
-    """A number as matplotlib leaves out where there is none."""
+    """Return a number for matplotlib, NaN (which it leaves out) for anything else."""
     return float(value) if isinstance(value, int | float) else math.nan
 
 
-def draw_interval(axes: Axes, place: float, metric: Mapping[str, Any], across: bool = False, **looks: Any) -> None:
-    """A point with its interval; `across` lays it along x."""
+def draw_interval(axes: Axes, position: float, metric: Mapping[str, Any], across: bool = False, **looks: Any) -> None:
+    """Draw a point with its interval; `across` lays it along x."""
     value = plotted(metric.get("value"))
     reach = [[max(0.0, value - plotted(metric.get("low")))], [max(0.0, plotted(metric.get("high")) - value)]]
     reach = [[0.0 if math.isnan(side[0]) else side[0]] for side in reach]
     if across:
-        axes.errorbar([value], [place], xerr=reach, capsize=3, **looks)
+        axes.errorbar([value], [position], xerr=reach, capsize=3, **looks)
     else:
-        axes.errorbar([place], [value], yerr=reach, capsize=3, **looks)
+        axes.errorbar([position], [value], yerr=reach, capsize=3, **looks)

@@ -1,10 +1,10 @@
-"""Recognition metrics: of labels, of numbers, of sets of labels, of distributions.
+"""Recognition metrics for labels, numbers, sets of labels and distributions.
 
-Arrays of n clips; K labels are codes 0 to K - 1. Each metric has a function of arrays, and those that are functions of
-sums come as `Tally`s too (`label_tallies`, `number_tallies`, `set_tallies`), for intervals and comparisons.
+Arrays of n clips; K labels are codes 0 to K - 1. Each metric is a function of arrays, and those that are functions of
+sums also come as `Tally`s (`label_tallies`, `number_tallies`, `set_tallies`), for intervals and comparisons.
 
-What is not defined is NaN, never 0 and never an error: any metric of no clips or of a NaN among its numbers, a
-correlation with a constant, the recall of a class that does not occur. Means over classes are of those that have one.
+An undefined value is NaN, never 0 and never an error: any metric of no clips or with a NaN among its numbers, a
+correlation with a constant, the recall of a class that does not occur. Means over classes skip undefined ones.
 """
 
 from __future__ import annotations
@@ -20,104 +20,107 @@ from sklearn.metrics import average_precision_score
 from eval.metrics.stats import Tally, divide, mean_tally
 
 
-def encode_labels(truth: Sequence[str], said: Sequence[str], labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Labels to codes 0 to len(labels) - 1; what was said and is no label gets len(labels)."""
+def encode_labels(
+    gold: Sequence[str], predicted: Sequence[str], labels: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Encode labels as codes 0 to len(labels) - 1; a prediction that is no label gets len(labels)."""
     codes = {label: index for index, label in enumerate(labels)}
-    right, answered = [codes[label] for label in truth], [codes.get(label, len(labels)) for label in said]
+    right, answered = [codes[label] for label in gold], [codes.get(label, len(labels)) for label in predicted]
     return np.array(right, int), np.array(answered, int)
 
 
-def confusion(truth: np.ndarray, said: np.ndarray, num_labels: int) -> np.ndarray:
-    """(num_labels, num_labels + 1) counts: rows are truth, columns what was said, the last for no known label."""
+def confusion(gold: np.ndarray, predicted: np.ndarray, num_labels: int) -> np.ndarray:
+    """Count (num_labels, num_labels + 1): rows are gold labels, columns predictions, the last for no known label."""
     counts = np.zeros((num_labels, num_labels + 1), int)
-    np.add.at(counts, (truth, said), 1)
+    np.add.at(counts, (gold, predicted), 1)
     return counts
 
 
-def war(truth: np.ndarray, said: np.ndarray) -> float:
-    """Weighted average recall: the share of right answers (accuracy)."""
-    return float(np.mean(truth == said)) if len(truth) else float("nan")
+def war(gold: np.ndarray, predicted: np.ndarray) -> float:
+    """Compute the weighted average recall: the share of correct predictions (accuracy)."""
+    return float(np.mean(gold == predicted)) if len(gold) else float("nan")
 
 
-def uar(truth: np.ndarray, said: np.ndarray) -> float:
-    """Unweighted average recall over the classes that occur in `truth` (balanced accuracy)."""
-    if not len(truth):
+def uar(gold: np.ndarray, predicted: np.ndarray) -> float:
+    """Compute the unweighted average recall over the classes that occur in `gold` (balanced accuracy)."""
+    if not len(gold):
         return float("nan")
-    total = np.bincount(truth)
-    right = np.bincount(truth[truth == said], minlength=len(total))
+    total = np.bincount(gold)
+    right = np.bincount(gold[gold == predicted], minlength=len(total))
     present = total > 0
     return float(np.mean(right[present] / total[present]))
 
 
-def macro_f1(truth: np.ndarray, said: np.ndarray, num_labels: int) -> float:
-    """Mean F1 over the labels that occur in `truth` or `said`; an answer that is no label is wrong, and no class."""
-    return label_tallies(truth, said, num_labels)["macro_f1"].value
+def macro_f1(gold: np.ndarray, predicted: np.ndarray, num_labels: int) -> float:
+    """Average F1 over the labels in `gold` or `predicted`; a prediction that is no label is wrong, and no class."""
+    return label_tallies(gold, predicted, num_labels)["macro_f1"].value
 
 
-def weighted_f1(truth: np.ndarray, said: np.ndarray, num_labels: int) -> float:
-    """F1 of the labels, averaged by how often each is true."""
-    return label_tallies(truth, said, num_labels)["weighted_f1"].value
+def weighted_f1(gold: np.ndarray, predicted: np.ndarray, num_labels: int) -> float:
+    """Average the F1 of the labels, weighted by how often each is gold."""
+    return label_tallies(gold, predicted, num_labels)["weighted_f1"].value
 
 
-def ccc(truth: np.ndarray, said: np.ndarray, unbiased: bool = False) -> float:
-    """Concordance correlation coefficient: 2 s_xy / (s_x² + s_y² + (m_x - m_y)²).
+def ccc(gold: np.ndarray, predicted: np.ndarray, unbiased: bool = False) -> float:
+    """Compute the concordance correlation coefficient: 2 s_xy / (s_x² + s_y² + (m_x - m_y)²).
 
     Biased moments (divided by n) are Lin's own (1989) and those of the AVEC and ABAW challenges, FaceBehaviorNet among
-    them; `unbiased` ones (n - 1) those of torchmetrics and of HiCMAE's evaluation. With one side constant it is 0; with
-    both, NaN if they are equal.
+    them; `unbiased` ones (n - 1) are those of torchmetrics and of HiCMAE's evaluation. It is 0 if one side is constant,
+    and NaN if both are and are equal.
     """
-    return number_tallies(truth, said)["ccc_unbiased" if unbiased else "ccc"].value
+    return number_tallies(gold, predicted)["ccc_unbiased" if unbiased else "ccc"].value
 
 
-def pearson(truth: np.ndarray, said: np.ndarray) -> float:
-    """Pearson's correlation; NaN if a side is constant."""
-    return number_tallies(truth, said)["pearson"].value
+def pearson(gold: np.ndarray, predicted: np.ndarray) -> float:
+    """Compute Pearson's correlation; NaN if a side is constant."""
+    return number_tallies(gold, predicted)["pearson"].value
 
 
-def spearman(truth: np.ndarray, said: np.ndarray) -> float:
-    """Spearman's rank correlation: Pearson's of the ranks, ties sharing theirs; NaN if a side is constant."""
-    if np.isnan(truth).any() or np.isnan(said).any():
+def spearman(gold: np.ndarray, predicted: np.ndarray) -> float:
+    """Compute Spearman's rank correlation: Pearson's of the ranks, ties sharing theirs; NaN if a side is constant."""
+    if np.isnan(gold).any() or np.isnan(predicted).any():
         return float("nan")
-    return pearson(rankdata(truth), rankdata(said))
+    return pearson(rankdata(gold), rankdata(predicted))
 
 
-def mae(truth: np.ndarray, said: np.ndarray) -> float:
-    """Mean absolute error."""
-    return number_tallies(truth, said)["mae"].value
+def mae(gold: np.ndarray, predicted: np.ndarray) -> float:
+    """Compute the mean absolute error."""
+    return number_tallies(gold, predicted)["mae"].value
 
 
-def au_f1(truth: np.ndarray, said: np.ndarray) -> float:
-    """Mean over action units (columns) of the F1 of each, of (n, A) zeros and ones; -1 in `truth` is not annotated.
+def au_f1(gold: np.ndarray, predicted: np.ndarray) -> float:
+    """Average F1 over action units (columns) of (n, A) zeros and ones; -1 in `gold` is not annotated.
 
-    A unit that is neither true nor said of any clip has no F1 and is left out.
+    A unit that is neither gold nor predicted in any clip has no F1 and is left out.
     """
-    return set_tallies(truth, said)["macro_f1"].value
+    return set_tallies(gold, predicted)["macro_f1"].value
 
 
-def example_f1(truth: np.ndarray, said: np.ndarray) -> float:
-    """Mean over clips of the F1 of their sets, of (n, A) zeros and ones; two empty sets agree: 1."""
-    return set_tallies(truth, said)["example_f1"].value
+def example_f1(gold: np.ndarray, predicted: np.ndarray) -> float:
+    """Average over clips the F1 of their sets, (n, A) zeros and ones; two empty sets agree: 1."""
+    return set_tallies(gold, predicted)["example_f1"].value
 
 
-def average_precision(truth: np.ndarray, scores: np.ndarray) -> float:
-    """Area under precision over recall, as steps, of zeros and ones and the scores for one; NaN without a one."""
-    if not np.any(truth) or np.isnan(scores).any():
+def average_precision(gold: np.ndarray, scores: np.ndarray) -> float:
+    """Compute the area under precision over recall, as steps, of 0/1 labels and scores; NaN without a 1."""
+    if not np.any(gold) or np.isnan(scores).any():
         return float("nan")
-    return float(average_precision_score(truth, scores))
+    return float(average_precision_score(gold, scores))
 
 
-def kl_divergence(truth: np.ndarray, said: np.ndarray, floor: float = 1e-10) -> np.ndarray:
-    """(n,) Kullback-Leibler divergence in nats from (n, K) distributions `said` to those that are true.
+def kl_divergence(gold: np.ndarray, predicted: np.ndarray, floor: float = 1e-10) -> np.ndarray:
+    """Compute (n,) Kullback-Leibler divergences in nats from (n, K) distributions `predicted` to `gold`.
 
-    Rows are scaled to sum 1. `floor` is added to what was said before, so that nothing is infinite; with 0 a label that
-    is true and was given no chance makes it so. NaN for a row that holds a NaN, a negative number, or zeros only.
+    Rows are scaled to sum 1. `floor` is added to predictions first, so that nothing is infinite; with 0, a gold label
+    that was predicted with probability 0 makes the divergence infinite. NaN for a row that holds a NaN, a negative
+    number, or only zeros.
     """
-    return np.asarray(rel_entr(_normalised(truth), _normalised(_normalised(said) + floor)).sum(axis=-1))
+    return np.asarray(rel_entr(_normalised(gold), _normalised(_normalised(predicted) + floor)).sum(axis=-1))
 
 
-def js_divergence(truth: np.ndarray, said: np.ndarray) -> np.ndarray:
-    """(n,) Jensen-Shannon divergence in nats, from 0 to ln 2, of (n, K) distributions; rows as in `kl_divergence`."""
-    first, second = _normalised(truth), _normalised(said)
+def js_divergence(gold: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Compute (n,) Jensen-Shannon divergences in nats, from 0 to ln 2; rows as in `kl_divergence`."""
+    first, second = _normalised(gold), _normalised(predicted)
     middle = (first + second) / 2
     return np.asarray(rel_entr(first, middle).sum(axis=-1) + rel_entr(second, middle).sum(axis=-1)) / 2
 
@@ -127,24 +130,24 @@ def _normalised(rows: np.ndarray) -> np.ndarray:
     return divide(rows, rows.sum(axis=-1, keepdims=True))
 
 
-def label_tallies(truth: np.ndarray, said: np.ndarray, num_labels: int) -> dict[str, Tally]:
-    """`war`, `uar`, `macro_f1` and `weighted_f1` of label codes (n,), and `recall` of each label as `recall/3`."""
+def label_tallies(gold: np.ndarray, predicted: np.ndarray, num_labels: int) -> dict[str, Tally]:
+    """Return tallies `war`, `uar`, `macro_f1`, `weighted_f1` of label codes (n,), and `recall/3` of each label."""
     ones = np.eye(num_labels + 1)[:, :num_labels]
-    right, answered = ones[np.asarray(truth, int)], ones[np.asarray(said, int)]
+    right, answered = ones[np.asarray(gold, int)], ones[np.asarray(predicted, int)]
     counts = np.stack([right * answered, right, answered], axis=1)
     recalls = {f"recall/{label}": Tally(counts[:, :2, label], _ratio) for label in range(num_labels)}
-    return {"war": mean_tally(np.equal(truth, said)), "uar": _over_labels(counts[:, :2], _uar)} | {
+    return {"war": mean_tally(np.equal(gold, predicted)), "uar": _over_labels(counts[:, :2], _uar)} | {
         "macro_f1": _over_labels(counts, _macro_f1),
         "weighted_f1": _over_labels(counts, _weighted_f1),
         **recalls,
     }
 
 
-def set_tallies(truth: np.ndarray, said: np.ndarray) -> dict[str, Tally]:
-    """`macro_f1`, `micro_f1` and `example_f1` of (n, A) zeros and ones; -1 in `truth` is not annotated."""
-    truth, said = np.asarray(truth), np.asarray(said)
-    known = truth >= 0
-    right, answered = (truth == 1).astype(float), ((said == 1) & known).astype(float)
+def set_tallies(gold: np.ndarray, predicted: np.ndarray) -> dict[str, Tally]:
+    """Return tallies `macro_f1`, `micro_f1`, `example_f1` of (n, A) zeros and ones; -1 in `gold` is not annotated."""
+    gold, predicted = np.asarray(gold), np.asarray(predicted)
+    known = gold >= 0
+    right, answered = (gold == 1).astype(float), ((predicted == 1) & known).astype(float)
     both = right * answered
     size = right.sum(axis=1) + answered.sum(axis=1)
     agreement = np.where(size == 0, 1.0, divide(2 * both.sum(axis=1), size))
@@ -156,10 +159,10 @@ def set_tallies(truth: np.ndarray, said: np.ndarray) -> dict[str, Tally]:
     }
 
 
-def number_tallies(truth: np.ndarray, said: np.ndarray) -> dict[str, Tally]:
-    """`ccc`, `ccc_unbiased`, `pearson` and `mae` of numbers (n,)."""
-    x, y = np.asarray(truth, float), np.asarray(said, float)
-    # Shifting both alike changes none of the figures, and keeps sums of squares from drowning their differences.
+def number_tallies(gold: np.ndarray, predicted: np.ndarray) -> dict[str, Tally]:
+    """Return tallies `ccc`, `ccc_unbiased`, `pearson` and `mae` of numbers (n,)."""
+    x, y = np.asarray(gold, float), np.asarray(predicted, float)
+    # Shifting both by the same amount changes none of the figures, and keeps sums of squares precise.
     shift = x.mean() if len(x) else 0.0
     x, y = x - shift, y - shift
     parts = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=1)
@@ -174,7 +177,7 @@ def number_tallies(truth: np.ndarray, said: np.ndarray) -> dict[str, Tally]:
 
 
 def _over_labels(counts: np.ndarray, figure: Callable[[np.ndarray], np.ndarray]) -> Tally:
-    """A score from (n, R, K) counts of each label: right answers, true, and said where R is 3."""
+    """Build a score from (n, R, K) counts per label: correct predictions, gold labels and, if R is 3, predictions."""
     shape = counts.shape[1:]
     return Tally(
         counts.reshape(len(counts), math.prod(shape)), lambda sums: figure(sums.reshape(*sums.shape[:-1], *shape))
@@ -207,9 +210,9 @@ def _mean_of_known(values: np.ndarray) -> np.ndarray:
 
 
 def _moments(sums: np.ndarray, less: int) -> tuple[np.ndarray, ...]:
-    """Means, variances and covariance from sums of (1, x, y, x², y², xy); moments are divided by n - `less`.
+    """Compute means, variances and covariance from sums of (1, x, y, x², y², xy), divided by n - `less`.
 
-    A variance below the rounding of its sum is that of a constant: 0.
+    A variance below the rounding error of its sum is that of a constant: 0.
     """
     n, x, y, xx, yy, xy = np.moveaxis(sums, -1, 0)
     mean_x, mean_y = divide(x, n), divide(y, n)

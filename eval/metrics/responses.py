@@ -1,6 +1,6 @@
-"""How varied responses are, and how near to those of people: Dist-n, BLEU, and by meaning with any local model.
+"""Diversity of responses and their similarity to human ones: Dist-n, BLEU, and semantic scores by any local model.
 
-BLEU is sacrebleu's, whose 13a tokens Dist-n counts too; BERTScore is the bert-score package's, without rescaling.
+BLEU is sacrebleu's, and Dist-n counts its 13a tokens; BERTScore is the bert-score package's, without rescaling.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ _INSTALL = "Install them with: pip install -c constraints.txt -e '.[text-metrics
 
 
 class TextScorer(Protocol):
-    """Compares responses with references by meaning."""
+    """Scorer that compares responses with references by meaning."""
 
     def __call__(self, responses: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-        """Means by name."""
+        """Return mean scores by name."""
 
 
 def score_responses(
     responses: Sequence[str], references: Sequence[str], text_scorer: TextScorer | None = None
 ) -> dict[str, float]:
-    """`dist1`, `dist2`, `bleu` and what `text_scorer` adds, all fractions.
+    """Compute `dist1`, `dist2`, `bleu` and the scores of `text_scorer`, all as fractions.
 
     Raises:
         InputError: sacrebleu is not installed.
@@ -34,20 +34,20 @@ def score_responses(
         from sacrebleu import BLEU
     except ImportError as error:
         raise InputError(f"responses: BLEU needs sacrebleu. {_INSTALL}") from error
-    found = {f"dist{n}": distinct(responses, n) for n in (1, 2)}
-    found["bleu"] = BLEU().corpus_score(list(responses), [list(references)]).score / 100
-    return found | (text_scorer(responses, references) if text_scorer else {})
+    scores = {f"dist{n}": distinct(responses, n) for n in (1, 2)}
+    scores["bleu"] = BLEU().corpus_score(list(responses), [list(references)]).score / 100
+    return scores | (text_scorer(responses, references) if text_scorer else {})
 
 
 def distinct(responses: Sequence[str], n: int) -> float:
-    """Different n-grams over all n-grams of all responses together (Li et al., NAACL 2016); 0 where there is none."""
+    """Divide distinct n-grams by all n-grams of all responses together (Li et al., NAACL 2016); 0 if there are none."""
     from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
     tokenise = Tokenizer13a()
     grams = [
-        tuple(words[place : place + n])
+        tuple(words[start : start + n])
         for words in (tokenise(text.casefold()).split() for text in responses)
-        for place in range(len(words) - n + 1)
+        for start in range(len(words) - n + 1)
     ]
     return len(set(grams)) / len(grams) if grams else 0.0
 
@@ -74,12 +74,12 @@ class MeaningScorer:
         self.scorer = BERTScorer(model_type=model, num_layers=layers, device=str(self.encoder.model.device))
 
     def __call__(self, responses: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-        """`bertscore_precision`, `_recall`, `_f1` and `similarity`; a response of no words scores 0."""
-        spoken = [place for place, text in enumerate(responses) if text.strip()]
-        said, true = [responses[place] for place in spoken], [references[place] for place in spoken]
-        if not said:
+        """Return `bertscore_precision`, `_recall`, `_f1` and `similarity`; a response without words scores 0."""
+        indices = [index for index, text in enumerate(responses) if text.strip()]
+        spoken, gold = [responses[index] for index in indices], [references[index] for index in indices]
+        if not spoken:
             return dict.fromkeys(("bertscore_precision", "bertscore_recall", "bertscore_f1", "similarity"), 0.0)
-        parts = self.scorer.score(said, true)
+        parts = self.scorer.score(spoken, gold)
         names = ("bertscore_precision", "bertscore_recall", "bertscore_f1")
-        found = {name: float(part.sum()) / len(responses) for name, part in zip(names, parts, strict=True)}
-        return {**found, "similarity": float(np.sum(self.encoder.similarities(said, true))) / len(responses)}
+        scores = {name: float(part.sum()) / len(responses) for name, part in zip(names, parts, strict=True)}
+        return {**scores, "similarity": float(np.sum(self.encoder.similarities(spoken, gold))) / len(responses)}

@@ -1,8 +1,8 @@
-"""Intervals, paired comparisons and constant answers: what tells a score from luck.
+"""Intervals, paired comparisons and constant answers: statistics that tell a score from luck.
 
-A score is a `Tally`: parts of each clip that are summed, and a figure of the totals. Mean, recall, F1, correlation are
-all of this form, so that a resample is a row of weights and a thousand of them one matrix product. What is no function
-of sums (a rank correlation) goes through `bootstrap`, which calls a function for each resample.
+A score is a `Tally`: parts of each clip that are summed, and a figure of the totals. Mean, recall, F1 and correlation
+all fit this pattern, so that a resample is a row of weights and a thousand of them are one matrix product. A statistic
+that is no function of sums (a rank correlation) goes through `bootstrap`, which calls a function for each resample.
 
 Everything is drawn from a seed: same data, same seed, same interval.
 """
@@ -20,12 +20,12 @@ PERMUTATIONS = 10_000
 _BLOCK = 1 << 21
 """Entries of a block of weights: 16 MB."""
 _TIE = 1e-12
-"""Differences closer than this are one and the same but for rounding."""
+"""Largest difference that counts as a tie, since it may be rounding."""
 _T = TypeVar("_T")
 
 
 class Metric(TypedDict):
-    """A figure with its 95 % interval and the number of clips behind it. None where it cannot be computed."""
+    """Figure with its 95 % interval and the number of clips behind it; None where it cannot be computed."""
 
     value: float | None
     low: float | None
@@ -45,21 +45,21 @@ class Difference(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What a score is made of."""
+    """Parts that a score is made of."""
 
     parts: np.ndarray
-    """(n, d): what each of n clips adds to the totals."""
+    """(n, d) contributions of n clips to the totals."""
     figure: Callable[[np.ndarray], np.ndarray]
-    """(..., d) totals to (...) figures, NaN where there is none."""
+    """Function from (..., d) totals to (...) figures, NaN where undefined."""
 
     @property
     def value(self) -> float:
-        """The figure of all clips; NaN where it is not defined."""
+        """Figure of all clips; NaN where it is not defined."""
         return float(self.figure(self.parts.sum(axis=0))) if len(self.parts) else float("nan")
 
 
 def mean_tally(values: Sequence[float] | np.ndarray) -> Tally:
-    """The mean of one value a clip, (n,); clips whose value is NaN are left out."""
+    """Average one value a clip, (n,); clips whose value is NaN are left out."""
     array = np.asarray(values, float)
     known = ~np.isnan(array)
     return Tally(
@@ -68,18 +68,18 @@ def mean_tally(values: Sequence[float] | np.ndarray) -> Tally:
 
 
 def divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """above / below, NaN where below is 0."""
+    """Divide; NaN where `below` is 0."""
     above, below = np.broadcast_arrays(np.asarray(above, float), np.asarray(below, float))
     return np.divide(above, below, out=np.full(below.shape, np.nan), where=below != 0)
 
 
 def interval(tally: Tally, clusters: Sequence[str] | None = None, resamples: int = RESAMPLES, seed: int = 0) -> Metric:
-    """A score with its percentile interval.
+    """Compute a score with its percentile interval.
 
     Args:
-        tally: the score.
-        clusters: a cluster for each clip (speaker, dialogue); clusters are drawn, with all their clips. Clips
-            themselves when None, which is right only where clips are independent.
+        tally: score to resample.
+        clusters: cluster of each clip (speaker, dialogue); clusters are drawn, with all their clips. None draws single
+            clips, which is right only if clips are independent.
     """
     return intervals({"": tally}, clusters, resamples, seed)[""]
 
@@ -87,7 +87,7 @@ def interval(tally: Tally, clusters: Sequence[str] | None = None, resamples: int
 def intervals(
     tallies: Mapping[str, Tally], clusters: Sequence[str] | None = None, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Metric]:
-    """Scores of the same clips by name, each with its interval; they share the resamples, drawn once."""
+    """Compute scores of the same clips by name, each with its interval; they share the resamples, drawn once."""
     drawn = resample(tallies, clusters, resamples, seed)
     return {name: summary(tally.value, drawn[name], len(tally.parts)) for name, tally in tallies.items()}
 
@@ -95,7 +95,7 @@ def intervals(
 def resample(
     tallies: Mapping[str, Tally], clusters: Sequence[str] | None = None, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """By name, (resamples,) figures of the same clips drawn anew with replacement; NaN where there is no figure."""
+    """Return by name (resamples,) figures of the same clips redrawn with replacement; NaN where undefined."""
     parts = {name: _by_cluster(tally.parts, clusters) for name, tally in tallies.items()}
     count = len(next(iter(parts.values()), ()))
     drawn: dict[str, list[np.ndarray]] = {name: [np.empty(0)] for name in tallies}
@@ -106,7 +106,7 @@ def resample(
 
 
 def summary(value: float, drawn: np.ndarray, count: int) -> Metric:
-    """A figure, the middle 95 % of its resamples, and the number of clips; resamples without a figure are left out."""
+    """Summarise a figure, the middle 95 % of its resamples (undefined ones left out), and the number of clips."""
     drawn = drawn[~np.isnan(drawn)]
     if np.isnan(value) or not len(drawn):
         return {"value": None, "low": None, "high": None, "n": count}
@@ -122,11 +122,11 @@ def compare(
     permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> Difference:
-    """How far the second of two scores of the same clips is above the first.
+    """Compute how far the second of two scores of the same clips is above the first.
 
-    The interval is a paired bootstrap: both are figured on the same resamples. The p value is two-sided and belongs to
-    the hypothesis that which model gave which answer does not matter: the answers to a clip, or to all clips of a
-    cluster, change sides at random; p = (1 + changes at least as far apart) / (1 + changes).
+    The interval is a paired bootstrap: both scores use the same resamples. The p value is two-sided and tests the
+    hypothesis that it does not matter which model gave which answer: the answers to a clip, or to all clips of a
+    cluster, are swapped at random; p = (1 + swaps at least as far apart) / (1 + swaps).
     """
     before, after = _by_cluster(first.parts, clusters), _by_cluster(second.parts, clusters)
     assert len(first.parts) == len(second.parts)
@@ -134,9 +134,9 @@ def compare(
     drawn = [
         second.figure(weights @ after) - first.figure(weights @ before) for weights in _weights(count, resamples, seed)
     ]
-    found = summary(observed, np.concatenate(drawn) if drawn else np.empty(0), len(first.parts))
-    if found["value"] is None:
-        return {**found, "p": None}
+    result = summary(observed, np.concatenate(drawn) if drawn else np.empty(0), len(first.parts))
+    if result["value"] is None:
+        return {**result, "p": None}
     rng = np.random.default_rng([seed, 1])
     as_far = known = 0
     for size in _blocks(count, permutations):
@@ -146,7 +146,7 @@ def compare(
         apart = apart[~np.isnan(apart)]
         known += len(apart)
         as_far += int(np.sum(np.abs(apart) >= abs(observed) - _TIE))
-    return {**found, "p": round((1 + as_far) / (1 + known), 6)}
+    return {**result, "p": round((1 + as_far) / (1 + known), 6)}
 
 
 def weighted_mean(
@@ -156,22 +156,22 @@ def weighted_mean(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Metric:
-    """The weighted mean of scores of different clips, each resampled by itself: the average column of a table."""
+    """Average scores of different clips with weights, each resampled by itself: the average column of a table."""
     groups = clusters or [None] * len(tallies)
     shares = np.asarray(weights, float) / np.sum(weights)
     value = sum(share * tally.value for share, tally in zip(shares, tallies, strict=True))
     drawn = [
-        share * resample({"": tally}, group, resamples, seed + place)[""]
-        for place, (share, tally, group) in enumerate(zip(shares, tallies, groups, strict=True))
+        share * resample({"": tally}, group, resamples, seed + index)[""]
+        for index, (share, tally, group) in enumerate(zip(shares, tallies, groups, strict=True))
     ]
     return summary(float(value), np.sum(drawn, axis=0), sum(len(tally.parts) for tally in tallies))
 
 
 def best_constant(answers: Iterable[_T], score: Callable[[_T], Tally]) -> tuple[_T, Tally]:
-    """The constant answer that scores best, and its score; the first of equals.
+    """Return the constant answer that scores best, and its score; the first of equals.
 
-    It is chosen with the truth in sight, so that no model that always says the same does better. A score that does not
-    clear it has not shown that the model looks at the clip.
+    It is chosen with the gold labels in sight, so that no model with a constant answer does better. A score that does
+    not exceed it has not shown that the model looks at the clip.
     """
     scored = [(answer, score(answer)) for answer in answers]
     return max(scored, key=lambda item: float(np.nan_to_num(item[1].value, nan=-np.inf)))
@@ -184,12 +184,12 @@ def bootstrap(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Metric:
-    """A statistic of any kind and its percentile interval. `interval` is many times faster where a `Tally` will do.
+    """Compute any statistic and its percentile interval. `interval` is many times faster where a `Tally` is enough.
 
     Args:
         statistic: figure for an array of item indices, which may repeat; NaN where it is not defined.
         count: number of items.
-        clusters: a cluster for each item; clusters are drawn, with all their items. Items themselves when None.
+        clusters: cluster of each item; clusters are drawn, with all their items. None draws single items.
     """
     if count == 0:
         return {"value": None, "low": None, "high": None, "n": 0}
@@ -210,7 +210,7 @@ def _codes(clusters: Sequence[str] | None, count: int) -> np.ndarray:
 
 
 def _by_cluster(parts: np.ndarray, clusters: Sequence[str] | None) -> np.ndarray:
-    """(clusters, d) sums of the parts of each cluster."""
+    """Sum the parts of each cluster: (clusters, d)."""
     if clusters is None:
         return parts.astype(float)
     codes = _codes(clusters, len(parts))
@@ -220,14 +220,14 @@ def _by_cluster(parts: np.ndarray, clusters: Sequence[str] | None) -> np.ndarray
 
 
 def _blocks(count: int, rows: int) -> Iterator[int]:
-    """Rows at a time of a matrix with `count` columns, so that it stays small."""
+    """Yield numbers of rows, such that a block of `count` columns stays small."""
     step = max(1, _BLOCK // max(count, 1))
     for start in range(0, rows if count else 0, step):
         yield min(step, rows - start)
 
 
 def _weights(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Blocks of (rows, count): how often each cluster is drawn in each resample."""
+    """Yield blocks (rows, count): how often each cluster is drawn in each resample."""
     rng = np.random.default_rng(seed)
     for rows in _blocks(count, resamples):
         drawn = rng.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]

@@ -1,4 +1,4 @@
-"""Scores of a task, by rules alone: options, label sets, words in common, trees level by level."""
+"""Scores of a task by rules alone: options, label sets, words in common, trees level by level."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from videmo.distance import tree_similarity
 from videmo.tree import LEVELS, AffectiveTree, Node, parse_tree
 
 CANDIDATES = 30
-"""Texts that are tried as constant answers: those that are true most often."""
+"""Number of texts tried as constant answers: the most frequent gold ones."""
 _SHORT = 12
-"""Words up to which a free text that declines is taken for giving up, and not for a description."""
+"""Longest free text in words that counts as giving up if it declines; a longer one is a description."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskScore:
-    """What a task's answers are worth."""
+    """Scores of a task's answers."""
 
     rows: Sequence[AnsweredRow]
     tallies: dict[str, Tally]
@@ -45,20 +45,20 @@ class TaskScore:
     readable: np.ndarray
     """(n,) whether the answer could be read."""
     gave_up: np.ndarray
-    """(n,) whether it could not be read and is empty or says that it cannot be told."""
+    """(n,) whether it could not be read and is empty or declines."""
     constant: tuple[str, dict[str, Tally]]
-    """The constant answer with the best primary score, and its scores."""
+    """Constant answer with the best primary score, and its scores."""
     recalls: dict[str, Tally] = field(default_factory=dict)
     """Recall of each option, or of each emotion on top of a tree."""
 
     @property
     def primary(self) -> str:
-        """Name of the score that counts."""
+        """Name of the primary score."""
         return next(iter(self.tallies))
 
     @property
     def groups(self) -> list[str]:
-        """The cluster of each row."""
+        """Cluster of each row."""
         return [row.group for row in self.rows]
 
 
@@ -66,7 +66,7 @@ def score_task(rows: Sequence[AnsweredRow]) -> TaskScore:
     """Score the rows of one task.
 
     Raises:
-        InputError: what is true of a row cannot be read.
+        InputError: a row's gold answer cannot be read.
     """
     task = rows[0].task
     kind = {**TASKS, **OWN_TASKS}[task]
@@ -91,28 +91,28 @@ def _gave_up(rows: Sequence[AnsweredRow], readable: np.ndarray) -> np.ndarray:
 
 
 def _refuse(rows: Iterable[AnsweredRow], expected: str) -> None:
-    problems = [Problem(row.file, f"line {row.line}, what is true", expected, shorten(row.gold)) for row in rows]
+    problems = [Problem(row.file, f"line {row.line}, gold answer", expected, shorten(row.gold)) for row in rows]
     if problems:
         raise InputError(problems[:SHOWN], f"{len(problems)} in all.")
 
 
 def _choices(rows: Sequence[AnsweredRow]) -> TaskScore:
-    """`accuracy` and `uar`. Options are known by their texts: where they stand may differ from question to question."""
+    """Score `accuracy` and `uar`. Options are compared by text, as their order may differ from question to question."""
     gold = [gold_choice(_text(row), row.question) for row in rows]
     _refuse((row for row, label in zip(rows, gold, strict=True) if label is None), "one of the question's options")
     names = [label or "" for label in gold]
     listed = {normalise(text) for row in rows for text in (*row.options, *read_options(row.question).values())}
     labels = sorted({*names, *listed})
-    said = [read_choice(row.response, row.question, row.options or labels) for row in rows]
-    right, answered = encode_labels(names, [label or "" for label in said], labels)
+    predicted = [read_choice(row.response, row.question, row.options or labels) for row in rows]
+    right, answered = encode_labels(names, [label or "" for label in predicted], labels)
 
     def tallies(answers: np.ndarray) -> dict[str, Tally]:
-        found = label_tallies(right, answers, len(labels))
-        return {"accuracy": found["war"], "uar": found["uar"]}
+        scores = label_tallies(right, answers, len(labels))
+        return {"accuracy": scores["war"], "uar": scores["uar"]}
 
     always = {labels[code]: np.full(len(rows), code) for code in np.unique(right)}
     best, constant = best_constant(always, lambda label: tallies(always[label])["accuracy"])
-    readable = np.array([label is not None for label in said])
+    readable = np.array([label is not None for label in predicted])
     return TaskScore(
         rows,
         tallies(answered),
@@ -123,43 +123,43 @@ def _choices(rows: Sequence[AnsweredRow]) -> TaskScore:
     )
 
 
-def _recalls(truth: np.ndarray, said: np.ndarray, labels: Sequence[str]) -> dict[str, Tally]:
-    found = label_tallies(truth, said, len(labels))
-    return {labels[code]: found[f"recall/{code}"] for code in np.unique(truth)}
+def _recalls(gold: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> dict[str, Tally]:
+    tallies = label_tallies(gold, predicted, len(labels))
+    return {labels[code]: tallies[f"recall/{code}"] for code in np.unique(gold)}
 
 
 def _sets(rows: Sequence[AnsweredRow], kind: str, task: str) -> TaskScore:
-    """`example_f1` (F1 of each row's labels, then their mean), `macro_f1`, `micro_f1`, of labels of the list alone."""
+    """Score `example_f1` (F1 of each row's labels, averaged), `macro_f1` and `micro_f1`, of known labels only."""
     readers: dict[str, Callable[[AnsweredRow, object], frozenset[str] | None]] = {
         "letters": _options_chosen,
         "units": lambda row, text: read_units(text),
         "labels": lambda row, text: read_set(text, vocabulary),
     }
-    told = {normalise(label) for row in rows for label in _members(row)} if kind == "labels" else set()
-    vocabulary = sorted({*map(normalise, VOCABULARIES.get(task, ())), *told})
+    occurring = {normalise(label) for row in rows for label in _members(row)} if kind == "labels" else set()
+    vocabulary = sorted({*map(normalise, VOCABULARIES.get(task, ())), *occurring})
     read = readers[kind]
     if kind == "labels":
         gold: list[frozenset[str] | None] = [frozenset(map(normalise, _members(row))) for row in rows]
     else:
         gold = [read(row, _text(row)) for row in rows]
     _refuse((row for row, labels in zip(rows, gold, strict=True) if labels is None), f"{kind} that can be read")
-    said = [read(row, row.response) for row in rows]
+    predicted = [read(row, row.response) for row in rows]
     known = {*vocabulary, *(UNITS if kind == "units" else ()), *(label for labels in gold for label in labels or ())}
     labels = sorted(known)
-    truth = _matrix(gold, labels)
-    answered = _matrix([own or frozenset() for own in said], labels)
+    targets = _matrix(gold, labels)
+    answered = _matrix([own or frozenset() for own in predicted], labels)
 
     def tallies(answers: np.ndarray) -> dict[str, Tally]:
-        found = set_tallies(truth, answers)
-        return {name: found[name] for name in ("example_f1", "macro_f1", "micro_f1")}
+        scores = set_tallies(targets, answers)
+        return {name: scores[name] for name in ("example_f1", "macro_f1", "micro_f1")}
 
-    order = np.argsort(-truth.sum(axis=0), kind="stable")
-    counts = range(1, int(np.count_nonzero(truth.any(axis=0))) + 1)
+    order = np.argsort(-targets.sum(axis=0), kind="stable")
+    counts = range(1, int(np.count_nonzero(targets.any(axis=0))) + 1)
     always = {count: np.tile(np.isin(np.arange(len(labels)), order[:count]), (len(rows), 1)) for count in counts}
-    always = always or {0: np.zeros_like(truth)}
+    always = always or {0: np.zeros_like(targets)}
     best, _ = best_constant(always, lambda count: tallies(always[count])["example_f1"])
     name = ", ".join(labels[code] for code in order[:best]) or "none"
-    readable = np.array([own is not None for own in said])
+    readable = np.array([own is not None for own in predicted])
     return TaskScore(rows, tallies(answered), readable, _gave_up(rows, readable), (name, tallies(always[best])))
 
 
@@ -180,45 +180,45 @@ def _matrix(sets: Iterable[frozenset[str] | None], labels: Sequence[str]) -> np.
 
 
 def _texts(rows: Sequence[AnsweredRow]) -> TaskScore:
-    """`word_f1`, `word_precision`, `word_recall`: content words in common with the true text, each as often."""
-    truth = [Counter(words(clean(_text(row)))) for row in rows]
+    """Score `word_f1`, `word_precision`, `word_recall`: content words in common with the gold text, counted."""
+    gold = [Counter(words(clean(_text(row)))) for row in rows]
 
     def tallies(answers: Sequence[Counter[str]]) -> dict[str, Tally]:
-        overlap = np.array([_overlap(right, said) for right, said in zip(truth, answers, strict=True)])
+        overlap = np.array([_overlap(right, answer) for right, answer in zip(gold, answers, strict=True)])
         names = ("word_f1", "word_precision", "word_recall")
-        return {name: mean_tally(overlap[:, place]) for place, name in enumerate(names)}
+        return {name: mean_tally(overlap[:, index]) for index, name in enumerate(names)}
 
-    said = [Counter(words(clean(row.response))) for row in rows]
+    predicted = [Counter(words(clean(row.response))) for row in rows]
     frequent = Counter(_text(row) for row in rows).most_common(CANDIDATES)
     bags = {text: Counter(words(clean(text))) for text, _ in frequent}
     best, constant = best_constant(bags, lambda text: tallies([bags[text]] * len(rows))["word_f1"])
     readable = np.array(
         [
             bool(bag) and not (bag.total() <= _SHORT and gives_up(row.response))
-            for bag, row in zip(said, rows, strict=True)
+            for bag, row in zip(predicted, rows, strict=True)
         ]
     )
     shown = best if len(best) <= 60 else f"{best[:57]}..."
     return TaskScore(
         rows,
-        tallies(said),
+        tallies(predicted),
         readable,
         _gave_up(rows, readable),
         (shown, {**tallies([bags[best]] * len(rows)), "word_f1": constant}),
     )
 
 
-def _overlap(truth: Counter[str], said: Counter[str]) -> tuple[float, float, float]:
-    """F1, precision and recall of words."""
-    common = (truth & said).total()
-    if not truth and not said:
+def _overlap(gold: Counter[str], predicted: Counter[str]) -> tuple[float, float, float]:
+    """Compute F1, precision and recall of words."""
+    common = (gold & predicted).total()
+    if not gold and not predicted:
         return 1.0, 1.0, 1.0
-    precision, recall = common / max(said.total(), 1), common / max(truth.total(), 1)
+    precision, recall = common / max(predicted.total(), 1), common / max(gold.total(), 1)
     return (2 * precision * recall / (precision + recall) if common else 0.0), precision, recall
 
 
 def _trees(rows: Sequence[AnsweredRow]) -> TaskScore:
-    """Similarity of whole trees and of each level, and `emotion_war` and `emotion_uar` of the emotion on top."""
+    """Score the similarity of whole trees and of each level, and `emotion_war` and `emotion_uar` of the top emotion."""
     gold = [parse_tree(_text(row)) for row in rows]
     _refuse((row for row, tree in zip(rows, gold, strict=True) if not tree.is_valid), "a written tree (docs/tree.md)")
     emotions = [_emotion(tree) for tree in gold]
@@ -237,18 +237,18 @@ def _trees(rows: Sequence[AnsweredRow]) -> TaskScore:
         whole = mean_tally([tree_similarity(*pair) for pair in pairs])
         return {"tree_similarity": whole, **levels, "emotion_war": top["war"], "emotion_uar": top["uar"]}
 
-    said = [parse_tree(row.response[:LIMIT]) for row in rows]
+    predicted = [parse_tree(row.response[:LIMIT]) for row in rows]
     frequent = [text for text, _ in Counter(_text(row) for row in rows).most_common(5)]
     always = {text: [parse_tree(text)] * len(rows) for text in frequent}
     best, _ = best_constant(always, lambda text: tallies(always[text])["tree_similarity"])
-    readable = np.array([tree.is_valid for tree in said])
+    readable = np.array([tree.is_valid for tree in predicted])
     return TaskScore(
         rows,
-        tallies(said),
+        tallies(predicted),
         readable,
         _gave_up(rows, readable),
         (f"the tree of {_emotion(parse_tree(best))}", tallies(always[best])),
-        _recalls(*codes(said), labels),
+        _recalls(*codes(predicted), labels),
     )
 
 
@@ -257,7 +257,7 @@ def _emotion(tree: AffectiveTree) -> str:
 
 
 def level_similarity(reference: AffectiveTree, prediction: AffectiveTree, level: str) -> float:
-    """Tree similarity of the nodes of one level ('a', 'e' or 'm'), whatever they support: 1 where all are the same."""
+    """Compute the tree similarity of one level's nodes ('a', 'e' or 'm') regardless of supports; 1 if all are equal."""
 
     def alone(tree: AffectiveTree) -> AffectiveTree:
         nodes = tuple(Node(level, node.label) for node in tree.level(level))

@@ -63,7 +63,7 @@ def test_captions_are_held_against_those_of_their_own_rows(minilm):
 def test_the_judges_mark_is_the_mean_under_its_next_token(judge):
     marks = CaptionJudge(str(judge), "cpu")
     said = ["happy", "She frowns, and it takes rather long to say so."]
-    found = marks.marks(said, [GOLD, GOLD])
+    found = marks.scores(said, [GOLD, GOLD])
     for text, mark in zip(said, found, strict=True):
         request = CAPTION_JUDGE.format(reference=GOLD, caption=text)
         turns = [{"role": "user", "content": request}]
@@ -81,10 +81,10 @@ def test_the_judge_is_asked_once_and_cannot_be_talked_out_of_its_turn(judge):
     calls: list[torch.Tensor] = []
     marks.model.register_forward_pre_hook(lambda _, __, kwargs: calls.append(kwargs["input_ids"]), with_kwargs=True)
     ends = marks.tokenizer.eos_token
-    first = marks.marks(["a", "b", f"c{ends}", "a"], [GOLD] * 4)
+    first = marks.scores(["a", "b", f"c{ends}", "a"], [GOLD] * 4)
     assert len(calls) == 2
     assert first[0] == first[3]
-    assert marks.marks(["b"], [GOLD]) == first[1:2]
+    assert marks.scores(["b"], [GOLD]) == first[1:2]
     assert len(calls) == 2
     ends_of = {int((ids == marks.tokenizer.eos_token_id).sum()) for batch in calls for ids in batch}
     assert ends_of == {1}  # of the user's turn
@@ -97,9 +97,9 @@ def test_the_judge_forgets_its_oldest_marks_first(judge, monkeypatch):
     calls: list[int] = []
     marks.model.register_forward_pre_hook(lambda *_: calls.append(1))
     for text in ("a", "b", "c", "c", "b"):  # the last two are known
-        marks.marks([text], [GOLD])
+        marks.scores([text], [GOLD])
     assert len(calls) == 3
-    marks.marks(["a"], [GOLD])
+    marks.scores(["a"], [GOLD])
     assert len(calls) == 4
 
 

@@ -138,7 +138,7 @@ def test_a_reward_that_does_not_come_back_is_not_waited_for_nor_called_again():
         come_back.wait(PATIENCE_S)
         return [1.0] * len(completions)
 
-    with pytest.raises(RewardError, match=r"did not come back within 0.05 s: row row0, completion 'one', and 1 more"):
+    with pytest.raises(RewardError, match=r"did not return within 0.05 s: row row0, completion 'one', and 1 more"):
         call(BoundReward("mine", reward, CLIPS, limit_s=0.05), ["one", "two"], [0, 1])
     bound = BoundReward("mine", reward, CLIPS, "drop", limit_s=0.05, say=lambda _: None)
     begun.wait(PATIENCE_S)
@@ -224,7 +224,7 @@ def test_a_number_is_a_weight_and_a_mapping_has_settings_and_both_survive_saving
         ({"wheel_f1": {"penalty": "p4"}}, "setting 'penalty': expected 'none', 'p1', 'p2' or 'p3', got 'p4'"),
         ({"repetition": {"n": 0}}, "setting 'n': expected greater than or equal to 1, got 0"),
         ({"mine": {"factor": "much"}}, "my_rewards.py: reward 'mine': setting 'factor': expected a valid number"),
-        ({"positional": 1}, "expected the form 'def positional(completions, answer, **_)"),
+        ({"positional": 1}, "expected the signature 'def positional(completions, answer, **_)"),
         ({"later": 1}, "got 'async later(completions, **_)'"),
         ({"misspelt": 1}, "'anwser' is no column and has no value. Did you mean 'answer'?"),
         ({"tree": "much"}, "'stages.0.rewards.tree.weight': expected a valid number"),
@@ -261,7 +261,7 @@ def test_files_that_cannot_be_used_are_explained(recipe, tmp_path, content, word
 def test_a_name_that_stands_twice_is_refused(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("def tree(**_): return []")
-    with pytest.raises(InputError, match=r"reward 'tree' stands in videmo.rewards and in .*mine.py"):
+    with pytest.raises(InputError, match=r"reward 'tree' is defined in videmo.rewards and in .*mine.py"):
         reward_function("tree", {}, [path])
 
 

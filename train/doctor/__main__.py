@@ -1,4 +1,4 @@
-"""What the launcher starts: `deepspeed --hostfile HOSTS --module train.doctor [RECIPE]`."""
+"""Entry point for the launcher: `deepspeed --hostfile HOSTS --module train.doctor [RECIPE]`."""
 
 import sys
 

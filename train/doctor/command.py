@@ -1,4 +1,4 @@
-"""The command `affectgpt doctor`: one machine, or under the launcher all of them, looked over before a run."""
+"""The command `affectgpt doctor`: checks one machine or, under the launcher, all of them before a run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from train.doctor.look_over import look_over, whole_number
 from train.doctor.text import describe
 
 _NOTES = """
-Under the launcher the machines are also checked together: that they run the same code, that their clocks agree, that
-they write into the same folder, and how fast they exchange what they compute:
+Under the launcher the machines are also checked together: whether they run the same code, their clocks agree and they
+write to the same folder, and how fast they exchange tensors:
 
   deepspeed --hostfile HOSTS --module train.doctor [RECIPE] [key=value ...]
 
-Exit code 0: no problem, though perhaps warnings; 1: a problem; 2: wrong use, or a recipe that is wrong.
+Exit code 0: no problem, perhaps warnings; 1: a problem; 2: wrong usage, or a wrong recipe.
 """
 
 
@@ -31,11 +31,11 @@ def main(argv: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "recipe", nargs="?", metavar="RECIPE", help="what is to run: a file, or a name in train/recipes"
+        "recipe", nargs="?", metavar="RECIPE", help="recipe to check for: a file, or a name in train/recipes"
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example output=DIR deepspeed=FILE")
-    parser.add_argument("--path", type=Path, metavar="DIR", help="where the run writes (the recipe's output, or here)")
-    parser.add_argument("--timeout", type=_seconds, default=60.0, metavar="S", help="to wait for other processes (60)")
+    parser.add_argument("--path", type=Path, metavar="DIR", help="folder of the run (the recipe's output, or here)")
+    parser.add_argument("--timeout", type=_seconds, default=60.0, metavar="S", help="seconds to wait for others (60)")
     parser.add_argument("--json", action="store_true", help="print the findings as one JSON object")
     # The launcher of DeepSpeed adds this; the rank is read from the environment.
     parser.add_argument("--local_rank", type=int, default=None, help=argparse.SUPPRESS)
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
         return int(report.status == "problem")
 
     if processes > 1:
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what its sockets warn of is said by us, with names
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # our messages say the same, with names
         from train.doctor.nodes import examine
 
         return examine(look, options.timeout, show)
@@ -60,5 +60,5 @@ def main(argv: list[str]) -> int:
 def _seconds(text: str) -> float:
     value = float(text)
     if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"expected seconds, more than 0, got {text}")
+        raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, got {text}")
     return value

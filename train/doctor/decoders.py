@@ -1,4 +1,4 @@
-"""Tries the readers of video on a clip of ten frames, in the sandbox in which a run decodes."""
+"""Trial of the video readers on a clip of ten frames, in the sandbox in which a run decodes."""
 
 from __future__ import annotations
 
@@ -22,40 +22,40 @@ _LIMIT_S = 60.0
 
 
 def try_readers(asked: FrameReader) -> Finding:
-    """Whether what fetches frames really does, from a clip that is written for the purpose.
+    """Check that the installed readers fetch the frames of a clip that is written for this purpose.
 
     Args:
-        asked: the reader that the run takes.
+        asked: reader that the run uses.
     """
-    there = {name: importlib.util.find_spec(module) is not None for name, module in MODULES.items()}
+    installed = {name: importlib.util.find_spec(module) is not None for name, module in MODULES.items()}
     with tempfile.TemporaryDirectory(prefix="doctor-") as folder:
         clip = Path(folder, "clip.mp4")
-        items = [(name, clip) for name, is_there in there.items() if is_there]
+        items = [(name, clip) for name, is_installed in installed.items() if is_installed]
         outcomes = {name: result for (name, _), result in map_sandboxed(fetch_trial, items, 1, _LIMIT_S)}
     works = [name for name, result in outcomes.items() if not isinstance(result, MediaError | str)]
     broken = {name: str(result) for name, result in outcomes.items() if name not in works}
-    absent = [name for name, is_there in there.items() if not is_there]
+    absent = [name for name, is_installed in installed.items() if not is_installed]
     parts = [f"{', '.join(works) or 'none'} decode{'s' * (len(works) < 2)}"]
     parts += [f"{name} does not: {reason}" for name, reason in broken.items()]
     parts += [f"not installed: {', '.join(absent)}"] if absent else []
-    found = "; ".join(parts)
+    summary = "; ".join(parts)
     if "pyav" not in works:
-        return Finding("problem", found, f"pip install --force-reinstall --no-deps av, or all: {INSTALL}")
+        return Finding("problem", summary, f"pip install --force-reinstall --no-deps av, or all: {INSTALL}")
     if asked not in ("auto", *works):
-        return Finding("problem", f"the recipe asks for {asked}; {found}", "Set data.reader=auto, or install it.")
+        return Finding("problem", f"the recipe asks for {asked}; {summary}", "Set data.reader=auto, or install it.")
     if broken:
-        return Finding("warning", found, f"It is not needed. To be rid of it: pip uninstall {' '.join(broken)}")
-    return Finding("ok", found)
+        return Finding("warning", summary, f"It is not needed. To remove it: pip uninstall {' '.join(broken)}")
+    return Finding("ok", summary)
 
 
 def fetch_trial(item: tuple[str, Path]) -> str | None:
-    """In a worker: fetch frames of a clip, which PyAV writes if it is not there.
+    """Fetch, in a worker, the frames of a clip, which PyAV writes if it does not exist.
 
     Args:
-        item: the reader, and the clip.
+        item: reader and clip.
 
     Returns:
-        What is wrong with the frames, None if nothing is.
+        Flaw of the frames, None if there is none.
 
     Raises:
         MediaError: PyAV cannot read the clip.

@@ -1,4 +1,4 @@
-"""What a check finds, and how checks run: each by itself, so that one that fails is a line among others."""
+"""Findings, and how checks run: each by itself, so that a failing check is a line among others."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 Status = Literal["ok", "warning", "problem"]
 STATUSES: tuple[Status, ...] = ("ok", "warning", "problem")
-"""From good to bad."""
+"""Statuses from good to bad."""
 PORT = 29500
-"""Where the launcher's processes meet, unless it is told otherwise."""
+"""Default port at which the launcher's processes meet."""
 INSTALL = "pip install -c constraints.txt -e ."
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found; where that is not ok, what to do next."""
+    """Result of a check and, unless it is ok, what to do next."""
 
     status: Status
     found: str
@@ -31,13 +31,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The run that a machine is checked for.
+    """Run that a machine is checked for.
 
     Args:
-        folder: where it writes; need not be there yet.
-        recipe: what it runs, if that is known.
-        port: where its processes meet.
-        processes, nodes: how many there are, under the launcher.
+        folder: folder that the run writes to; need not exist yet.
+        recipe: recipe of the run, if known.
+        port: port at which its processes meet.
+        processes, nodes: number of processes and machines, under the launcher.
     """
 
     folder: Path
@@ -48,7 +48,7 @@ class Subject:
 
     @property
     def uses_deepspeed(self) -> bool:
-        """Whether the run cannot do without DeepSpeed."""
+        """Whether the run needs DeepSpeed."""
         return self.processes > 1 or (self.recipe is not None and self.recipe.deepspeed is not None)
 
 
@@ -57,7 +57,7 @@ Check = Callable[[Subject], Finding]
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """How fast two processes send to each other."""
+    """Speed of the link between two processes."""
 
     ends: str
     latency_s: float
@@ -74,13 +74,13 @@ class Report:
 
     @property
     def status(self) -> Status:
-        """The worst of all."""
+        """Worst status of all findings."""
         groups = [*self.machines.values(), self.together]
-        found: list[Status] = [finding.status for group in groups for finding in group.values()]
-        return max(found, key=STATUSES.index, default="ok")
+        statuses: list[Status] = [finding.status for group in groups for finding in group.values()]
+        return max(statuses, key=STATUSES.index, default="ok")
 
     def as_json(self) -> dict[str, Any]:
-        """Ready for JSON; bytes a second are in MB."""
+        """Return the report as values that JSON can write; speeds are in MB per second."""
         machines = [{"name": name, "checks": _listed(checks)} for name, checks in self.machines.items()]
         links = [
             {"ends": link.ends, "latency_s": link.latency_s, "mb_per_s": link.bytes_per_s / 1e6} for link in self.links
@@ -89,27 +89,27 @@ class Report:
 
 
 def run_checks(checks: Mapping[str, Check], subject: Subject) -> dict[str, Finding]:
-    """Every check's finding, by its name. A check that raises is a problem, and the others go on."""
-    found = {}
+    """Run checks and return their findings by name. A check that raises is a problem, and the others continue."""
+    findings = {}
     for name, check in checks.items():
         try:
-            found[name] = check(subject)
+            findings[name] = check(subject)
         except Exception as error:
             fix = "Report it, with the whole output of this command."
             if isinstance(error, ImportError):
                 fix = f"Install what is missing: {INSTALL}"
-            found[name] = Finding("problem", f"the check itself failed: {explain(error)}", fix)
-    return found
+            findings[name] = Finding("problem", f"the check itself failed: {explain(error)}", fix)
+    return findings
 
 
 def explain(error: BaseException) -> str:
-    """An exception on one line."""
+    """Describe an exception on one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text if len(text) <= 300 else shorten(text, 300)}"
 
 
 def existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that is there."""
+    """Return the folder, or the nearest existing one above it."""
     folder = folder.absolute()
     return next(path for path in (folder, *folder.parents) if path.exists())
 

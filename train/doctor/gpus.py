@@ -1,6 +1,6 @@
-"""What PyTorch sees of the GPUs, found out by a process of its own: a driver that crashes or hangs takes only that one.
+"""GPUs as PyTorch sees them, examined in a separate process: a driver that crashes or hangs takes only that one down.
 
-Run as a program it prints `look()` as JSON.
+Run as a program, it prints `look()` as JSON.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LIMIT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU; `flaw` is why it could not multiply two matrices, if it could not."""
+    """GPU of this machine; `flaw` is the reason why it could not multiply two matrices, if it could not."""
 
     name: str
     total: float
@@ -32,14 +32,14 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Gpus:
-    """The GPUs of a machine.
+    """GPUs of a machine.
 
     Args:
         torch: version of PyTorch.
-        cuda: version of CUDA (or ROCm) that PyTorch is built for; empty where it is built without.
-        driver: version of NVIDIA's driver; empty where none is loaded.
-        gpus: those that PyTorch can use.
-        flaw: why it can use none, if it is built for them.
+        cuda: version of CUDA (or ROCm) that PyTorch is built for; empty if it is built without.
+        driver: version of NVIDIA's driver; empty if none is loaded.
+        gpus: GPUs that PyTorch can use.
+        flaw: reason why it can use none, if it is built for them.
     """
 
     torch: str
@@ -51,26 +51,26 @@ class Gpus:
 
 @cache
 def read_gpus() -> Gpus:
-    """What the machine has, asked once.
+    """Look for the GPUs of this machine in a separate process, once.
 
     Raises:
-        RuntimeError: PyTorch cannot be imported, or does not answer; says why.
+        RuntimeError: PyTorch cannot be imported or does not answer; says why.
     """
     command = [sys.executable, "-m", "train.doctor.gpus"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
     except subprocess.TimeoutExpired:
-        raise RuntimeError(f"PyTorch did not say within {_LIMIT_S:g} s what GPUs there are") from None
+        raise RuntimeError(f"PyTorch did not list the GPUs within {_LIMIT_S:g} s") from None
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise RuntimeError(f"PyTorch ended while it looked for GPUs: {reason}")
-    found = json.loads(done.stdout.splitlines()[-1])
-    found["gpus"] = [Gpu(**gpu | {"capability": tuple(gpu["capability"])}) for gpu in found["gpus"]]
-    return Gpus(**found)
+        raise RuntimeError(f"PyTorch crashed while it looked for GPUs: {reason}")
+    gpus = json.loads(done.stdout.splitlines()[-1])
+    gpus["gpus"] = [Gpu(**gpu | {"capability": tuple(gpu["capability"])}) for gpu in gpus["gpus"]]
+    return Gpus(**gpus)
 
 
 def look() -> Gpus:
-    """What PyTorch sees, here and now."""
+    """Look for the GPUs in this process."""
     import torch
 
     cuda = torch.version.cuda or torch.version.hip or ""

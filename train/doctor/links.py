@@ -1,4 +1,4 @@
-"""How fast the processes of a run exchange tensors, and whether the sums are right; all of them call all of it."""
+"""Speed of tensor exchange between the processes of a run, and whether sums are right; all processes call all."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ LARGE = 64 << 20
 """Bytes of the large all-reduce."""
 
 _SENT = 16 << 20
-"""Bytes that go over a link."""
+"""Bytes sent over a link."""
 _ROUNDS = 5
 _PATTERN = 7
 
 
 def device_kind() -> str:
-    """Where this process computes."""
+    """Return the kind of device on which this process computes."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def join(meeting: Meeting, device: str) -> None:
-    """Make the group of all processes, by gloo on CPUs and NCCL on GPUs, and use it once: some connect only then."""
+    """Create the group of all processes (gloo on CPUs, NCCL on GPUs) and use it once: some connect only then."""
     if device == "cuda":
-        os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")  # else what takes too long ends the process, unexplained
+        os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")  # else a timeout ends the process unexplained
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     dist.init_process_group(
         "nccl" if device == "cuda" else "gloo",
@@ -44,13 +44,13 @@ def join(meeting: Meeting, device: str) -> None:
 
 
 def leave() -> None:
-    """Take the group apart, if there is one."""
+    """Destroy the group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def time_all_reduce(device: str) -> dict[str, float | bool]:
-    """Median seconds of a small and a large all-reduce here, and whether every number of the sum is right."""
+    """Measure the median seconds of a small and a large all-reduce, and whether every number of the sum is right."""
     rank, size = dist.get_rank(), dist.get_world_size()
     pattern = torch.arange(LARGE // 4, device=device).remainder_(_PATTERN).float()
     total = pattern + rank
@@ -65,26 +65,26 @@ def time_all_reduce(device: str) -> dict[str, float | bool]:
 
 
 def ring(ranks: Sequence[int]) -> list[tuple[int, int]]:
-    """Each with its neighbour, so that a slow one shows in two links."""
+    """Pair each rank with its neighbour, so that a slow one shows in two links."""
     if len(ranks) < 3:
         return [(ranks[0], ranks[1])]
-    return [(rank, ranks[(place + 1) % len(ranks)]) for place, rank in enumerate(ranks)]
+    return [(rank, ranks[(index + 1) % len(ranks)]) for index, rank in enumerate(ranks)]
 
 
 def time_links(pairs: Sequence[tuple[int, int]], device: str) -> dict[str, tuple[float, float]]:
-    """Let pairs exchange one after the other; (latency in seconds, bytes a second) of those that this process leads."""
+    """Let pairs exchange in turn; return (latency in seconds, bytes per second) of pairs that this process leads."""
     rank = dist.get_rank()
     small, large = torch.zeros(1, device=device), torch.zeros(_SENT // 4, device=device)
-    found = {}
+    speeds = {}
     for pair in pairs:
         _settle(device)
         if rank not in pair:
             continue
         there_and_back = [_median(lambda: _exchange(item, pair), device) for item in (small, large)]  # noqa: B023
         if rank == pair[0]:
-            found[f"{pair[0]}-{pair[1]}"] = (there_and_back[0] / 2, 2 * _SENT / there_and_back[1])
+            speeds[f"{pair[0]}-{pair[1]}"] = (there_and_back[0] / 2, 2 * _SENT / there_and_back[1])
     _settle(device)
-    return found
+    return speeds
 
 
 def _exchange(item: Tensor, pair: tuple[int, int]) -> None:
@@ -97,7 +97,7 @@ def _exchange(item: Tensor, pair: tuple[int, int]) -> None:
 
 
 def _median(call: Callable[[], object], device: str) -> float:
-    """Seconds of a call, the first left out, which may connect."""
+    """Return the median seconds of a call; the first, which may connect, is left out."""
     seconds = []
     for _ in range(1 + _ROUNDS):
         started = time.perf_counter()
@@ -109,7 +109,7 @@ def _median(call: Callable[[], object], device: str) -> float:
 
 
 def _settle(device: str) -> None:
-    """Wait for all."""
+    """Wait for all processes."""
     dist.all_reduce(torch.zeros(1, device=device))
     if device == "cuda":
         torch.cuda.synchronize()

@@ -1,7 +1,7 @@
-"""Where the processes of a run meet before anything collective works: a store at the first of them.
+"""Meeting of the processes of a run before any collective works: a key-value store at the first process.
 
-All that waits here waits for a limited time, and says whom for. The first process speaks for all; the others end when
-it has spoken, since the launcher ends a whole machine as soon as one process of it fails.
+Every wait has a time limit, and its error names the process waited for. The first process speaks for all; the others
+end after it has spoken, since the launcher ends a whole machine as soon as one of its processes fails.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from affectgpt.problems import InputError, RunError
 from train.doctor.findings import PORT, explain
 
 _GRACE_S = 30.0
-"""What others are given beyond the time of a step, so that the first process is the one who says who is late."""
+"""Seconds beyond a step's limit that other processes wait, so that the first process reports who is late."""
 _FAREWELL_S = 10.0
 _RETRY_S = 0.2
 
 
 class Stopped(RunError):
-    """A step in which a process failed, or to which one did not come. Raised by all, once the first has found out."""
+    """Error in a step: a process failed or did not arrive. All processes raise it once the first has noticed."""
 
     def __init__(self, step: str, reason: str) -> None:
         super().__init__(reason)
@@ -39,12 +39,12 @@ class Stopped(RunError):
 
 
 class Meeting:
-    """The processes of a run, at a store that the first of them holds.
+    """Meeting of the processes of a run, at a store that the first of them holds.
 
     Args:
-        rank, size: which process this is, of how many.
-        address, port: where the first one is.
-        timeout_s: how long others are waited for.
+        rank, size: rank of this process, and number of processes.
+        address, port: address of the first process.
+        timeout_s: seconds to wait for others.
 
     Raises:
         RunError: the first process cannot be reached, or cannot take the port.
@@ -57,7 +57,7 @@ class Meeting:
         try:
             if rank != 0:
                 _reach(address, port, timeout_s)
-            # Where another program listens, and is silent, the store would wait for ever.
+            # If another program listens there and stays silent, the store would wait for ever.
             with self.limited(f"meeting at {address}:{port}", 2 * timeout_s):
                 self.store = TCPStore(address, port, size, is_master=rank == 0, timeout=limit, wait_for_workers=False)
         except (OSError, DistError, RuntimeError) as error:
@@ -73,10 +73,10 @@ class Meeting:
 
     @classmethod
     def from_environment(cls, timeout_s: float) -> Meeting:
-        """The meeting that the launcher's variables tell of.
+        """Join the meeting that the launcher's environment variables describe.
 
         Raises:
-            InputError: a variable is missing or no number.
+            InputError: a variable is missing or not a number.
         """
         try:
             rank, size, port = (
@@ -87,27 +87,27 @@ class Meeting:
         except (KeyError, ValueError):
             names = "RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT"
             given = ", ".join(f"{name}={os.environ.get(name)}" for name in names.replace(" and", ",").split(", "))
-            fix = "Start it by the launcher: deepspeed --hostfile HOSTS --module train.doctor"
+            fix = "Start it with the launcher: deepspeed --hostfile HOSTS --module train.doctor"
             raise InputError(f"the environment: expected {names} as a launcher sets them, got {given}. {fix}") from None
         return cls(rank, size, address, port, timeout_s)
 
     def name(self, rank: int) -> str:
-        """A process in words."""
+        """Return a process's rank and, if known, host as text."""
         return self.names.get(rank, f"rank {rank}")
 
     def collect(self, step: str, work: Callable[[], Any], limit_s: float | None = None) -> list[Any]:
-        """Let every process do its part of a step.
+        """Run this process's share of a step, and gather the results at the first process.
 
         Args:
-            step: its name, used once.
-            work: the part of this process; what it returns is turned into JSON.
-            limit_s: how long the parts may take; `timeout_s` if not given.
+            step: name of the step, used once.
+            work: share of this process; its return value must be JSON.
+            limit_s: seconds that the shares may take; `timeout_s` by default.
 
         Returns:
-            On the first process what each of them returned, by rank; on others nothing.
+            On the first process the results of all, by rank; on others an empty list.
 
         Raises:
-            Stopped: a part failed, or is not done in time; every one is named.
+            Stopped: shares failed or were not done in time; all of them are named.
             RunError: the first process is gone.
         """
         limit_s = self.timeout_s if limit_s is None else limit_s
@@ -119,33 +119,33 @@ class Meeting:
         if self.rank != 0:
             self._set(f"{step}/{self.rank}", mine)
             if self.hear(f"{step}/verdict", 2 * limit_s + 2 * _GRACE_S):
-                raise Stopped(step, "see what the first process says")
+                raise Stopped(step, "see the report of the first process")
             return []
-        found: dict[int, Any] = {0: mine}
+        results: dict[int, Any] = {0: mine}
         deadline = time.monotonic() + limit_s
         for rank in range(1, self.size):
             key = f"{step}/{rank}"
             if self._wait(key, deadline - time.monotonic()):
-                found[rank] = self._get(key)
-        self.present = set(found)
-        wrong = [f"{self.name(rank)}: {part['error']}" for rank, part in found.items() if "error" in part]
-        missing = [self.name(rank) for rank in range(self.size) if rank not in found]
+                results[rank] = self._get(key)
+        self.present = set(results)
+        wrong = [f"{self.name(rank)}: {part['error']}" for rank, part in results.items() if "error" in part]
+        missing = [self.name(rank) for rank in range(self.size) if rank not in results]
         if missing:
-            wrong.insert(0, f"not there after {limit_s:g} s: {', '.join(missing)}")
+            wrong.insert(0, f"missing after {limit_s:g} s: {', '.join(missing)}")
         self.tell(f"{step}/verdict", bool(wrong))
         if wrong:
             raise Stopped(step, "; ".join(wrong))
-        return [found[rank]["value"] for rank in range(self.size)]
+        return [results[rank]["value"] for rank in range(self.size)]
 
     def tell(self, key: str, value: Any) -> None:
-        """Let all know a value."""
+        """Publish a value to all processes."""
         self._set(key, value)
 
     def hear(self, key: str, limit_s: float | None = None, speaker: int = 0) -> Any:
-        """The value that another process tells.
+        """Wait for a value that another process publishes.
 
         Raises:
-            RunError: it does not come in time.
+            RunError: the value does not arrive in time.
         """
         limit_s = self.timeout_s if limit_s is None else limit_s
         if not self._wait(key, limit_s):
@@ -154,7 +154,7 @@ class Meeting:
         return self._get(key)
 
     def end(self, code: int) -> int:
-        """Part: the first process, when it has said everything, gives its exit code, and the others end with it too."""
+        """End the meeting: the first process publishes its exit code, and all return it."""
         if self.rank != 0:
             code = int(self.hear("end", self.timeout_s + _GRACE_S))
             self._set(f"farewell/{self.rank}", None)
@@ -167,10 +167,10 @@ class Meeting:
 
     @contextmanager
     def limited(self, step: str, limit_s: float) -> Iterator[None]:
-        """End this process if the block does not, as when a driver or a file system hangs."""
+        """End this process if the block does not end in time, as when a driver or a file system hangs."""
 
         def give_up() -> None:
-            text = f"{self.name(self.rank)}: '{step}' has not ended within {limit_s:g} s, and this process gives up."
+            text = f"{self.name(self.rank)}: '{step}' has not ended within {limit_s:g} s; this process gives up."
             print(text, file=sys.stderr, flush=True)
             os._exit(1)
 
@@ -191,7 +191,7 @@ class Meeting:
             return json.loads(self.store.get(key))
 
     def _wait(self, key: str, limit_s: float) -> bool:
-        """Whether the key comes in time."""
+        """Tell whether the key arrives in time."""
         with self._in_contact():
             if limit_s <= 0:
                 return bool(self.store.check([key]))
@@ -199,7 +199,7 @@ class Meeting:
             try:
                 self.store.wait([key], timedelta(seconds=limit_s))
             except (DistError, RuntimeError):
-                # The store raises the same where the time is over and where its holder is gone.
+                # The store raises the same error when the time is over and when its holder is gone.
                 if time.monotonic() - started < 0.9 * limit_s:
                     raise
                 return False
@@ -212,14 +212,14 @@ class Meeting:
         except (DistError, RuntimeError) as error:
             if isinstance(error, RunError):
                 raise
-            raise RunError(f"{self.name(self.rank)}: {self.name(0)} is gone; see what it said") from error
+            raise RunError(f"{self.name(self.rank)}: {self.name(0)} is gone; see its output") from error
 
 
 def _reach(address: str, port: int, limit_s: float) -> None:
-    """Wait until somebody listens there. The store would wait too, but print traces of C++ where nobody does.
+    """Wait until a process listens there. The store would wait too, but print C++ traces if none does.
 
     Raises:
-        OSError: nobody does in time; why the last attempt failed.
+        OSError: none does in time; the reason why the last attempt failed.
     """
     deadline = time.monotonic() + limit_s
     while True:
@@ -233,11 +233,11 @@ def _reach(address: str, port: int, limit_s: float) -> None:
 
 
 def planned_hosts() -> dict[int, str]:
-    """Rank -> host, as the launcher of DeepSpeed, our parent, was told; empty where something else has started us."""
+    """Return rank -> host from the command line of DeepSpeed's launcher, our parent; empty under another parent."""
     try:
         words = psutil.Process(os.getppid()).cmdline()
         coded = next(word.partition("=")[2] for word in words if word.startswith("--world_info="))
         hosts: dict[str, list[int]] = json.loads(base64.urlsafe_b64decode(coded))
-        return dict(enumerate(host for host, places in hosts.items() for _ in places))
+        return dict(enumerate(host for host, slots in hosts.items() for _ in slots))
     except (psutil.Error, StopIteration, ValueError, AttributeError, TypeError):
         return {}

@@ -1,4 +1,4 @@
-"""Checks of all machines of a run together, at a `Meeting`: code, clocks, the folder they share, how fast they talk."""
+"""Checks of all machines of a run together, at a `Meeting`: code, clocks, shared folder, speed of the links."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from train.doctor.meeting import Meeting, Stopped
 from train.doctor.software import version_of
 
 Look = Callable[[int], tuple[Subject, dict[str, Finding]]]
-"""From the number of machines to what is checked for, and what the checks of this machine alone found."""
+"""Callable: number of machines -> (the run to check for, findings of this machine)."""
 
 COMPARED = ("torch", "transformers", "trl", "accelerate", "peft", "deepspeed", "affectgpt")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 ROOT = Path(__file__).parents[2]
 
 _LOCAL_S = 300.0
-"""For the checks of each machine, which import everything, perhaps over a network."""
+"""Seconds for the checks of each machine, which import everything, possibly over a network."""
 _SHARED_S = 15.0
-"""For a file to be seen by all; NFS keeps what it knows of a folder for some seconds."""
+"""Seconds until a file must be visible to all; NFS caches a folder for some seconds."""
 _CLOCK_ROUNDS = 5
 _CLOCK_ERROR_S = 1.0
 _SLOW_BYTES_PER_S = 0.25e9
-"""Between machines; a gigabit network has half of it."""
+"""Speed between machines below which it is reported; a gigabit network has half of it."""
 _SLOW_SHARE = 0.5
-"""Of the median of all links."""
+"""Share of the median speed of all links below which a link is reported."""
 _ADVICE = {
-    "arrival": "See what it printed: it has to start, and to reach the first one. Slow ones need --timeout S.",
+    "arrival": "See what it printed: it must start, and reach the first one. Give slow machines time with --timeout S.",
     "process group": "Name the interface that reaches the others: export GLOO_SOCKET_IFNAME=... NCCL_SOCKET_IFNAME=... "
     "(`affectgpt doctor` lists them), and let .deepspeed_env carry it to every machine.",
 }
@@ -47,7 +47,7 @@ _OTHER_ADVICE = "See on that machine: affectgpt doctor"
 
 @dataclass(frozen=True, slots=True)
 class Machines:
-    """Who came: the host of every process, and the first process of every machine."""
+    """Machines of a run: the host of every process, and the first process of every machine."""
 
     hosts: list[str]
     first: dict[int, str]
@@ -55,7 +55,7 @@ class Machines:
 
     @classmethod
     def of(cls, arrivals: list[dict[str, str]]) -> Machines:
-        """From what each process said of itself."""
+        """Group processes into machines, from what each process reported about itself."""
         first: dict[tuple[str, str], int] = {}
         for rank, arrival in enumerate(arrivals):
             first.setdefault((arrival["host"], arrival["boot"]), rank)
@@ -69,13 +69,12 @@ class Machines:
 def examine(look: Look, timeout_s: float, show: Callable[[Report], int]) -> int:
     """Check this machine and, with the others, all of them.
 
-    Args:
-        look: checks this machine.
-        timeout_s: how long to wait for others.
-        show: prints a report, on the first process, and gives the exit code.
+    look: function that checks this machine.
+    timeout_s: seconds to wait for others.
+    show: function that prints a report, on the first process, and returns the exit code.
 
     Returns:
-        The exit code, the same on every process.
+        Exit code, the same on every process.
 
     Raises:
         RunError: the first process cannot be reached.
@@ -97,7 +96,7 @@ def examine(look: Look, timeout_s: float, show: Callable[[Report], int]) -> int:
 
 
 def _examine(meeting: Meeting, look: Look, report: Report) -> None:
-    """All steps; each puts into the report what it found."""
+    """Run all steps; each adds its findings to the report."""
     arrivals = meeting.collect(
         "arrival", lambda: {"host": host_name(), "boot": boot_id(), "device": links.device_kind()}
     )
@@ -116,12 +115,12 @@ def _examine(meeting: Meeting, look: Look, report: Report) -> None:
         if not is_first:
             return None
         subject, findings = look(len(machines.first))
-        return {"facts": facts_of(subject), "findings": {name: asdict(found) for name, found in findings.items()}}
+        return {"facts": facts_of(subject), "findings": {name: asdict(finding) for name, finding in findings.items()}}
 
     looked = meeting.collect("local checks", local, _LOCAL_S)
     if meeting.rank == 0:
         for rank, name in machines.first.items():
-            report.machines[name] = {check: Finding(**found) for check, found in looked[rank]["findings"].items()}
+            report.machines[name] = {check: Finding(**item) for check, item in looked[rank]["findings"].items()}
         report.together |= compare_facts({name: looked[rank]["facts"] for rank, name in machines.first.items()})
     offsets = meeting.collect("clocks", lambda: clock_offset(meeting, machines))
     seen = meeting.collect("shared folder", lambda: sees_file(meeting, subject), meeting.timeout_s + _SHARED_S)
@@ -139,32 +138,32 @@ def _examine(meeting: Meeting, look: Look, report: Report) -> None:
 
 
 def check_arrivals(arrivals: list[dict[str, str]], machines: Machines) -> Finding:
-    """Who came, and whether all of them compute on the same kind of device."""
+    """Check who arrived, and that all compute on the same kind of device."""
     count = f"{len(arrivals)} processes on {', '.join(machines.first.values())}"
     devices = {kind: [rank for rank, item in enumerate(arrivals) if item["device"] == kind] for kind in ("cuda", "cpu")}
     if all(devices.values()):
         ranks = ", ".join(f"{rank} ({arrivals[rank]['host']})" for rank in devices["cpu"])
-        found = f"{count}; some have a GPU, and these have none: rank {ranks}"
-        return Finding("problem", found, "See on that machine: affectgpt doctor")
+        summary = f"{count}; some have a GPU, and these have none: rank {ranks}"
+        return Finding("problem", summary, "See on that machine: affectgpt doctor")
     if len(set(machines.first.values())) > len({arrivals[rank]["host"] for rank in machines.first}):
         return Finding("warning", f"{count}: machines share a host name", "Give each its own: hostnamectl set-hostname")
     return Finding("ok", count)
 
 
 def host_name() -> str:
-    """The name of this machine."""
+    """Return the name of this machine."""
     return socket.gethostname()
 
 
 def boot_id() -> str:
-    """What tells machines of one name apart."""
+    """Return the boot id, which tells apart machines of the same name."""
     with suppress(OSError):
         return BOOT_ID.read_text().strip()
     return ""
 
 
 def facts_of(subject: Subject) -> dict[str, dict[str, str]]:
-    """What must be equal on all machines: versions, the code, the recipe, settings of the exchange."""
+    """Collect what must be equal on all machines: versions, code, recipe, settings of the communication libraries."""
     versions = {"python": platform.python_version()} | {name: version_of(name) or "missing" for name in COMPARED}
     code = {"sources": source_hash(ROOT)}
     if subject.recipe is not None:
@@ -175,23 +174,23 @@ def facts_of(subject: Subject) -> dict[str, dict[str, str]]:
 
 
 def source_hash(root: Path) -> str:
-    """Hash of the program that is run, changes included that are in no commit."""
-    digest = hashlib.sha256()
+    """Hash the program as it runs, uncommitted changes included."""
+    sha256 = hashlib.sha256()
     for package in ("affectgpt", "videmo", "eval", "data_recipes", "train"):
         for path in sorted((root / package).rglob("*")):
             if path.suffix in (".py", ".yaml", ".toml"):
-                digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
+                sha256.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return sha256.hexdigest()[:12]
 
 
 def compare_facts(facts: Mapping[str, dict[str, dict[str, str]]]) -> dict[str, Finding]:
-    """Versions, code and settings of every machine, by its name, against each other."""
+    """Compare versions, code and settings of all machines, given by name."""
     fixes = {
         "versions": "On every machine: pip install -c constraints.txt -e .",
         "code": "Bring every machine to the same state: git pull, or copy the checkout: rsync -a --delete ./ HOST:DIR/",
         "settings": "Write them into .deepspeed_env, which the launcher carries to every machine.",
     }
-    found = {}
+    findings = {}
     for group, fix in fixes.items():
         names = list(dict.fromkeys(name for machine in facts.values() for name in machine[group]))
         values = {name: {host: machine[group].get(name, "unset") for host, machine in facts.items()} for name in names}
@@ -199,16 +198,16 @@ def compare_facts(facts: Mapping[str, dict[str, dict[str, str]]]) -> dict[str, F
         text = "; ".join(f"{name}: {_by_value(values[name])}" for name in different)
         if not different:
             one = next(iter(facts.values()))[group]
-            found[group] = Finding("ok", ", ".join(f"{name} {value}" for name, value in one.items()) or "none set")
+            findings[group] = Finding("ok", ", ".join(f"{name} {value}" for name, value in one.items()) or "none set")
         elif all(name.endswith(("_SOCKET_IFNAME", "_IB_HCA")) for name in different):
-            found[group] = Finding("warning", f"{text}; right only if the interfaces differ", fix)
+            findings[group] = Finding("warning", f"{text}; right only if the interfaces differ", fix)
         else:
-            found[group] = Finding("problem", text, fix)
-    return found
+            findings[group] = Finding("problem", text, fix)
+    return findings
 
 
 def _by_value(values: Mapping[str, str]) -> str:
-    """`1.0 on a and b, 2.0 on c`, the most frequent first."""
+    """Group hosts by value, the most frequent first: `1.0 on a and b, 2.0 on c`."""
     groups: dict[str, list[str]] = {}
     for host, value in values.items():
         groups.setdefault(value, []).append(host)
@@ -217,7 +216,7 @@ def _by_value(values: Mapping[str, str]) -> str:
 
 
 def clock_offset(meeting: Meeting, machines: Machines) -> float | None:
-    """Seconds by which this machine's clock is ahead of the first one's, known to half of the shortest round trip."""
+    """Measure by how many seconds this clock is ahead of the first machine's, to half of the shortest round trip."""
     others = [rank for rank in machines.first if rank != 0]
     if meeting.rank == 0:
         for rank in others:
@@ -239,26 +238,27 @@ def clock_offset(meeting: Meeting, machines: Machines) -> float | None:
 
 
 def check_clocks(offsets: Mapping[str, float]) -> Finding:
-    """Offsets from the first machine, by machine."""
+    """Check the offsets from the first machine's clock, by machine."""
     worst = max(offsets, key=lambda name: abs(offsets[name]))
     off = {name: seconds for name, seconds in offsets.items() if abs(seconds) > _CLOCK_ERROR_S}
     if off:
         listed = ", ".join(f"{name} by {seconds:+.1f} s" for name, seconds in off.items())
-        return Finding("warning", f"off the first machine's: {listed}", "Set them: sudo timedatectl set-ntp true")
+        fix = "Set them: sudo timedatectl set-ntp true"
+        return Finding("warning", f"they differ from the first machine's: {listed}", fix)
     return Finding("ok", f"within {abs(offsets[worst]) * 1e3:.2f} ms of the first machine's")
 
 
 def sees_file(meeting: Meeting, subject: Subject | None) -> str | None:
-    """Whether this machine sees a file that the first one writes where the run writes; the flaw, if there is one."""
+    """Check that this machine sees a file that the first one writes to the run's folder; return the flaw, if any."""
     if meeting.rank == 0:
         assert subject is not None
-        place, content = existing(subject.folder), secrets.token_hex(16)
-        path = place / f".doctor-{secrets.token_hex(8)}"
+        folder, content = existing(subject.folder), secrets.token_hex(16)
+        path = folder / f".doctor-{secrets.token_hex(8)}"
         try:
             path.write_text(content)
         except OSError as error:
             meeting.tell("shared folder/file", None)
-            return f"{place}: {error.strerror}"
+            return f"{folder}: {error.strerror}"
         try:
             meeting.tell("shared folder/file", [path.name, content])
             deadline = time.monotonic() + meeting.timeout_s
@@ -267,12 +267,12 @@ def sees_file(meeting: Meeting, subject: Subject | None) -> str | None:
         finally:
             path.unlink()
         return None
-    told = meeting.hear("shared folder/file")
+    message = meeting.hear("shared folder/file")
     flaw = None
-    if subject is not None and told is not None:
-        place = existing(subject.folder)
+    if subject is not None and message is not None:
+        folder = existing(subject.folder)
         deadline = time.monotonic() + _SHARED_S
-        while (flaw := _flaw_of_file(place, *told)) is not None and time.monotonic() < deadline:
+        while (flaw := _flaw_of_file(folder, *message)) is not None and time.monotonic() < deadline:
             time.sleep(0.2)
     meeting.tell(f"shared folder/done/{meeting.rank}", None)
     return flaw
@@ -280,17 +280,17 @@ def sees_file(meeting: Meeting, subject: Subject | None) -> str | None:
 
 def _flaw_of_file(folder: Path, name: str, content: str) -> str | None:
     try:
-        if name not in os.listdir(folder):  # which has a network file system look again
-            return f"{folder} is not the folder of the first machine: a file written there is not here"
+        if name not in os.listdir(folder):  # which makes a network file system look again
+            return f"{folder} is not the folder of the first machine: a file written there is missing here"
         if (folder / name).read_text() != content:
-            return f"{folder}: a file that the first machine wrote has other content here"
+            return f"{folder}: a file that the first machine wrote has different content here"
     except OSError as error:
         return f"{folder}: {error.strerror}"
     return None
 
 
 def check_shared(flaws: Mapping[str, str | None]) -> Finding:
-    """What kept each machine from seeing the file, by machine."""
+    """Check what kept each machine from seeing the file, by machine."""
     wrong = [f"{name}: {flaw}" for name, flaw in flaws.items() if flaw is not None]
     if wrong:
         fix = "Choose a folder that all machines mount: output=DIR in a recipe, --path DIR here."
@@ -299,33 +299,33 @@ def check_shared(flaws: Mapping[str, str | None]) -> Finding:
 
 
 def check_all_reduce(timed: list[dict[str, Any]], meeting: Meeting, device: str) -> Finding:
-    """Sums and times of every process."""
+    """Check the sums and times of every process."""
     wrong = [meeting.name(rank) for rank, item in enumerate(timed) if not item["right"]]
     if wrong:
         fix = (
-            "Try without direct exchange: export NCCL_P2P_DISABLE=1, then NCCL_IB_DISABLE=1; it names the faulty part."
+            "Try without direct exchange: export NCCL_P2P_DISABLE=1, then NCCL_IB_DISABLE=1. It shows the faulty part."
         )
         return Finding("problem", f"wrong sums at {', '.join(wrong)}", fix)
     small = max(item["small_s"] for item in timed)
     large = max(item["large_s"] for item in timed)
     library = "NCCL" if device == "cuda" else "gloo"
-    found = (
+    summary = (
         f"sums are right; 4 bytes in {small * 1e3:.2f} ms, {links.LARGE >> 20} MB in {large:.3f} s, "
         f"{links.LARGE / large / 1e9:.2f} GB/s ({library})"
     )
-    return Finding("ok", found)
+    return Finding("ok", summary)
 
 
-def check_links(found: list[Link], between_machines: bool) -> Finding:
-    """The slowest of the links, and whether it is too slow."""
-    slowest = min(found, key=lambda link: link.bytes_per_s)
-    usual = statistics.median(link.bytes_per_s for link in found)
+def check_links(timed: list[Link], between_machines: bool) -> Finding:
+    """Report the slowest of the links, and whether it is too slow."""
+    slowest = min(timed, key=lambda link: link.bytes_per_s)
+    usual = statistics.median(link.bytes_per_s for link in timed)
     text = (
-        f"slowest of {len(found)}: {slowest.ends}, {slowest.bytes_per_s / 1e9:.2f} GB/s, "
+        f"slowest of {len(timed)}: {slowest.ends}, {slowest.bytes_per_s / 1e9:.2f} GB/s, "
         f"{slowest.latency_s * 1e3:.2f} ms; median {usual / 1e9:.2f} GB/s"
     )
     if slowest.bytes_per_s < _SLOW_SHARE * usual:
-        fix = "Look at the network of these machines: ip -s link, ethtool INTERFACE; all others wait for it."
+        fix = "Inspect the network of these machines: ip -s link, ethtool INTERFACE; all others wait for it."
         return Finding("warning", text, fix)
     if between_machines and slowest.bytes_per_s < _SLOW_BYTES_PER_S:
         fix = "If there is a faster network, name its interface: export GLOO_SOCKET_IFNAME=... NCCL_SOCKET_IFNAME=..."

@@ -11,28 +11,29 @@ from train.doctor.findings import Check, Finding, Subject, existing
 
 
 def check_batches(subject: Subject) -> Finding:
-    """Whether the batches of every stage split over the processes."""
+    """Check that the batches of every stage can be split over the processes."""
     from train.plan.estimate import split_batches
 
     assert subject.recipe is not None
     try:
         split_batches(subject.recipe.planned, subject.processes)
     except InputError as error:
-        found = "; ".join(map(str, error.problems))
-        return Finding("problem", found, "Change batch_size or accumulation of the stage, or the number of processes.")
-    return Finding("ok", f"those of every stage split over {subject.processes} process{'es' * (subject.processes > 1)}")
+        summary = "; ".join(map(str, error.problems))
+        fix = "Change batch_size or accumulation of the stage, or the number of processes."
+        return Finding("problem", summary, fix)
+    return Finding("ok", f"every stage splits over {subject.processes} process{'es' * (subject.processes > 1)}")
 
 
 def check_deepspeed_config(subject: Subject) -> Finding:
-    """Whether the DeepSpeed configuration is there and is one."""
+    """Check that the DeepSpeed configuration exists and is valid."""
     assert subject.recipe is not None
     path = subject.recipe.deepspeed
     if path is None:
         if subject.processes == 1:
-            return Finding("ok", "none named")
-        found = "none named: every process holds all of the optimizer"
-        return Finding("warning", found, "Name one: deepspeed=deepspeed_configs/zero2.json")
-    fix = "Take one that works: deepspeed=deepspeed_configs/zero2.json"
+            return Finding("ok", "none given")
+        summary = "none given: every process holds the whole optimizer state"
+        return Finding("warning", summary, "Pass one: deepspeed=deepspeed_configs/zero2.json")
+    fix = "Use one that works: deepspeed=deepspeed_configs/zero2.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_duplicates)
     except OSError as error:
@@ -47,30 +48,30 @@ def check_deepspeed_config(subject: Subject) -> Finding:
 
 
 def check_room(subject: Subject) -> Finding:
-    """Whether the checkpoints of the recipe find room."""
+    """Check that there is room for the checkpoints of the recipe."""
     assert subject.recipe is not None
-    place = existing(subject.folder)
-    free = shutil.disk_usage(place).free
+    folder = existing(subject.folder)
+    free = shutil.disk_usage(folder).free
     if subject.recipe.model.tiny is not None:
-        return Finding("ok", f"{free / 1e9:,.0f} GB free, more than a model from nothing takes")
+        return Finding("ok", f"{free / 1e9:,.0f} GB free, more than a small model trained from scratch takes")
     try:
         needed = room_for(subject)
     except InputError as error:
-        return Finding("ok", f"{free / 1e9:,.0f} GB free; how much the checkpoints take is not known: {error}")
-    found = f"{needed / 1e9:,.1f} GB at most for the checkpoints, {free / 1e9:,.1f} GB free in {place}"
+        return Finding("ok", f"{free / 1e9:,.0f} GB free; the size of the checkpoints is unknown: {error}")
+    summary = f"{needed / 1e9:,.1f} GB at most for the checkpoints, {free / 1e9:,.1f} GB free in {folder}"
     if needed > free:
-        return Finding("problem", found, "Make room, or choose another folder: output=DIR")
-    return Finding("ok", found)
+        return Finding("problem", summary, "Free some space, or choose another folder: output=DIR")
+    return Finding("ok", summary)
 
 
 def room_for(subject: Subject) -> float:
-    """Bytes that the checkpoints of the recipe take at most.
+    """Estimate the bytes that the checkpoints of the recipe take at most.
 
-    Of every stage its result, and while one runs the trainer's newest checkpoints and the one that is being written:
-    weights in float32 (of an adapter, those that are trained), a copy of what is trained, and two moments of it.
+    That is the result of every stage and, while one runs, the trainer's newest checkpoints and the one being written:
+    weights in float32 (only the trained ones of an adapter), a copy of what is trained, and its two moments.
 
     Raises:
-        InputError: the configuration of the model is nowhere to be found.
+        InputError: the configuration of the model cannot be found.
     """
     from train.fault_tolerance.checkpoint import KEPT
     from train.plan.estimate import Machine, make_plan
@@ -87,10 +88,10 @@ def room_for(subject: Subject) -> float:
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; DeepSpeed too refuses one that has a key twice."""
+    """Build a JSON object; like DeepSpeed, refuse one with a repeated key."""
     names = [name for name, _ in pairs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"a key that is there twice: {', '.join(twice)}")
+        raise ValueError(f"a repeated key: {', '.join(twice)}")
     return dict(pairs)
 
 

@@ -1,4 +1,4 @@
-"""Checks of what is installed: Python, packages, GPUs and what uses them, DeepSpeed, its compiler, readers."""
+"""Checks of installed software: Python, packages, GPUs and what uses them, DeepSpeed, its compiler, video readers."""
 
 from __future__ import annotations
 
@@ -29,73 +29,73 @@ CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 _IMPORT_S = 180.0
 _COMPILE_S = 120.0
 _BUSY = 0.9
-"""Share of a GPU's memory that is free where nobody else uses it."""
+"""Share of a GPU's memory that is free if nobody else uses it."""
 _PROGRAM = '#include <Python.h>\n#include <omp.h>\nextern "C" int threads() { return omp_get_max_threads(); }\n'
 
 
 def check_python(subject: Subject) -> Finding:
-    """Whether this Python is one that the packages are made for."""
+    """Check that the packages support this Python."""
     from packaging.specifiers import SpecifierSet
 
     wanted = metadata.metadata("affectgpt")["Requires-Python"]
-    found = f"{platform.python_version()} at {sys.executable}"
+    summary = f"{platform.python_version()} at {sys.executable}"
     if wanted and platform.python_version() not in SpecifierSet(wanted):
-        fix = "Make an environment with such a Python: python3.11 -m venv .venv"
-        return Finding("problem", f"{found}, expected {wanted}", fix)
-    return Finding("ok", found)
+        fix = "Create an environment with a supported Python: python3.11 -m venv .venv"
+        return Finding("problem", f"{summary}, expected {wanted}", fix)
+    return Finding("ok", summary)
 
 
 def check_packages(subject: Subject) -> Finding:
-    """Whether every package that is needed is there, in a version within its range; of extras, those that are there."""
+    """Check that every required package, and every installed optional one, is in a version within its range."""
     wrong = []
     count = 0
     for requirement, needed in requirements():
-        found = version_of(requirement.name)
-        if found is None and not needed:
+        version = version_of(requirement.name)
+        if version is None and not needed:
             continue
         count += 1
         expected = f"{requirement.name}{requirement.specifier}"
-        if found is None:
+        if version is None:
             wrong.append(f"{requirement.name} is missing")
-        elif not requirement.specifier.contains(found, prereleases=True):
-            wrong.append(f"{expected} is expected, {found} installed")
+        elif not requirement.specifier.contains(version, prereleases=True):
+            wrong.append(f"{expected} is expected, {version} is installed")
     if wrong:
         return Finding("problem", "; ".join(wrong), INSTALL)
     return Finding("ok", f"{count} within their ranges")
 
 
 def check_known_versions(subject: Subject) -> Finding:
-    """Whether the versions are those that are known to work together."""
+    """Check that the versions are those known to work together."""
     from packaging.version import Version
 
     if not CONSTRAINTS.is_file():
-        return Finding("ok", "not compared: no constraints.txt beside the packages")
+        return Finding("ok", "not compared: there is no constraints.txt beside the packages")
     lines = CONSTRAINTS.read_text(encoding="utf-8").splitlines()
     pins = dict(line.partition("==")[::2] for line in lines if "==" in line and not line.startswith("#"))
     known = {_canonical(name): version.strip() for name, version in pins.items()}
     other, count = [], 0
     for requirement, _ in requirements():
-        found, pinned = version_of(requirement.name), known.get(_canonical(requirement.name))
-        if found is None or pinned is None:
+        version, pinned = version_of(requirement.name), known.get(_canonical(requirement.name))
+        if version is None or pinned is None:
             continue
         count += 1
-        # What follows a + names the build, such as the CUDA that PyTorch is built for.
-        if Version(found).public != Version(pinned).public:
-            other.append(f"{requirement.name} {found} (known: {pinned})")
+        # The part after a + names the build, such as the CUDA that PyTorch is built for.
+        if Version(version).public != Version(pinned).public:
+            other.append(f"{requirement.name} {version} (known: {pinned})")
     if other:
-        found_instead = f"{len(other)} of {count} differ from constraints.txt: {', '.join(other)}"
-        return Finding("warning", found_instead, INSTALL)
+        summary = f"{len(other)} of {count} differ from constraints.txt: {', '.join(other)}"
+        return Finding("warning", summary, INSTALL)
     return Finding("ok", f"{count} as in constraints.txt")
 
 
 def requirements() -> Iterator[tuple[Requirement, bool]]:
-    """What our installed metadata asks for, each package once: those that are needed, and those of extras but 'test'.
+    """Yield each package that our installed metadata requires, or that an extra other than 'test' does, once.
 
     Yields:
-        The requirement, and whether nothing goes without it.
+        Requirement, and whether it is required.
 
     Raises:
-        PackageNotFoundError: we are not installed.
+        PackageNotFoundError: this project is not installed.
     """
     from packaging.requirements import Requirement
 
@@ -109,7 +109,7 @@ def requirements() -> Iterator[tuple[Requirement, bool]]:
 
 
 def version_of(package: str) -> str | None:
-    """The installed version of a package; None where there is none."""
+    """Return the installed version of a package; None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -117,62 +117,62 @@ def version_of(package: str) -> str | None:
 
 
 def check_gpus(subject: Subject) -> Finding:
-    """How many GPUs PyTorch can use, with what memory, and whether driver and build fit together."""
+    """Check how many GPUs PyTorch can use, their memory, and whether driver and build match."""
     seen = read_gpus()
     build = f"PyTorch {seen.torch}, built for {f'CUDA {seen.cuda}' if seen.cuda else 'CPUs'}"
     if not seen.gpus:
         if not seen.driver:
             return Finding("ok", f"none; everything runs on the CPU ({build})")
-        found = f"none that PyTorch can use, but NVIDIA's driver {seen.driver} is loaded ({build})"
+        summary = f"none that PyTorch can use, although NVIDIA's driver {seen.driver} is loaded ({build})"
         if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
-            return Finding("warning", f"{found}: CUDA_VISIBLE_DEVICES hides them", "unset CUDA_VISIBLE_DEVICES")
+            return Finding("warning", f"{summary}: CUDA_VISIBLE_DEVICES hides them", "unset CUDA_VISIBLE_DEVICES")
         if not seen.cuda:
             fix = "Install a build of PyTorch for CUDA: see https://pytorch.org/get-started/locally"
-            return Finding("problem", found, fix)
-        return Finding("problem", f"{found}: {seen.flaw}", "Look at the GPUs and their driver: nvidia-smi")
+            return Finding("problem", summary, fix)
+        return Finding("problem", f"{summary}: {seen.flaw}", "Check the GPUs and their driver: nvidia-smi")
     names = sorted({gpu.name for gpu in seen.gpus})
     memory = sorted({round(gpu.total / 1e9) for gpu in seen.gpus})
-    found = (
+    summary = (
         f"{len(seen.gpus)} x {' and '.join(names)}, {' and '.join(map(str, memory))} GB"
         f"{f', driver {seen.driver}' if seen.driver else ''} ({build})"
     )
     flaws = [f"GPU {index}: {gpu.flaw}" for index, gpu in enumerate(seen.gpus) if gpu.flaw]
     if flaws:
         fix = "Install a build of PyTorch for these GPUs: see https://pytorch.org/get-started/locally"
-        return Finding("problem", f"{found}; {'; '.join(flaws)}", fix)
+        return Finding("problem", f"{summary}; {'; '.join(flaws)}", fix)
     busy = [
         f"{gpu.free / 1e9:.0f} GB of GPU {index} free"
         for index, gpu in enumerate(seen.gpus)
         if gpu.free < _BUSY * gpu.total
     ]
     if busy:
-        return Finding("warning", f"{found}; {', '.join(busy)}", "See who uses them: nvidia-smi")
+        return Finding("warning", f"{summary}; {', '.join(busy)}", "See who uses them: nvidia-smi")
     if len(names) > 1 or len(memory) > 1:
-        return Finding("warning", f"{found}: all wait for the slowest", "Choose equal ones: CUDA_VISIBLE_DEVICES=0,1")
-    return Finding("ok", found)
+        return Finding("warning", f"{summary}: all wait for the slowest", "Choose equal ones: CUDA_VISIBLE_DEVICES=0,1")
+    return Finding("ok", summary)
 
 
 def check_bf16(subject: Subject) -> Finding:
-    """Whether the GPUs compute in bfloat16."""
+    """Check that the GPUs compute in bfloat16."""
     gpus = read_gpus().gpus
     if not gpus:
         return Finding("ok", "not used: on a CPU everything is float32")
     without = sorted({gpu.name for gpu in gpus if not gpu.bf16})
     if without:
-        found = f"not on {', '.join(without)}: training is in float32, with twice the memory"
-        return Finding("warning", found, "See what fits: affectgpt plan RECIPE --gpu-memory GB")
+        summary = f"not on {', '.join(without)}: training is in float32, which takes twice the memory"
+        return Finding("warning", summary, "See what fits: affectgpt plan RECIPE --gpu-memory GB")
     return Finding("ok", "on every GPU")
 
 
 def check_flash_attention(subject: Subject) -> Finding:
-    """Whether flash attention, which is taken where it is installed, can be imported."""
+    """Check that flash attention, which is used if it is installed, can be imported."""
     gpus = read_gpus().gpus
     if not gpus:
         return Finding("ok", "not used: no GPU")
     if min(gpu.capability for gpu in gpus) < (8, 0):
-        return Finding("ok", "not used: it needs GPUs of compute capability 8.0; PyTorch's own attention is taken")
+        return Finding("ok", "not used: it needs GPUs of compute capability 8.0; PyTorch's own attention is used")
     if importlib.util.find_spec("flash_attn") is None:
-        return Finding("ok", "not installed; PyTorch's own attention is taken")
+        return Finding("ok", "not installed; PyTorch's own attention is used")
     failed = import_failure("flash_attn")
     if failed is not None:
         fix = "Build it for this PyTorch: pip install --no-build-isolation --force-reinstall --no-deps flash-attn"
@@ -183,11 +183,11 @@ def check_flash_attention(subject: Subject) -> Finding:
 
 
 def check_deepspeed(subject: Subject) -> Finding:
-    """Whether DeepSpeed can be imported."""
+    """Check that DeepSpeed can be imported."""
     fix = "pip install -c constraints.txt -e '.[deepspeed]'"
     if importlib.util.find_spec("deepspeed") is None:
         status: Status = "problem" if subject.uses_deepspeed else "warning"
-        return Finding(status, "not installed, which a run of several processes needs", fix)
+        return Finding(status, "not installed; a run of several processes needs it", fix)
     failed = import_failure("deepspeed")
     if failed is not None:
         return Finding("problem", f"installed, but cannot be imported: {failed}", f"{fix} --force-reinstall")
@@ -195,7 +195,7 @@ def check_deepspeed(subject: Subject) -> Finding:
 
 
 def check_compiler(subject: Subject) -> Finding:
-    """Whether DeepSpeed can compile its shared-memory exchange, which it does at first use where there is no GPU."""
+    """Check that DeepSpeed can compile its shared-memory exchange, which it does on first use if there is no GPU."""
     if importlib.util.find_spec("deepspeed") is None:
         return Finding("ok", "not used: DeepSpeed is not installed")
     if read_gpus().gpus:
@@ -206,13 +206,13 @@ def check_compiler(subject: Subject) -> Finding:
         return Finding(status, f"DeepSpeed cannot compile what it needs on CPUs: {flaw[0]}", flaw[1])
     locks = sorted(extensions_folder().glob("*/lock"))
     if locks:
-        found = f"works, but {locks[0]} is there: PyTorch waits until it is gone"
-        return Finding("warning", found, f"If nothing is being compiled: rm {' '.join(map(str, locks))}")
+        summary = f"works, but {locks[0]} exists: PyTorch waits until it is gone"
+        return Finding("warning", summary, f"If nothing is being compiled: rm {' '.join(map(str, locks))}")
     return Finding("ok", f"{os.environ.get('CXX', 'c++')} and ninja work")
 
 
 def extensions_folder() -> Path:
-    """Where PyTorch keeps what it compiled."""
+    """Return the folder in which PyTorch keeps what it compiled."""
     if (given := os.environ.get("TORCH_EXTENSIONS_DIR")) is not None:
         return Path(given)
     cuda = read_gpus().cuda
@@ -222,7 +222,7 @@ def extensions_folder() -> Path:
 
 
 def _compiler_flaw() -> tuple[str, str] | None:
-    """What is missing, and how to get it."""
+    """Return what is missing for compiling, and how to get it."""
     if shutil.which("ninja") is None:
         beside = Path(sys.executable).with_name("ninja")
         fix = f'export PATH="{beside.parent}:$PATH"' if beside.is_file() else "pip install ninja"
@@ -258,34 +258,34 @@ def _compiler_flaw() -> tuple[str, str] | None:
 
 
 def import_failure(module: str) -> str | None:
-    """Why a module cannot be imported, tried in a process of its own, which may crash or hang; None if it can."""
+    """Import a module in a separate process, which may crash or hang; return why it failed, None if it did not."""
     command = [sys.executable, "-c", f"import {module}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_IMPORT_S, check=False, errors="replace")
     except subprocess.TimeoutExpired:
-        return f"not done after {_IMPORT_S:g} s"
+        return f"not finished after {_IMPORT_S:g} s"
     if done.returncode:
         return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
     return None
 
 
 def check_decoders(subject: Subject) -> Finding:
-    """Whether what fetches frames really does, from a clip that is written for the purpose."""
+    """Check that the installed readers fetch the frames of a clip that is written for this purpose."""
     from train.doctor.decoders import try_readers  # imports PyAV, which may be missing
 
     return try_readers(subject.recipe.data.reader if subject.recipe else "auto")
 
 
 def check_whisper(subject: Subject) -> Finding:
-    """Which packages for speech to text there are; only `affectgpt data transcribe` uses them."""
-    there = [f"{name} {found}" for name in ("openai-whisper", "faster-whisper") if (found := version_of(name))]
+    """Report which speech-to-text packages are installed; only `affectgpt data transcribe` uses them."""
+    there = [f"{name} {version}" for name in ("openai-whisper", "faster-whisper") if (version := version_of(name))]
     if there:
         return Finding("ok", ", ".join(there))
-    return Finding("ok", "not installed; `affectgpt data transcribe` goes by transformers, or needs openai-whisper")
+    return Finding("ok", "not installed; `affectgpt data transcribe` uses transformers, or needs openai-whisper")
 
 
 def check_tokens(subject: Subject) -> Finding:
-    """Whether the Hub and wandb know the user; only whether, and nothing of the tokens themselves."""
+    """Check whether the user is known to the Hub and wandb, without showing any token."""
     home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface"))
     stored = Path(os.environ.get("HF_TOKEN_PATH") or home / "token").expanduser()
     hub = any(os.environ.get(name) for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")) or stored.is_file()
@@ -293,8 +293,8 @@ def check_tokens(subject: Subject) -> Finding:
     if not wandb:
         with suppress(OSError, netrc.NetrcParseError):
             wandb = netrc.netrc().authenticators("api.wandb.ai") is not None
-    parts = [f"Hub: {'set' if hub else 'not set, which only models with a licence to accept need'}"]
-    parts.append(f"wandb: {'set' if wandb else 'not set, so that it logs offline'}")
+    parts = [f"Hub: {'set' if hub else 'not set; only gated models need it'}"]
+    parts.append(f"wandb: {'set' if wandb else 'not set; runs are logged offline'}")
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         parts.append("HF_HUB_OFFLINE is set: nothing is downloaded")
     return Finding("ok", "; ".join(parts))

@@ -1,4 +1,4 @@
-"""Predictions beside the truth, as arrays: labels, numbers, sets of labels or distributions of the same clips."""
+"""Predictions beside gold values, as arrays: labels, numbers, sets of labels or distributions of the same clips."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ import numpy as np
 
 from affectgpt.answers.reading import gives_up, read_label
 from affectgpt.problems import InputError, Problem, nearest, shorten
-from eval.answers.labelled_file import SAID, SHOWN, TRUTH, Entry, lines_of, read_entries, require_same_names
+from eval.answers.labelled_file import (
+    GOLD_FIELDS,
+    PREDICTION_FIELDS,
+    SHOWN,
+    Entry,
+    lines_of,
+    read_entries,
+    require_same_names,
+)
 from eval.metrics.recognition import (
     encode_labels,
     js_divergence,
@@ -31,34 +39,34 @@ PRIMARY = {"labels": "uar", "numbers": "ccc", "sets": "macro_f1", "distributions
 
 @dataclass(frozen=True, slots=True)
 class Recognition:
-    """Predictions that were read, in the order of the truth."""
+    """Predictions and gold values of the same clips, in the order of the gold file."""
 
     kind: str
     names: list[str]
     labels: list[str]
-    truth: np.ndarray
+    gold: np.ndarray
     """(n,) codes or numbers, or (n, K) sets or distributions, K the labels."""
-    said: np.ndarray
-    """As `truth`; NaN where a number or a distribution is missing."""
+    predicted: np.ndarray
+    """Predictions, shaped like `gold`; NaN where a number or a distribution is missing."""
     readable: np.ndarray
     """(n,) whether the answer could be read."""
     gave_up: np.ndarray
-    """(n,) whether it is empty or says that it cannot be told."""
+    """(n,) whether the answer is empty or declines."""
     groups: list[str] | None
     warnings: list[str]
 
-    def tallies(self, said: np.ndarray | None = None) -> dict[str, Tally]:
-        """The scores of what was said, or of other answers to the same clips."""
-        said = self.said if said is None else said
+    def tallies(self, predicted: np.ndarray | None = None) -> dict[str, Tally]:
+        """Score the predictions, or other answers to the same clips."""
+        predicted = self.predicted if predicted is None else predicted
         if self.kind == "labels":
-            scores = label_tallies(self.truth, said, len(self.labels))
+            scores = label_tallies(self.gold, predicted, len(self.labels))
             return {self._named(name): tally for name, tally in scores.items()}
         if self.kind == "sets":
-            return set_tallies(self.truth, said)
+            return set_tallies(self.gold, predicted)
         if self.kind == "numbers":
-            known = ~np.isnan(said)
-            return number_tallies(self.truth[known], said[known])
-        return {name: mean_tally(of(self.truth, said)) for name, of in _DIVERGENCES.items()}
+            known = ~np.isnan(predicted)
+            return number_tallies(self.gold[known], predicted[known])
+        return {name: mean_tally(divergence(self.gold, predicted)) for name, divergence in _DIVERGENCES.items()}
 
     def _named(self, name: str) -> str:
         kind, slash, code = name.partition("/")
@@ -69,32 +77,32 @@ _DIVERGENCES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"js":
 
 
 def read_recognition(
-    truth: Path,
+    gold: Path,
     predictions: Path,
     labels: Sequence[str] | None = None,
     kind: str | None = None,
     allow_missing: bool = False,
 ) -> Recognition:
-    """Read what is true and what was said of the same clips.
+    """Read gold values and predictions of the same clips.
 
     Args:
-        truth: CSV `name,label` or JSONL; a `group` (speaker, dialogue) clusters the intervals.
-        predictions: the same; a `response` in free text is read as the one label that it names.
-        labels: all labels; those that occur in `truth` when None.
-        kind: one of `KINDS`; told by the labels when None.
+        gold: CSV `name,label` or JSONL; a `group` (speaker, dialogue) clusters the intervals.
+        predictions: file of the same formats; a `response` in free text is read as the one label that it names.
+        labels: all labels; None for those that occur in `gold`.
+        kind: one of `KINDS`; None to guess it from the labels.
         allow_missing: whether clips without prediction count as unreadable answers instead of being refused.
 
     Raises:
-        InputError: different clips, true labels that are none of `labels`, numbers that are NaN, no readable answer.
+        InputError: different clips, gold labels outside `labels`, numbers that are NaN, no readable answer.
     """
-    true, said = read_entries(truth, TRUTH), read_entries(predictions, SAID)
+    labelled, answered_rows = read_entries(gold, GOLD_FIELDS), read_entries(predictions, PREDICTION_FIELDS)
     fix = "Score the same clips, or count those without prediction as wrong: --allow-missing."
-    require_same_names(truth, lines_of(true), predictions, lines_of(said), fix, allow_missing)
-    kind = kind or _kind_of(list(true.values()))
-    answers = [said.get(name, Entry(None, 0)) for name in true]
-    groups = [entry.group or name for name, entry in true.items()]
+    require_same_names(gold, lines_of(labelled), predictions, lines_of(answered_rows), fix, allow_missing)
+    kind = kind or _kind_of(list(labelled.values()))
+    answers = [answered_rows.get(name, Entry(None, 0)) for name in labelled]
+    groups = [entry.group or name for name, entry in labelled.items()]
     reader = {"labels": _labels, "numbers": _numbers, "sets": _sets, "distributions": _distributions}[kind]
-    known, right, answered, warnings = reader(truth, predictions, list(true.values()), answers, labels)
+    known, right, answered, warnings = reader(gold, predictions, list(labelled.values()), answers, labels)
     unread = [value is None for value in answered]
     if all(unread):
         expected = f"answers that hold {'one of ' + ', '.join(known) if known else 'a number'}"
@@ -104,19 +112,19 @@ def read_recognition(
     )
     return Recognition(
         kind,
-        list(true),
+        list(labelled),
         known,
         np.array(right),
         np.array([stand_in if value is None else value for value in answered]),
         ~np.array(unread),
         np.array([bad and gives_up(_text(entry.value)) for bad, entry in zip(unread, answers, strict=True)]),
-        groups if any(entry.group for entry in true.values()) else None,
+        groups if any(entry.group for entry in labelled.values()) else None,
         warnings,
     )
 
 
 Read = tuple[list[str], list[Any], list[Any], list[str]]
-"""Labels, what is true, what was said (None where it could not be read), warnings."""
+"""Labels, gold values, predictions (None where unreadable), warnings."""
 
 
 def _kind_of(entries: Sequence[Entry]) -> str:
@@ -129,7 +137,7 @@ def _kind_of(entries: Sequence[Entry]) -> str:
 
 
 def _number(value: Any) -> float | None:
-    """A value as number, NaN and infinities among them; None where it is none."""
+    """Return a value as a number, possibly NaN or infinite; None where it is none."""
     try:
         return None if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -140,34 +148,34 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else "" if value is None else json.dumps(value)
 
 
-def _known_labels(truth: Path, entries: Sequence[Entry], sets: Sequence[Sequence[str]], labels: Any) -> list[str]:
-    """All labels; InputError where one that is true is none of them."""
+def _known_labels(gold: Path, entries: Sequence[Entry], sets: Sequence[Sequence[str]], labels: Any) -> list[str]:
+    """Return all labels; raise InputError if a gold label is none of them."""
     known = list(labels or sorted({label for labels in sets for label in labels}))
     problems = [
-        Problem(str(truth), f"line {entry.line}", "a label of the set", repr(label), nearest(label, known))
+        Problem(str(gold), f"line {entry.line}", "a label of the set", repr(label), nearest(label, known))
         for entry, own in zip(entries, sets, strict=True)
         for label in own
         if label not in known
     ]
     if problems:
-        raise InputError(problems[:SHOWN], f"{len(problems)} in all. Mend them, or extend --labels.")
+        raise InputError(problems[:SHOWN], f"{len(problems)} in all. Correct them, or extend --labels.")
     return known
 
 
-def _labels(truth: Path, predictions: Path, right: Sequence[Entry], said: Sequence[Entry], labels: Any) -> Read:
+def _labels(gold: Path, predictions: Path, right: Sequence[Entry], predicted: Sequence[Entry], labels: Any) -> Read:
     names = [str(entry.value).strip() for entry in right]
     empty = [entry for entry, name in zip(right, names, strict=True) if not name or entry.value is None]
     if empty:
-        raise InputError(Problem(str(truth), f"line {empty[0].line}", "a label", repr(empty[0].value)))
-    known = _known_labels(truth, right, [[name] for name in names], labels)
-    answers = [read_label(_text(entry.value), known) for entry in said]
-    unread = [entry for entry, answer in zip(said, answers, strict=True) if answer is None and entry.line]
+        raise InputError(Problem(str(gold), f"line {empty[0].line}", "a label", repr(empty[0].value)))
+    known = _known_labels(gold, right, [[name] for name in names], labels)
+    answers = [read_label(_text(entry.value), known) for entry in predicted]
+    unread = [entry for entry, answer in zip(predicted, answers, strict=True) if answer is None and entry.line]
     warnings = [
         f"{predictions}: line {entry.line}: expected one of {', '.join(known)}, got {shorten(entry.value)}."
         for entry in unread[:3]
     ]
     if unread:
-        warnings.append(f"{len(unread)} of {len(said)} answers are no label and count as wrong.")
+        warnings.append(f"{len(unread)} of {len(predicted)} answers name no label and count as wrong.")
     codes, answered = encode_labels(names, [answer or "" for answer in answers], known)
     return (
         known,
@@ -177,16 +185,16 @@ def _labels(truth: Path, predictions: Path, right: Sequence[Entry], said: Sequen
     )
 
 
-def _numbers(truth: Path, predictions: Path, right: Sequence[Entry], said: Sequence[Entry], labels: Any) -> Read:
+def _numbers(gold: Path, predictions: Path, right: Sequence[Entry], predicted: Sequence[Entry], labels: Any) -> Read:
     problems = [
-        Problem(str(file), f"line {entry.line}", "a finite number", shorten(entry.value), "Mend or remove the row.")
-        for file, entries in ((truth, right), (predictions, said))
+        Problem(str(file), f"line {entry.line}", "a finite number", shorten(entry.value), "Correct or remove the row.")
+        for file, entries in ((gold, right), (predictions, predicted))
         for entry in entries
         if entry.line and not math.isfinite(_finite(entry.value))
     ]
     if problems:
         raise InputError(problems[:SHOWN], f"{len(problems)} in all.")
-    return [], [float(entry.value) for entry in right], [_number(entry.value) for entry in said], []
+    return [], [float(entry.value) for entry in right], [_number(entry.value) for entry in predicted], []
 
 
 def _finite(value: Any) -> float:
@@ -194,27 +202,27 @@ def _finite(value: Any) -> float:
     return math.nan if number is None else number
 
 
-def _sets(truth: Path, predictions: Path, right: Sequence[Entry], said: Sequence[Entry], labels: Any) -> Read:
-    true, answers = [[_members(entry.value) for entry in entries] for entries in (right, said)]
-    known = _known_labels(truth, right, [own or [] for own in true], labels)
-    place = {label.casefold(): index for index, label in enumerate(known)}
-    strange: Counter[str] = Counter()
+def _sets(gold: Path, predictions: Path, right: Sequence[Entry], predicted: Sequence[Entry], labels: Any) -> Read:
+    targets, answers = [[_members(entry.value) for entry in entries] for entries in (right, predicted)]
+    known = _known_labels(gold, right, [own or [] for own in targets], labels)
+    codes_of = {label.casefold(): index for index, label in enumerate(known)}
+    outside: Counter[str] = Counter()
 
     def coded(own: list[str] | None) -> np.ndarray | None:
         if own is None:
             return None
-        strange.update(label for label in own if label.casefold() not in place)
-        codes = [place[label.casefold()] for label in own if label.casefold() in place]
+        outside.update(label for label in own if label.casefold() not in codes_of)
+        codes = [codes_of[label.casefold()] for label in own if label.casefold() in codes_of]
         return np.bincount(codes, minlength=len(known)).clip(max=1)
 
-    rows = [coded(own or []) for own in true]
+    rows = [coded(own or []) for own in targets]
     answered = [coded(own) for own in answers]
-    most = ", ".join(f"{label!r} {count} times" for label, count in strange.most_common(3))
-    return known, rows, answered, [f"{predictions}: labels outside the set are left out: {most}."] if strange else []
+    most = ", ".join(f"{label!r} {count} times" for label, count in outside.most_common(3))
+    return known, rows, answered, [f"{predictions}: labels outside the set are left out: {most}."] if outside else []
 
 
 def _members(value: Any) -> list[str] | None:
-    """The labels of a list, or of a text that holds them between commas; None where there is no text."""
+    """Return the labels of a list, or of a text with commas between them; None where there is no text."""
     if isinstance(value, list):
         return [str(item).strip() for item in value]
     if not isinstance(value, str) or not value.strip():
@@ -223,8 +231,10 @@ def _members(value: Any) -> list[str] | None:
     return [item for item in items if item and item.casefold() != "none"]
 
 
-def _distributions(truth: Path, predictions: Path, right: Sequence[Entry], said: Sequence[Entry], labels: Any) -> Read:
-    known = _known_labels(truth, right, [list(entry.value) for entry in right], labels)
+def _distributions(
+    gold: Path, predictions: Path, right: Sequence[Entry], predicted: Sequence[Entry], labels: Any
+) -> Read:
+    known = _known_labels(gold, right, [list(entry.value) for entry in right], labels)
     problems: list[Problem] = []
 
     def row(file: Path, entry: Entry) -> np.ndarray | None:
@@ -237,7 +247,7 @@ def _distributions(truth: Path, predictions: Path, right: Sequence[Entry], said:
             problems.append(Problem(str(file), f"line {entry.line}", expected, shorten(entry.value)))
         return numbers
 
-    rows = [[row(file, entry) for entry in entries] for file, entries in ((truth, right), (predictions, said))]
+    rows = [[row(file, entry) for entry in entries] for file, entries in ((gold, right), (predictions, predicted))]
     if problems:
         raise InputError(problems[:SHOWN], f"{len(problems)} in all.")
     return known, rows[0], rows[1], []

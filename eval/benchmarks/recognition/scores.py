@@ -1,4 +1,4 @@
-"""Scores of recognised labels, numbers, sets of labels or distributions against the gold ones."""
+"""Scores of predicted labels, numbers, sets of labels or distributions against gold ones."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from eval.metrics.stats import RESAMPLES, Metric, Tally, best_constant, bootstra
 
 
 def evaluate(read: Recognition, dataset: str, resamples: int = RESAMPLES) -> Evaluation:
-    """All metrics that belong to the kind of labels, with intervals, coverage and the best constant answer."""
-    known = ~np.isnan(read.said) if read.kind == "numbers" else np.ones(len(read.names), bool)
+    """Compute the metrics of the kind of labels, with intervals, coverage and the best constant answer."""
+    known = ~np.isnan(read.predicted) if read.kind == "numbers" else np.ones(len(read.names), bool)
     groups = [group for group, keep in zip(read.groups, known, strict=True) if keep] if read.groups else None
     metrics = intervals(read.tallies(), groups, resamples)
     if read.kind == "numbers":
-        x, y = read.truth[known], read.said[known]
+        x, y = read.gold[known], read.predicted[known]
         metrics["spearman"] = bootstrap(lambda index: spearman(x[index], y[index]), len(x), groups, resamples)
     if read.kind == "distributions":
         metrics |= _ranking(read, resamples)
@@ -27,19 +27,19 @@ def evaluate(read: Recognition, dataset: str, resamples: int = RESAMPLES) -> Eva
     metrics |= intervals(rates, read.groups, resamples)
     answer, constant = _constant(read)
     beside = {f"always {answer}": intervals(constant, groups, resamples)}
-    found = evaluation(dataset, read.kind, PRIMARY[read.kind], metrics, float(read.readable.mean()), beside)
-    found["notes"] = [f"95 % intervals by {'group' if read.groups else 'clip'}", *read.warnings]
-    return found
+    result = evaluation(dataset, read.kind, PRIMARY[read.kind], metrics, float(read.readable.mean()), beside)
+    result["notes"] = [f"95 % intervals by {'group' if read.groups else 'clip'}", *read.warnings]
+    return result
 
 
 def _ranking(read: Recognition, resamples: int) -> dict[str, Metric]:
-    """Accuracy of the likeliest label, and mean average precision of the labels, for that which is truly likeliest."""
-    top = read.truth.argmax(axis=1)
-    scores = np.nan_to_num(read.said)
+    """Score the likeliest label: its accuracy, and mean average precision, against the label likeliest in gold."""
+    top = read.gold.argmax(axis=1)
+    scores = np.nan_to_num(read.predicted)
 
     def mean_precision(index: np.ndarray) -> float:
-        found = [average_precision(top[index] == label, scores[index, label]) for label in np.unique(top[index])]
-        return float(np.mean(found))
+        precisions = [average_precision(top[index] == label, scores[index, label]) for label in np.unique(top[index])]
+        return float(np.mean(precisions))
 
     accuracy = mean_tally((scores.argmax(axis=1) == top) & read.readable)
     return intervals({"top_1": accuracy}, read.groups, resamples) | {
@@ -48,25 +48,25 @@ def _ranking(read: Recognition, resamples: int) -> dict[str, Metric]:
 
 
 def _constant(read: Recognition) -> tuple[str, dict[str, Tally]]:
-    """The constant answer with the best primary score: a label, the most frequent labels, the median, the mean."""
-    shape = read.truth.shape
+    """Choose the constant answer with the best primary score: a label, the most frequent labels, median or mean."""
+    shape = read.gold.shape
     if read.kind == "numbers":
-        middle = float(np.median(read.truth))
-        known = ~np.isnan(read.said)
+        middle = float(np.median(read.gold))
+        known = ~np.isnan(read.predicted)
         return f"{middle:g}", read.tallies(np.where(known, middle, np.nan))
     candidates: Mapping[str, Any]
     if read.kind == "labels":
         candidates = {label: np.full(shape, code) for code, label in enumerate(read.labels)}
     elif read.kind == "sets":
-        order = np.argsort(-np.sum(read.truth == 1, axis=0), kind="stable")
+        order = np.argsort(-np.sum(read.gold == 1, axis=0), kind="stable")
         prefixes = [order[: count + 1] for count in range(len(order))]
         candidates = {
             "+".join(read.labels[code] for code in codes): np.tile(np.isin(np.arange(shape[1]), codes), (shape[0], 1))
             for codes in prefixes
         }
     else:
-        candidates = {"the mean": np.tile(np.mean(read.truth, axis=0), (shape[0], 1))}
-    # Always one label has the same UAR whichever it is: the most frequent also has the best accuracy.
+        candidates = {"the mean": np.tile(np.mean(read.gold, axis=0), (shape[0], 1))}
+    # UAR is the same for every constant label: the most frequent also has the best accuracy.
     chosen = "war" if read.kind == "labels" else PRIMARY[read.kind]
     answer, _ = best_constant(candidates, lambda name: read.tallies(candidates[name])[chosen])
     return answer, read.tallies(candidates[answer])

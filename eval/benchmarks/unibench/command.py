@@ -34,19 +34,19 @@ def main(argv: list[str]) -> int:
         raise InputError(Problem("--dataset", "its value", "a set of MER-UniBench", options.dataset, fix))
     wheels, extractor = _wheels([benchmark], options), _extractor(options)
     scored = _score(benchmark, options.labels, {"": options.predictions}, wheels, extractor, options)
-    found = scored[""].evaluation
-    print(json.dumps(found) if options.json else describe(found))
+    result = scored[""].evaluation
+    print(json.dumps(result) if options.json else describe(result))
     return 0
 
 
 def all_main(argv: list[str]) -> int:
     """Score a folder of MER-UniBench predictions: the whole table as Markdown, CSV, JSON and a figure."""
     parser = argparse.ArgumentParser(prog="affectgpt eval unibench-all", description=all_main.__doc__)
-    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="holds SET/predictions_NN.jsonl or SET.jsonl")
-    parser.add_argument("--labels", type=Path, metavar="DIR", help="holds SET/labels.csv (default: RUN_DIR)")
-    rule = "best-per-set (what the paper did), one (the last that all sets have) or the name of one; default: one"
+    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="folder with SET/predictions_NN.jsonl or SET.jsonl")
+    parser.add_argument("--labels", type=Path, metavar="DIR", help="folder with SET/labels.csv (default: RUN_DIR)")
+    rule = "best-per-set (as in the paper), one (the last that all sets have) or a checkpoint's name; default: one"
     parser.add_argument("--checkpoint", default="one", metavar="RULE", help=rule)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where unibench.md, .csv, .json and .png go (RUN_DIR)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for unibench.md, .csv, .json, .png (RUN_DIR)")
     options = _parse(parser, argv)
     runs = find_runs(options.run)
     benchmarks = [BENCHMARKS[name] for name in runs]
@@ -74,16 +74,16 @@ def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespa
     parser.add_argument("--wheels", type=Path, metavar="DIR", help=wheels)
     modes = "clean: repaired (default); official: equal to the published scorer, defects included"
     parser.add_argument("--mode", choices=MODES, default="clean", help=modes)
-    missing = "clips without prediction are left out (official) or count as wrong (clean), and are counted"
+    missing = "leave out clips without prediction (official) or count them as wrong (clean), and report how many"
     parser.add_argument("--allow-missing", action="store_true", help=missing)
-    reading = "reads responses that have no list of words: vocabulary (default), written, llm"
+    reading = "extractor for responses without a list of words: vocabulary (default), written, llm"
     parser.add_argument("--extractor", default="vocabulary", metavar="NAME", help=reading)
-    setting = "a setting of the extractor; may be given several times"
+    setting = "setting of the extractor; may be given several times"
     parser.add_argument("--extractor-setting", action="append", default=[], metavar="KEY=VALUE", help=setting)
-    again = "read all responses, whatever lists and sentiments the file has"
+    again = "read all responses, even if the file has their words or sentiments"
     parser.add_argument("--reread", action="store_true", help=again)
-    parser.add_argument("--cache", type=Path, metavar="FILE", help="keeps what was extracted, for the next time")
-    parser.add_argument("--resamples", type=int, default=RESAMPLES, metavar="N", help="of the bootstrap (1000)")
+    parser.add_argument("--cache", type=Path, metavar="FILE", help="file that caches extracted words")
+    parser.add_argument("--resamples", type=int, default=RESAMPLES, metavar="N", help="bootstrap resamples (1000)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(argv)
     if options.resamples < 1:
@@ -121,7 +121,7 @@ def _score(
     extractor: Extractor,
     options: argparse.Namespace,
 ) -> dict[str, Scored]:
-    """Scores of the checkpoints of a set, whose files are read one after the other."""
+    """Score the checkpoints of a set, whose files are read one after the other."""
     labels = read_labels(labels_path, benchmark)
     mode: Mode = options.mode
     reread: Reread = "all" if options.reread else "empty" if mode == "clean" else "none"
@@ -132,12 +132,12 @@ def _score(
     gold = list(labels.gold.values())
     scores = score(benchmark, gold, {run: item.answers for run, item in read.items()}, mode, wheels, options.resamples)
     for run, item in read.items():
-        found = scores[run].evaluation
-        found["counts"] |= {"extra": item.extra, "extracted": item.extracted}
+        result = scores[run].evaluation
+        result["counts"] |= {"extra": item.extra, "extracted": item.extracted}
         if item.extracted:
-            found["notes"].append(f"{item.extracted} answers were read by the extractor {extractor.name!r}")
+            result["notes"].append(f"{item.extracted} answers were read by the extractor {extractor.name!r}")
         if mode == "official" and len(gold) != benchmark.size:
-            found["notes"].append(f"the labels are of {len(gold)} clips, the published set has {benchmark.size}")
+            result["notes"].append(f"the label file has {len(gold)} clips, the published set has {benchmark.size}")
     return scores
 
 

@@ -1,4 +1,4 @@
-"""The table of MER-UniBench as a picture: a dot with its interval for each set, a tick for the best constant answer."""
+"""Chart of the MER-UniBench table: a dot with its interval for each set, a tick for the best constant answer."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from eval.metrics.plot_style import BLUE, GRID, MUTED, ORANGE
 
 
 def draw(table: Mapping[str, Any], path: Path) -> None:
-    """Draw a table of `build_table` into a file, whose ending decides the format."""
+    """Draw a table of `build_table` into a file; its suffix decides the format."""
     sets: Mapping[str, Any] = table["sets"]
-    names = [f"{name} · {found['primary']['name']}" for name, found in sets.items()]
-    scores = [*(found["primary"] for found in sets.values()), table["mean"]]
+    names = [f"{name} · {result['primary']['name']}" for name, result in sets.items()]
+    scores = [*(result["primary"] for result in sets.values()), table["mean"]]
     figure = Figure(figsize=(8, 1.4 + 0.42 * len(scores)), layout="constrained")
     axes = figure.subplots()
-    for place, score in enumerate(scores):
+    for row, score in enumerate(scores):
         if score["value"] is None:
             continue
-        axes.plot([score["low"], score["high"]], [place, place], color=BLUE, linewidth=4, alpha=0.45)
-        end = (1.01, place)
+        axes.plot([score["low"], score["high"]], [row, row], color=BLUE, linewidth=4, alpha=0.45)
+        end = (1.01, row)
         axes.annotate(f"{score['value']:.1%}", end, xycoords=("axes fraction", "data"), va="center", fontsize=9)
-    known = [(score["value"], place) for place, score in enumerate(scores) if score["value"] is not None]
+    known = [(score["value"], row) for row, score in enumerate(scores) if score["value"] is not None]
     axes.scatter(*zip(*known, strict=True), color=BLUE, zorder=3, label="score, with its 95 % interval")
-    constants = [constant_of(found)[1] or 0.0 for found in sets.values()]
+    constants = [constant_of(result)[1] or 0.0 for result in sets.values()]
     axes.scatter(
         constants, range(len(constants)), marker="|", s=220, linewidths=2.5, color=ORANGE, label="best constant answer"
     )

@@ -1,8 +1,8 @@
-"""Labels and predictions of MER-UniBench as files: what may stand in them, and clips matched by name.
+"""Label and prediction files of MER-UniBench: their contents, checked and matched by clip name.
 
 Labels are a CSV `name,label`: an emotion word of the data set, a valence, or a list of emotion words. Predictions are
-JSONL with `name` (or `id`) and `response`; where a row has `openset`, the emotion words that were extracted from the
-response, or `sentiment`, these count, else they are extracted here.
+JSONL with `name` (or `id`) and `response`. If a row has `openset`, emotion words extracted from the response, or
+`sentiment`, these count; otherwise they are extracted here.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from eval.answers.labelled_file import NAMES, SHOWN, Entry, read_entries, requir
 from eval.benchmarks.unibench.sets import Answer, Answers, Benchmark, Gold
 
 Reread = Literal["none", "empty", "all"]
-"""Which responses are read although their row says what is in them."""
+"""Choice of responses that are read again although their rows have extracted words or a sentiment."""
 _TYPES: dict[str, tuple[type, ...]] = {"response": (str,), "openset": (str, list), "sentiment": (str,)}
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The truth of a data set."""
+    """Gold labels of a data set."""
 
     path: Path
     gold: dict[str, Gold]
@@ -38,27 +38,27 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """The answers of one checkpoint, matched with the labels."""
+    """Answers of one checkpoint, matched with the labels."""
 
     answers: Answers
     extracted: int
-    """Answers whose words were extracted here."""
+    """Number of answers whose words were extracted here."""
     extra: int
-    """Answers to clips that have no label."""
+    """Number of answers to clips that have no label."""
 
 
 def load_wheels(folder: Path) -> EmotionWheels:
-    """The benchmark's wheel tables.
+    """Read the benchmark's wheel tables.
 
     Raises:
-        InputError: tables that are missing or altered, each named.
+        InputError: tables are missing or altered; each is named.
     """
     try:
         return read_wheels(folder)
     except WheelTableError as error:
         problems = [Problem(*fault) for fault in error.faults]
         advice = (
-            "Official scores need the tables as they were published: copy the folder 'emotion_wheel' of "
+            "Official scores need the published tables: copy the folder 'emotion_wheel' of "
             "github.com/zeroQiaoba/AffectGPT (or MERTools) again, or score with --mode clean, which needs none."
         )
         raise InputError(problems, advice) from None
@@ -68,7 +68,7 @@ def read_labels(path: Path, benchmark: Benchmark) -> Labels:
     """Read the labels of a data set.
 
     Raises:
-        InputError: no such file, names that occur twice, labels outside the set, valences that are no number.
+        InputError: no such file, repeated names, labels outside the set, valences that are not numbers.
     """
     entries = read_entries(path, ("label", "openset", "labels"))
     gold: dict[str, Gold] = {}
@@ -81,7 +81,7 @@ def read_labels(path: Path, benchmark: Benchmark) -> Labels:
                 "sentiment": f"a valence from {-benchmark.span:g} to {benchmark.span:g}",
                 "open": "a list of emotion words",
             }[benchmark.task]
-            fix = f"These are the labels of {benchmark.name}: is the file that of another data set?"
+            fix = f"These are the labels of {benchmark.name}: does the file belong to another data set?"
             problems.append(Problem(str(path), f"line {entry.line}, {name}", expected, shorten(entry.value), fix))
         else:
             gold[name] = value
@@ -113,17 +113,17 @@ def read_predictions(
     """Read the answers of a checkpoint and match them with the labels.
 
     Args:
-        extractor: reads responses without `openset`, all at once.
-        reread: whether it reads others too: those whose `openset` is empty, or all of them.
-        allow_missing: clips may lack an answer, and answers a clip.
+        extractor: reads all responses without `openset` in one call.
+        reread: whether it also reads others: those whose `openset` is empty, or all of them.
+        allow_missing: accept clips without an answer, and answers without a clip.
 
     Raises:
-        InputError: no such file, rows that cannot be read, names that occur twice; names that the labels lack or that
-            are missing, unless they may.
+        InputError: no such file, unreadable rows, repeated names, or, unless allowed, names that only one of answers
+            and labels has.
     """
     rows = _rows(path)
     if not allow_missing:
-        fix = "Predict what is missing, remove what is too much, or pass --allow-missing to score the clips of both."
+        fix = "Predict the missing clips, remove the extra predictions, or pass --allow-missing to score the rest."
         lines = {name: number for name, (number, _) in rows.items()}
         require_same_names(labels.path, labels.lines, path, lines, fix)
     wanted = {name: row for name, (_, row) in rows.items() if name in labels.gold}
@@ -135,8 +135,8 @@ def read_predictions(
         for name, row in wanted.items()
         if row.get("response") and not (words[name] or _is_read(row, benchmark, reread))
     }
-    found = extractor.extract(list(texts.values()))
-    words |= {name: tuple(labels or ()) for name, labels in zip(texts, found, strict=True)}
+    extracted = extractor.extract(list(texts.values()))
+    words |= {name: tuple(labels or ()) for name, labels in zip(texts, extracted, strict=True)}
     answers = {name: _answer(row, words[name], benchmark) for name, row in wanted.items()}
     return Predictions([answers.get(name) for name in labels.gold], len(texts), len(rows) - len(wanted))
 
@@ -161,8 +161,8 @@ def _rows(path: Path) -> dict[str, tuple[int, dict[str, Any]]]:
             problems.append(Problem(str(path), f"{where}, {wrong[0]}", "text or null", shorten(row[wrong[0]])))
         elif str(name) in rows:
             fix = "Remove one of the two: the official scorer silently takes the last."
-            told = f"{name!r}, also in line {rows[str(name)][0]}"
-            problems.append(Problem(str(path), where, "a name used once", told, fix))
+            got = f"{name!r}, also in line {rows[str(name)][0]}"
+            problems.append(Problem(str(path), where, "a name used once", got, fix))
         else:
             rows[str(name)] = number, row
     if not rows and not problems:
@@ -172,7 +172,7 @@ def _rows(path: Path) -> dict[str, tuple[int, dict[str, Any]]]:
 
 
 def _is_read(row: Mapping[str, Any], benchmark: Benchmark, reread: Reread) -> bool:
-    """Whether a row without words says all the same what is in its response."""
+    """Tell whether a row without words nevertheless says what is in its response."""
     if benchmark.task == "sentiment" and row.get("sentiment"):
         return True
     return reread == "none" and row.get("openset") is not None
@@ -187,14 +187,14 @@ def _answer(row: Mapping[str, Any], words: tuple[str, ...], benchmark: Benchmark
 
 
 def parse_list(written: str | Sequence[object]) -> tuple[str, ...]:
-    """The items of a list in the form `[happy, 'at ease']`: one pair of brackets removed, split at quotes and commas.
+    """Split a list such as `[happy, 'at ease']`: one pair of brackets removed, split at quotes and commas.
 
     >>> parse_list("[Happy, 'at ease', ]")
     ('happy', 'at ease')
     """
     text = ",".join(map(str, written)) if not isinstance(written, str) else written.strip()
     inside = text.removeprefix("[").removesuffix("]")
-    return tuple(item for item in (piece.strip().lower() for piece in re.split("['\",]", inside)) if item)
+    return tuple(item for item in (part.strip().lower() for part in re.split("['\",]", inside)) if item)
 
 
 def _raise(problems: Sequence[Problem]) -> None:

@@ -1,7 +1,7 @@
-"""Scores of emotion words against emotion words by the groups they fall into: hit rate, set-level F, and their kin.
+"""Scores of emotion words against gold words by the groups they fall into: hit rate, set-level F, and related ones.
 
 Groups are kept as bits of one number for each clip and wheel, so that a set of words is one bitwise or and a comparison
-one bitwise and. Shapes: n clips, W wheels (five official ones, or the project's one).
+one bitwise and. Shapes: n clips, W wheels (the five official ones, or the project's one).
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ import numpy as np
 from eval.metrics.stats import Tally, divide
 
 _LONGEST = 100
-"""Characters past which an item of a list is no word, and not looked up."""
+"""Longest item of a list, in characters, that is looked up as a word."""
 _SCORED, _PRECISION, _RECALL, _SHARE = range(4)
 
 
 class Grouper:
-    """Puts words into groups, each once.
+    """Cache of the groups of words.
 
     Args:
-        groups: the group of a lower-case word on each wheel, None where it has none; at most 64 groups a wheel.
-        wheels: how many there are.
+        groups: function from a lower-case word to its group on each wheel, None where it has none; at most 64 groups a
+            wheel.
+        wheels: number of wheels.
     """
 
     def __init__(self, groups: Callable[[str], Sequence[str | None]], wheels: int) -> None:
@@ -32,7 +33,7 @@ class Grouper:
         self._table: list[list[int]] = [[0] * len(self._bits)]
 
     def masks(self, clips: Iterable[Iterable[str]]) -> np.ndarray:
-        """(n, W) uint64: a bit for each group that a clip's words fall into."""
+        """Return (n, W) uint64 masks: a bit for each group that a clip's words fall into."""
         rows: list[int] = []
         starts: list[int] = []
         for words in clips:
@@ -45,15 +46,15 @@ class Grouper:
         return np.asarray(np.bitwise_or.reduceat(table[rows], starts, axis=0))
 
     def knows(self, word: str) -> bool:
-        """Whether the word has a group on any wheel."""
+        """Tell whether the word has a group on any wheel."""
         return any(self._table[self._row(word)])
 
     def _row(self, word: str) -> int:
         row = self._rows.get(word)
         if row is None:
-            found = self.groups(word) if 0 < len(word) <= _LONGEST else ()
+            on_wheels = self.groups(word) if 0 < len(word) <= _LONGEST else ()
             mask = [0] * len(self._bits)
-            for wheel, group in enumerate(found):
+            for wheel, group in enumerate(on_wheels):
                 if group is not None:
                     mask[wheel] = 1 << self._bits[wheel].setdefault(group, len(self._bits[wheel]))
             row = 0 if not any(mask) else len(self._table)
@@ -63,28 +64,27 @@ class Grouper:
         return row
 
 
-def overlap_tallies(gold: np.ndarray, said: np.ndarray, candidates: np.ndarray | None = None) -> dict[str, Tally]:
-    """Scores of what was said, (n, W) masks, against what is true.
+def overlap_tallies(gold: np.ndarray, predicted: np.ndarray, candidates: np.ndarray | None = None) -> dict[str, Tally]:
+    """Score predicted groups, (n, W) masks, against gold ones.
 
-    On each wheel the clips count whose gold has a group there. With Y and P the groups of gold and answer, a clip has
-    precision |Y & P| / |P| and recall |Y & P| / |Y|, both 0 where P is empty. Scores are means over clips, then over
-    wheels: `precision`, `recall`, and `f1` = 2PR / (P + R) of a wheel's mean precision and recall (0 where both are 0).
+    On each wheel, only clips whose gold has a group there count. With Y and P the groups of gold and prediction, a clip
+    has precision |Y & P| / |P| and recall |Y & P| / |Y|, both 0 if P is empty. Scores are means over clips, then over
+    wheels: `precision`, `recall`, and `f1` = 2PR / (P + R) of a wheel's mean precision and recall (0 if both are 0).
 
     Args:
-        gold: groups of the truth.
-        said: groups of the answers.
-        candidates: (W,) groups of all labels of a closed set; adds `m_score`, |Y & P| over the groups of P that are
-            among these.
+        gold: groups of the gold words.
+        predicted: groups of the predicted words.
+        candidates: (W,) groups of all labels of a closed set; adds `m_score`, |Y & P| over the groups of P among these.
     """
-    shared = np.bitwise_count(gold & said).astype(float)
+    shared = np.bitwise_count(gold & predicted).astype(float)
     scored = gold != 0
     fields = [
         scored.astype(float),
-        np.nan_to_num(divide(shared, np.bitwise_count(said))),
+        np.nan_to_num(divide(shared, np.bitwise_count(predicted))),
         np.nan_to_num(divide(shared, np.bitwise_count(gold))),
     ]
     if candidates is not None:
-        fields.append(np.nan_to_num(divide(shared, np.bitwise_count(said & candidates))))
+        fields.append(np.nan_to_num(divide(shared, np.bitwise_count(predicted & candidates))))
     fields[1:] = [field * scored for field in fields[1:]]
     parts = np.stack(fields, axis=2).reshape(len(gold), gold.shape[1] * len(fields))
     shape = (gold.shape[1], len(fields))

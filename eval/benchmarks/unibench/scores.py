@@ -1,6 +1,6 @@
-"""MER-UniBench: the scores of a data set as published (`official`) or repaired (`clean`), with intervals.
+"""MER-UniBench: scores of a data set as published (`official`) or repaired (`clean`), with intervals.
 
-What each mode computes, and what is wrong with the official one, is in docs/metrics.md.
+docs/metrics.md explains what each mode computes, and the defects of the official one.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from eval.metrics.stats import RESAMPLES, Metric, Tally, best_constant, resample
 
 
 class UnibenchEvaluation(Evaluation):
-    """The scores of one data set, and what was counted on the way."""
+    """Scores of one data set, and counts made along the way."""
 
     counts: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The scores of one checkpoint."""
+    """Scores of one checkpoint."""
 
     evaluation: UnibenchEvaluation
     drawn: np.ndarray
-    """(resamples,) values of the primary metric on the resamples."""
+    """(resamples,) values of the primary metric, one for each resample."""
 
 
 def score(
@@ -41,13 +41,13 @@ def score(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Scored]:
-    """Score the answers of one or several checkpoints on the same resamples, the best constant answer beside them.
+    """Score the answers of checkpoints on the same resamples, with the best constant answer beside them.
 
     Args:
-        benchmark: the data set.
-        gold: the truth of n clips.
+        benchmark: data set.
+        gold: gold labels of n clips.
         runs: name of a checkpoint -> its n answers.
-        wheels: the benchmark's own; official mode needs them but for sentiment.
+        wheels: the benchmark's wheels; official mode needs them except for sentiment.
     """
     task, primary = task_of(benchmark, gold, mode, wheels), PRIMARY[benchmark.task]
     constants = {name: task.tallies([answer] * len(gold)) for name, answer in task.constants().items()}
@@ -55,7 +55,7 @@ def score(
     constants = {name: constants[name] for name in (best, ALL_LABELS) if name in constants}
     tallies = constants | {f"checkpoint {run}": task.tallies(answers) for run, answers in runs.items()}
     flat = {f"{who}/{metric}": tally for who, metrics in tallies.items() for metric, tally in metrics.items()}
-    # Each set has draws of its own: the mean over sets takes them for independent.
+    # Each set has its own draws: the mean over sets treats them as independent.
     drawn = resample(flat, None, resamples, seed + [*BENCHMARKS].index(benchmark.name))
 
     def metrics(who: str, count: int) -> dict[str, Metric]:
@@ -77,6 +77,6 @@ def score(
 
 
 def _metric(tally: Tally, drawn: np.ndarray, count: int) -> Metric:
-    """As `stats.summary`, but the value is not rounded: official scores are compared to the last digit."""
-    found = summary(tally.value, drawn, count)
-    return found if found["value"] is None else {**found, "value": tally.value}
+    """Summarise like `stats.summary` without rounding: official scores are compared to the last digit."""
+    result = summary(tally.value, drawn, count)
+    return result if result["value"] is None else {**result, "value": tally.value}

@@ -1,4 +1,4 @@
-"""The nine data sets of MER-UniBench, and what truth and answers are there."""
+"""The nine data sets of MER-UniBench, and the types of their gold labels and answers."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ MODES: tuple[Mode, ...] = ("clean", "official")
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """One of the data sets."""
+    """Data set of the benchmark."""
 
     name: str
     task: Literal["hit", "sentiment", "open"]
     size: int
-    """Clips of the published test set."""
+    """Number of clips in the published test set."""
     labels: tuple[str, ...] = ()
-    """The closed set, of hit-rate sets."""
+    """Closed set of labels, for hit-rate sets."""
     span: float = 0.0
-    """Largest valence, of sentiment sets."""
+    """Largest valence, for sentiment sets."""
 
 
 _MER = ("worried", "happy", "neutral", "angry", "surprise", "sad")
@@ -39,20 +39,20 @@ BENCHMARKS = {
     )
 }
 PRIMARY = {"hit": "hit", "sentiment": "waf", "open": "f_s"}
-"""Task -> its primary metric."""
+"""Task -> primary metric."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model said of a clip."""
+    """Answer of a model to one clip."""
 
     words: tuple[str, ...] = ()
-    """Emotion words, lower case."""
+    """Emotion words in lower case."""
     polarity: str | None = None
-    """'positive', 'negative' or 'neutral' in sentiment sets; None where none of them could be read."""
+    """'positive', 'negative' or 'neutral' in sentiment sets; None if none of them could be read."""
 
 
 Gold = float | tuple[str, ...]
-"""The truth of a clip: a valence, or emotion words."""
+"""Gold label of a clip: a valence, or emotion words."""
 Answers = list[Answer | None]
-"""Answers to all clips of a set, in the order of its labels; None where there is none."""
+"""Answers to all clips of a set, in the order of its labels; None for a missing one."""

@@ -1,6 +1,6 @@
-"""A folder of predictions of MER-UniBench -> the whole table: every set that is there, one checkpoint each, the mean.
+"""Builds the whole table of MER-UniBench from a folder of predictions: every set, one checkpoint each, and the mean.
 
-Expected are `SET/predictions_NN.jsonl`, one file for each checkpoint NN, or `SET.jsonl` where there is one alone.
+The folder holds `SET/predictions_NN.jsonl`, one file for each checkpoint NN, or `SET.jsonl` for a single one.
 """
 
 from __future__ import annotations
@@ -23,49 +23,49 @@ from eval.metrics.stats import summary
 ALONE = "-"
 """Name of the checkpoint of a file that names none."""
 RULES = {
-    "best-per-set": "in each set the checkpoint with the best score there, chosen on the test data, as the paper did",
+    "best-per-set": "in each set the checkpoint with the best score there, chosen on the test data as in the paper",
     "one": "one checkpoint for all sets",
 }
 
 
 def find_runs(folder: Path) -> dict[str, dict[str, Path]]:
-    """Prediction files of a folder: data set -> checkpoint -> file, both in order.
+    """Find the prediction files of a folder: data set -> checkpoint -> file, both in order.
 
     Raises:
         InputError: no such folder, or no prediction file in it.
     """
     if not folder.is_dir():
         raise InputError(Problem(str(folder), "the run", "a folder of predictions", "no folder"))
-    found: dict[str, dict[str, Path]] = {}
+    runs: dict[str, dict[str, Path]] = {}
     for name in BENCHMARKS:
         files = [*(folder / name).glob("predictions*.jsonl"), *folder.glob(f"{name}.jsonl")]
         named = {path.stem.removeprefix("predictions").strip("_-") or ALONE: path for path in files[::-1]}
         if folder / f"{name}.jsonl" in files:
             named = {ALONE if stem == name else stem: path for stem, path in named.items()}
         if named:
-            found[name] = dict(sorted(named.items(), key=lambda item: _in_order(item[0])))
-    if not found:
+            runs[name] = dict(sorted(named.items(), key=lambda item: _in_order(item[0])))
+    if not runs:
         expected = "SET/predictions_NN.jsonl or SET.jsonl"
         shown = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "an empty folder"
         fix = f"SET is one of {', '.join(BENCHMARKS)}."
         raise InputError(Problem(str(folder), "its files", expected, shown, fix))
-    return found
+    return runs
 
 
 def _in_order(name: str) -> list[tuple[int, str]]:
-    """Numbers by their size: 5 before 30."""
+    """Return a key that sorts numbers by value: 5 before 30."""
     return [(int(part or 0), text) for text, part in re.findall(r"(\D*)(\d*)", name)]
 
 
 def choose(scores: Mapping[str, Mapping[str, Scored]], rule: str) -> dict[str, str]:
-    """The checkpoint of each set.
+    """Choose the checkpoint of each set.
 
     Args:
         scores: data set -> checkpoint -> scores.
-        rule: `best-per-set`, `one` (the last that all sets have: no score is looked at), or the name of a checkpoint.
+        rule: `best-per-set`, `one` (the last that all sets have; ignores scores), or the name of a checkpoint.
 
     Raises:
-        InputError: a checkpoint that is not there for all sets.
+        InputError: a set lacks the checkpoint.
     """
     if rule == "best-per-set":
         return {name: max(runs, key=lambda run: _value(runs[run])) for name, runs in scores.items()}
@@ -81,7 +81,7 @@ def choose(scores: Mapping[str, Mapping[str, Scored]], rule: str) -> dict[str, s
 
 
 def build_table(scores: Mapping[str, Mapping[str, Scored]], rule: str, mode: str) -> dict[str, Any]:
-    """The table as one JSON object: mode, checkpoints, scores of the sets, unweighted mean of their primary metrics."""
+    """Build the table as one JSON object: mode, checkpoints, scores of sets, unweighted mean of primary metrics."""
     chosen = choose(scores, rule)
     picked = {name: scores[name][run] for name, run in chosen.items()}
     value = float(np.mean([_value(item) for item in picked.values()]))
@@ -96,12 +96,12 @@ def build_table(scores: Mapping[str, Mapping[str, Scored]], rule: str, mode: str
 
 
 def _value(scored: Scored) -> float:
-    """The primary metric; 0 where nothing could be scored."""
+    """Return the primary metric; 0 if nothing could be scored."""
     return float(scored.evaluation["primary"]["value"] or 0.0)
 
 
 def title(table: Mapping[str, Any]) -> str:
-    """What the table shows: mode, rule of the checkpoint, number of sets."""
+    """Return the title of the table: mode, checkpoint rule, number of sets."""
     rule, mean = table["checkpoint"]["rule"], table["mean"]
     how = RULES.get(rule, f"checkpoint {rule} for all sets")
     which = f" ({next(iter(table['checkpoint']['chosen'].values()))})" if rule == "one" else ""
@@ -110,34 +110,34 @@ def title(table: Mapping[str, Any]) -> str:
 
 
 def as_markdown(table: Mapping[str, Any]) -> str:
-    """The table for people."""
+    """Render the table as Markdown."""
     head = ["set", "metric", "checkpoint", "clips", "score", "best constant answer", "readable"]
     lines = [title(table) + ".", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     lines += [f"| {' | '.join(row)} |" for row in _rows(table, with_interval)]
     lines.append(f"| **mean** | | | | {with_interval(table['mean'])} | | |")
-    notes = [f"- {name}: {note}" for name, found in table["sets"].items() for note in found["notes"]]
+    notes = [f"- {name}: {note}" for name, result in table["sets"].items() for note in result["notes"]]
     return "\n".join([*lines, *([""] if notes else []), *notes, ""])
 
 
 def _rows(table: Mapping[str, Any], show: Callable[[Mapping[str, Any]], str]) -> list[list[str]]:
     rows = []
-    for name, found in table["sets"].items():
-        primary = found["primary"]
-        constant, value = constant_of(found)
+    for name, result in table["sets"].items():
+        primary = result["primary"]
+        constant, value = constant_of(result)
         beside = f"{number(value)} ({constant})"
         run = table["checkpoint"]["chosen"][name]
-        rows.append([name, primary["name"], run, str(found["n"]), show(primary), beside, f"{found['coverage']:.1%}"])
+        rows.append([name, primary["name"], run, str(result["n"]), show(primary), beside, f"{result['coverage']:.1%}"])
     return rows
 
 
-def constant_of(found: Mapping[str, Any]) -> tuple[str, float | None]:
-    """The best constant answer to a set, and the primary score that it reaches."""
-    constant, scores = next(iter(found["baselines"].items()))
-    return constant, scores[found["primary"]["name"]]["value"]
+def constant_of(result: Mapping[str, Any]) -> tuple[str, float | None]:
+    """Return the best constant answer to a set, and its primary score."""
+    constant, scores = next(iter(result["baselines"].items()))
+    return constant, scores[result["primary"]["name"]]["value"]
 
 
 def as_csv(table: Mapping[str, Any]) -> str:
-    """One row for each metric of each set, and the mean."""
+    """Render one row for each metric of each set, and the mean."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["set", "mode", "rule", "checkpoint", "metric", "value", "low", "high", "n", "coverage"])
@@ -146,10 +146,10 @@ def as_csv(table: Mapping[str, Any]) -> str:
     def write(name: str, run: str, metric: str, figure: Mapping[str, Any], rest: Sequence[object]) -> None:
         writer.writerow([name, mode, rule, run, metric, figure["value"], figure["low"], figure["high"], *rest])
 
-    for name, found in table["sets"].items():
-        run, rest = table["checkpoint"]["chosen"][name], [found["n"], found["coverage"]]
-        write(name, run, found["primary"]["name"], found["primary"], rest)
-        for metric, figure in found["secondary"].items():
+    for name, result in table["sets"].items():
+        run, rest = table["checkpoint"]["chosen"][name], [result["n"], result["coverage"]]
+        write(name, run, result["primary"]["name"], result["primary"], rest)
+        for metric, figure in result["secondary"].items():
             write(name, run, metric, figure, rest)
     write("mean", "", "mean of primaries", table["mean"], ["", ""])
     return out.getvalue()

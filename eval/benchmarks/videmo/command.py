@@ -1,4 +1,4 @@
-"""`affectgpt eval faces`: results on VidEmo's tasks, task by task and averaged as in its tables."""
+"""The command `affectgpt eval faces`: results on VidEmo's tasks, task by task and averaged as in its tables."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="affectgpt eval faces", description=main.__doc__)
     what = "JSONL of ms-swift, named by its task, or of affectgpt predict"
     parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS.jsonl", help=what)
-    parser.add_argument("--task", choices=[*TASKS, *OWN_TASKS], metavar="TASK", help="the task of all rows")
-    asked = "Emo-CFG's list of open questions, which says the aspect of each"
+    parser.add_argument("--task", choices=[*TASKS, *OWN_TASKS], metavar="TASK", help="task of all rows")
+    asked = "Emo-CFG's list of open questions, with the aspect of each"
     parser.add_argument("--questions", type=Path, metavar="QA.json", help=asked)
-    parser.add_argument("--resamples", type=int, default=RESAMPLES, metavar="N", help="of the bootstrap (1000)")
+    parser.add_argument("--resamples", type=int, default=RESAMPLES, metavar="N", help="bootstrap resamples (1000)")
     url = "also ask a judge, at any OpenAI-compatible URL; its token is read from AFFECTGPT_LLM_TOKEN"
     parser.add_argument("--judge", metavar="URL", help=url)
-    parser.add_argument("--judge-model", metavar="NAME", help="the model at that URL")
-    parser.add_argument("--judge-cache", type=Path, metavar="FILE", help="where verdicts are kept")
+    parser.add_argument("--judge-model", metavar="NAME", help="name of the model at that URL")
+    parser.add_argument("--judge-cache", type=Path, metavar="FILE", help="file that caches verdicts")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(argv)
     if bool(options.judge) != bool(options.judge_model):
-        raise InputError("--judge and --judge-model go together: a URL, and the model that it serves.")
+        raise InputError("--judge and --judge-model go together: pass a URL and the name of a model that it serves.")
     judge = None
     if options.judge:
         judge = Judge(ChatEndpoint(options.judge, options.judge_model, MAX_TOKENS), options.judge_cache)
     rows = read_rows(options.results, options.task, read_aspects(options.questions) if options.questions else None)
-    scores = {task: score_task(found) for task, found in rows.items()}
+    scores = {task: score_task(answered) for task, answered in rows.items()}
     resamples = max(1, options.resamples)
     tasks = {task: evaluate_task(task, score, resamples, judge) for task, score in scores.items()}
     groups = group_averages(scores, resamples)
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
     if options.json:
         print(json.dumps({**report, "groups": groups}))
         return 0
-    print("\n".join(describe(found) for found in tasks.values()))
+    print("\n".join(describe(result) for result in tasks.values()))
     for group, metric in groups.items():
         if metric is not None:
             print(f"average, {group}: {with_interval(metric)}")

@@ -15,9 +15,9 @@ from eval.metrics.task_scores import TaskScore
 
 
 def evaluate_task(task: str, score: TaskScore, resamples: int = RESAMPLES, judge: Judge | None = None) -> Evaluation:
-    """One task's scores with intervals, coverage, give-up rate and the best constant answer.
+    """Score one task: scores with intervals, coverage, give-up rate and the best constant answer.
 
-    With a judge, `judge` is the mean of its verdicts on choices and texts, and `judge_coverage` the share that it gave.
+    With a judge, `judge` is the mean of its verdicts on choices and texts, and `judge_coverage` their share.
     """
     kind = {**TASKS, **OWN_TASKS}[task]
     tallies = {**score.tallies, "give_up_rate": mean_tally(score.gave_up)}
@@ -25,7 +25,7 @@ def evaluate_task(task: str, score: TaskScore, resamples: int = RESAMPLES, judge
         verdicts = judge.verdicts(score.rows, "right" if kind == "choice" else "mark")
         tallies |= {"judge": mean_tally(verdicts), "judge_coverage": mean_tally(~np.isnan(verdicts))}
     name, constant = score.constant
-    found = evaluation(
+    result = evaluation(
         task,
         "deterministic",
         score.primary,
@@ -34,12 +34,12 @@ def evaluate_task(task: str, score: TaskScore, resamples: int = RESAMPLES, judge
         {f"always {name}": intervals(constant, score.groups, resamples)},
     )
     twice = len(score.rows) - len({row.key for row in score.rows})
-    found["notes"] = [f"{twice} rows ask what another row asks; all count"] if twice else []
-    return found
+    result["notes"] = [f"{twice} rows repeat the question of another row; all count"] if twice else []
+    return result
 
 
 def group_averages(scores: Mapping[str, TaskScore], resamples: int = RESAMPLES) -> dict[str, Metric | None]:
-    """The averages of VidEmo's tables, of the primary scores; None where a task of an average was not given."""
+    """Average primary scores as VidEmo's tables do; None where a task of an average is missing."""
     return {
         group: _average({task: scores[task] for task in share}, share, resamples) if set(share) <= set(scores) else None
         for group in GROUPS
@@ -54,17 +54,15 @@ def _average(scores: Mapping[str, TaskScore], share: Mapping[str, float], resamp
 
 
 def _together(tasks: Mapping[str, Evaluation], scores: Mapping[str, TaskScore], resamples: int) -> dict[str, Any]:
-    """All tasks as one evaluation: the unweighted mean of their primary scores, and each by itself."""
+    """Combine all tasks into one evaluation: the unweighted mean of their primary scores, and each task's own."""
     mean = _average(scores, dict.fromkeys(scores, 1.0), resamples)
     constants = [score.constant[1][score.primary] for score in scores.values()]
     groups = [score.groups for score in scores.values()]
     constant = weighted_mean(constants, [1.0] * len(constants), groups, resamples)
     readable = np.concatenate([score.readable for score in scores.values()])
-    every = {
-        f"{task}/{found['primary']['name']}": {**found["primary"], "n": found["n"]} for task, found in tasks.items()
-    }
+    every = {f"{task}/{one['primary']['name']}": {**one["primary"], "n": one["n"]} for task, one in tasks.items()}
     metrics: dict[str, Any] = {"mean_of_tasks": mean, **every}
-    found = evaluation(
+    result = evaluation(
         "videmo",
         "deterministic",
         "mean_of_tasks",
@@ -72,4 +70,4 @@ def _together(tasks: Mapping[str, Evaluation], scores: Mapping[str, TaskScore], 
         float(readable.mean()),
         {"the best constant of each": {"mean_of_tasks": constant}},
     )
-    return {**found, "tasks": list(tasks.values())}
+    return {**result, "tasks": list(tasks.values())}

@@ -79,7 +79,7 @@ def test_word_of_level_1_has_the_first_of_its_level_2_groups(tables):
 
 def test_word_in_two_places_belongs_to_the_last(tables):
     wheels = read_wheels(tables, published_only=False)
-    assert wheels.places[0]["torn"] == ("joyful", "content")
+    assert wheels.tables[0]["torn"] == ("joyful", "content")
 
 
 @pytest.mark.parametrize("word", ["", "table", "Livid", "enraged", "neutral", "x" * 10_000])
@@ -127,8 +127,8 @@ def test_published_tables_have_the_published_sizes():
     wheels = read_wheels(SHARED / "wheels")
     assert len(wheels.forms) == 7386
     assert len(wheels.synonyms) == 1255
-    assert len(set().union(*wheels.places)) == 253
-    level1 = [{outer for outer, _ in places.values()} for places in wheels.places]
+    assert len(set().union(*wheels.tables)) == 253
+    level1 = [{outer for outer, _ in places.values()} for places in wheels.tables]
     assert list(map(len, level1)) == [6, 7, 6, 6, 6]
     covered = [sum(wheels.groups(form)[wheel] is not None for form in wheels.forms) for wheel in range(5)]
     assert covered == [4053, 4400, 3240, 4074, 3055]

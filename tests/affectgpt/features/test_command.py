@@ -188,7 +188,7 @@ def test_wrong_use_is_explained_before_any_work(build, tiny, store, tmp_path):
     code, _, said = build(model=tmp_path / "nowhere")
     assert (code, said) == (
         2,
-        f"{tmp_path / 'nowhere'}: expected a model folder, there is nothing. Name a checkpoint or a Hub id.\n",
+        f"{tmp_path / 'nowhere'}: expected a model folder, found nothing. Name a checkpoint or a Hub id.\n",
     )
     foreign = tmp_path / "foreign"
     tiny.config().text_config.save_pretrained(foreign)

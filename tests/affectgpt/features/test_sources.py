@@ -365,5 +365,5 @@ def test_a_store_of_other_settings_alone_is_refused_where_it_is_asked_for(tiny, 
 
 def test_features_of_another_width_are_refused_by_the_model(tiny):
     ids = torch.full((1, 2), tiny.ids["face"])
-    with pytest.raises(ValueError, match=r"face_features of shape \(1, 3, 25\): this model takes \(clips, time, 24\)"):
+    with pytest.raises(ValueError, match=r"face_features of shape \(1, 3, 25\): expected \(clips, time, 24\)"):
         tiny.model().model.splice(ids, face_features=torch.zeros(1, 3, 25))

@@ -399,7 +399,7 @@ def test_a_language_model_with_logits_of_its_own_is_refused(make, tmp_path):
     hf.GraniteForCausalLM(config).save_pretrained(tmp_path / "llm")
     tokenizer.save_pretrained(tmp_path / "llm")
     assemble(tmp_path / "parts", str(tmp_path / "llm"), make("clip"))
-    with pytest.raises(InputError, match=r"a granite computes its logits from its hidden states in a way of its own"):
+    with pytest.raises(InputError, match=r"a granite computes logits from hidden states in its own way"):
         load_model(tmp_path / "parts")
 
 
@@ -452,5 +452,5 @@ def test_a_tower_that_is_not_the_one_trained_with_is_refused(make, tmp_path):
 
 
 def test_a_model_of_more_than_text_is_no_language_model(make, tmp_path):
-    with pytest.raises(InputError, match="expected a language model of text alone"):
+    with pytest.raises(InputError, match="expected a text-only language model"):
         assemble(tmp_path, make("clip"))

@@ -160,7 +160,7 @@ def test_shards_that_are_missing_are_named(folder):
 
 
 def test_no_folder_at_all(tmp_path):
-    with pytest.raises(InputError, match="expected a model folder, there is nothing"):
+    with pytest.raises(InputError, match="expected a model folder, found nothing"):
         require_model(tmp_path / "nowhere")
     require_model("owner/name")  # left to the Hub
 

@@ -112,7 +112,7 @@ def test_wrong_number_of_placeholders(tiny, mixed):
     batch = tiny.batch(mixed[:2]).inputs
     last = (batch["input_ids"][1] == tiny.ids["face"]).nonzero()[-1]
     batch["input_ids"][1, last] = 5
-    with pytest.raises(ValueError, match=r"3 placeholders of face, but features of 2 clips, 2 soft tokens each"):
+    with pytest.raises(ValueError, match=r"3 placeholders of face, but features of 2 clips with 2 soft tokens each"):
         tiny.model()(**batch)
 
 
@@ -121,7 +121,7 @@ def test_a_fused_placeholder_needs_its_clip_behind_it(tiny, mixed):
     ids = batch["input_ids"][0].tolist()
     fused = tiny.ids["multi"]
     moved = [token for token in ids if token != fused] + [fused] * ids.count(fused)
-    with pytest.raises(ValueError, match="a placeholder of multi has no face of its clip behind it"):
+    with pytest.raises(ValueError, match="a placeholder of multi is not followed by the face of its clip"):
         tiny.model()(**batch | {"input_ids": torch.tensor([moved])})
 
 
@@ -153,14 +153,14 @@ def test_soft_tokens_are_as_large_as_the_configuration_says(tiny):
 def test_placeholders_without_features(tiny, mixed):
     batch = tiny.batch(mixed[::-1]).inputs
     del batch["audio_features"]
-    with pytest.raises(ValueError, match=r"2 placeholders of audio, but features of 0 clips, 1 soft tokens each"):
+    with pytest.raises(ValueError, match=r"2 placeholders of audio, but features of 0 clips with 1 soft tokens each"):
         tiny.model()(**batch)
 
 
 def test_features_of_another_width(tiny, mixed):
     batch = tiny.batch(mixed[:1]).inputs
     batch["face_features"] = batch["face_features"][..., :-1]
-    with pytest.raises(ValueError, match=r"face_features of shape \(1, 3, 23\): this model takes \(clips, time, 24\)"):
+    with pytest.raises(ValueError, match=r"face_features of shape \(1, 3, 23\): expected \(clips, time, 24\)"):
         tiny.model()(**batch)
 
 

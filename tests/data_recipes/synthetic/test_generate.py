@@ -290,13 +290,13 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path, content: 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("mine")
-    with pytest.raises(InputError, match="Take another --out"):
+    with pytest.raises(InputError, match="Choose another --out"):
         generate(TINY, tmp_path / "data")
 
 
 def test_the_working_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="the folder you are in"):
+    with pytest.raises(InputError, match="is the current folder"):
         generate(TINY, Path("."))
     assert list(tmp_path.iterdir()) == []
 

@@ -172,7 +172,9 @@ def test_different_results_are_named(tmp_path: Path, second: list[Any], message:
 def test_two_truths_are_named(tmp_path: Path) -> None:
     lines = [{"id": "x", "task": "attribute_closed", "response": "up", "answer": truth} for truth in ("up", "down")]
     files = [write(tmp_path / f"{name}.jsonl", [line]) for name, line in zip("ab", lines, strict=True)]
-    with pytest.raises(InputError, match=r"b\.jsonl: line 1: expected the truth of .*a\.jsonl, line 1, got 'down'"):
+    with pytest.raises(
+        InputError, match=r"b\.jsonl: line 1: expected the gold answer of .*a\.jsonl, line 1, got 'down'"
+    ):
         main([str(file) for file in files])
 
 

@@ -30,7 +30,7 @@ def test_figures_by_hand():
     assert scores["macro_f1"] == pytest.approx((2 * 0.5 * (1 / 3) / (0.5 + 1 / 3)) / 2)
     assert scores["ece"] == pytest.approx((0.3 + 0.4 + 0.4) / 3)  # 0.4 and 0.4 are wrong and share a bin
     assert score_emotions([None, pieces[0]], ["a", "a"])["ece"] == pytest.approx(0.3)  # of those with evidence
-    with pytest.raises(InputError, match="truth: e: expected a label of the plugin"):
+    with pytest.raises(InputError, match="gold: e: expected a label of the plugin"):
         score_emotions(pieces[:1], ["e"])
 
 

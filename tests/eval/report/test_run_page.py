@@ -238,7 +238,9 @@ def test_what_a_stage_says_of_itself_is_shown(tmp_path: Path, media: Path) -> No
     words = {"kind": "of tomorrow", "title": "pre-training <1>", "answers_clips": True, "rewarded": True}
     unseen = {"name": "towers", "kind": "unseen", "answers_clips": False, "metrics": {"emotion_uar": metric(0.1111)}}
     worded, plain = {**REPORT["stages"][1], **words}, {**REPORT["stages"][0], "kind": "unknown"}
-    text = write_report(run_with_examples(tmp_path, {**REPORT, "stages": [plain, worded, unseen]}, media)).read_text("utf-8")
+    text = write_report(run_with_examples(tmp_path, {**REPORT, "stages": [plain, worded, unseen]}, media)).read_text(
+        "utf-8"
+    )
     assert "<small>pre-training &lt;1&gt;</small>" in text
     assert "<small>unknown</small>" in text
     assert "Reward while GRPO trains" in text  # of the stage that says that it learns from rewards

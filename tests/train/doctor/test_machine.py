@@ -34,7 +34,7 @@ def test_a_good_folder_is_left_as_it_was(subject, tmp_path):
 def test_a_folder_to_come_is_tried_above(tmp_path):
     finding = machine.check_folder(Subject(tmp_path / "runs" / "a"))
     assert finding.status == "ok"
-    assert f"{tmp_path} ({tmp_path / 'runs' / 'a'} is not there yet)" in finding.found
+    assert f"{tmp_path} ({tmp_path / 'runs' / 'a'} does not exist yet)" in finding.found
     assert list(tmp_path.iterdir()) == []
     assert existing(tmp_path / "runs" / "a") == tmp_path
 
@@ -81,7 +81,7 @@ def test_a_folder_that_loses_what_was_written_is_a_problem(subject, monkeypatch)
     monkeypatch.setattr(os, "rename", lossy)
     finding = machine.check_folder(subject)
     assert finding.status == "problem"
-    assert "a folder was renamed, and then weights: expected 4096 bytes, got 0" in finding.found
+    assert "after a folder was renamed, weights: expected 4096 bytes, got 0" in finding.found
 
 
 def test_the_nearest_mount_tells_the_file_system(tmp_path, monkeypatch):
@@ -204,7 +204,7 @@ def test_no_shared_memory_at_all(subject, tmp_path, monkeypatch):
         (65536, 65536, "ok", ""),
         (resource.RLIM_INFINITY, resource.RLIM_INFINITY, "ok", ""),
         (1024, 524288, "warning", "ulimit -n 65536"),
-        (100, 1024, "problem", "ulimit -n 1024, which is all that is allowed here"),
+        (100, 1024, "problem", "ulimit -n 1024, the most that is allowed here"),
     ],
 )
 def test_open_files(subject, monkeypatch, soft, hard, status, fix):
@@ -273,7 +273,7 @@ def network(monkeypatch):
     ("address", "words"),
     [
         ("127.0.1.1", "node1 is 127.0.1.1, the loopback"),
-        ("192.168.7.7", "node1 is 192.168.7.7, no address of this machine"),
+        ("192.168.7.7", "node1 is 192.168.7.7, not an address of this machine"),
         (socket.gaierror(-2, "Name or service not known"), "node1 cannot be resolved (Name or service not known)"),
     ],
 )

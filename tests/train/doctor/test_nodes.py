@@ -109,7 +109,7 @@ def test_a_process_that_never_comes_is_named(meet):
     met = meet("late")
     assert met.codes == {"0": 1, "1": 1}
     assert met.found("arrival")["status"] == "problem"
-    assert met.found("arrival")["found"] == "not there after 10 s: rank 2"
+    assert met.found("arrival")["found"] == "missing after 10 s: rank 2"
     assert met.err == {"0": "", "1": ""}
 
 
@@ -131,14 +131,14 @@ def test_a_process_that_fails_stops_all_with_its_reason(meet):
 def test_a_process_that_dies_among_the_others_is_named(meet):
     met = meet("dies")
     assert met.codes == {"0": 1, "1": 9}
-    assert "not there after 10 s: rank 1 (node1)" in met.found("all-reduce")["found"]
+    assert "missing after 10 s: rank 1 (node1)" in met.found("all-reduce")["found"]
 
 
 def test_a_process_that_hangs_is_named_and_ends(meet):
     met = meet("hangs")
     assert met.codes == {"0": 1, "1": 1}
-    assert "not there after 10 s: rank 1 (node1)" in met.found("process group")["found"]
-    assert met.err["1"] == "rank 1 (node1): 'process group' has not ended within 11 s, and this process gives up.\n"
+    assert "missing after 10 s: rank 1 (node1)" in met.found("process group")["found"]
+    assert met.err["1"] == "rank 1 (node1): 'process group' has not ended within 11 s; this process gives up.\n"
 
 
 def test_a_launcher_that_sets_half_of_it_is_wrong_use(monkeypatch):

@@ -44,7 +44,7 @@ def test_a_deepspeed_configuration(subject):
         ("{", "expected JSON, got"),
         ("[]", "zero_optimization.stage: expected 0, 1, 2 or 3, got None"),
         ('{"zero_optimization": {"stage": 4}}', "got 4"),
-        ('{"bf16": {}, "bf16": {}}', "twice: bf16"),
+        ('{"bf16": {}, "bf16": {}}', "a repeated key: bf16"),
     ],
 )
 def test_a_deepspeed_configuration_that_is_none(subject, tmp_path, text, words):
@@ -66,7 +66,7 @@ def test_room_for_checkpoints(subject, monkeypatch):
     for free, status in ((needed * 1.01, "ok"), (needed * 0.99, "problem")):
         monkeypatch.setattr(recipe.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
         assert recipe.check_room(subject()).status == status
-    assert "Make room" in recipe.check_room(subject()).fix
+    assert "Free some space" in recipe.check_room(subject()).fix
 
 
 def test_every_stage_leaves_a_result(subject):
@@ -79,4 +79,4 @@ def test_room_of_what_is_not_known_is_no_problem(subject, tmp_path):
     assert recipe.check_room(subject(name="demo")).status == "ok"
     unknown = recipe.check_room(subject(f"model={{path: {tmp_path / 'nothing'}}}"))
     assert unknown.status == "ok"
-    assert "is not known" in unknown.found
+    assert "is unknown" in unknown.found

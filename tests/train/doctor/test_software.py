@@ -62,9 +62,9 @@ def test_packages(monkeypatch):
     monkeypatch.setattr(metadata, "version", version)
     finding = software.check_packages(SUBJECT)
     assert finding.status == "problem"
-    assert "trl<1.17,>=1.16 is expected, 1.99.0 installed" in finding.found
+    assert "trl<1.17,>=1.16 is expected, 1.99.0 is installed" in finding.found
     assert "peft is missing" in finding.found
-    assert "deepspeed>=0.18 is expected, 0.1 installed" in finding.found
+    assert "deepspeed>=0.18 is expected, 0.1 is installed" in finding.found
     assert "pytest" not in finding.found  # of the test extra
     assert finding.fix == "pip install -c constraints.txt -e ."
 
@@ -118,7 +118,7 @@ def test_gpus_are_read_by_a_process_of_its_own(monkeypatch):
     assert len(seen.gpus) == torch.cuda.device_count()
     gpus.read_gpus.cache_clear()
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(RuntimeError, match="ended while it looked for GPUs: exit code 1"):
+    with pytest.raises(RuntimeError, match="crashed while it looked for GPUs: exit code 1"):
         gpus.read_gpus()
 
 
@@ -246,7 +246,7 @@ def test_extensions_lie_where_pytorch_puts_them(see, monkeypatch, tmp_path):
 def test_an_import_that_hangs(module, monkeypatch):
     module("slow_thing", "import time; time.sleep(60)")
     monkeypatch.setattr(software, "_IMPORT_S", 0.5)
-    assert software.import_failure("slow_thing") == "not done after 0.5 s"
+    assert software.import_failure("slow_thing") == "not finished after 0.5 s"
 
 
 def test_decoders():

@@ -63,7 +63,7 @@ def test_labels_outside_the_set_are_all_named(labels):
         labels("a,joy\nb,worried\nc,0.5\n")
     assert [item.where for item in caught.value.problems] == ["line 3, b", "line 4, c"]
     assert "expected one of anger, joy" in problem(caught)
-    assert "is the file that of another data set?" in problem(caught)
+    assert "does the file belong to another data set?" in problem(caught)
 
 
 def test_name_twice_in_labels_is_refused(labels):

@@ -214,7 +214,7 @@ def test_official_mode_leaves_out_what_no_wheel_knows_and_says_so():
     assert value(scored, "hit") == pytest.approx((1 + 4 / 5) / 2)
     assert scored.evaluation["counts"]["gold_without_group"] == 2
     assert scored.evaluation["notes"] == [
-        "2 of 4 clips are not scored, their labels not on any of the five wheels: neutral 2"
+        "2 of 4 clips are not scored, their labels are not on any of the five wheels: neutral 2"
     ]
 
 
@@ -240,7 +240,7 @@ def test_clean_open_set_reports_gold_that_it_cannot_map():
     scored = score(OPEN, gold, {"": [Answer(("joyful",))] * 3}, resamples=20)[""]
     assert value(scored, "f_s") == 1
     assert scored.evaluation["notes"] == [
-        "2 of 3 clips are not scored, their labels not on the wheel: gelatine 1, no label 1"
+        "2 of 3 clips are not scored, their labels are not on the wheel: gelatine 1, no label 1"
     ]
 
 

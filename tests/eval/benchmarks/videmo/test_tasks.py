@@ -388,9 +388,9 @@ def test_our_own_predictions_name_their_task(tmp_path: Path, capsys: pytest.Capt
         (
             SINGLE,
             [row(0, ASKED, "A", "A"), row(1, ASKED, "Q", "A")],
-            "line 2, what is true: expected one of the question's",
+            "line 2, gold answer: expected one of the question's",
         ),
-        (UNIT, [row(0, "AUs?", "a smile", "AU1")], "line 1, what is true: expected units that can be read"),
+        (UNIT, [row(0, "AUs?", "a smile", "AU1")], "line 1, gold answer: expected units that can be read"),
         (SINGLE, [row(0, ASKED, "A", "A"), "{"], "row 2: expected one JSON object"),
         (SINGLE, ["[1]"], "row 1: expected a JSON object"),
         (SINGLE, [], "the file: expected at least one row"),
@@ -404,7 +404,7 @@ def test_bad_rows_are_named(tmp_path: Path, task: str, rows: list[Any], message:
 
 def test_a_row_that_is_there_twice_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = run(capsys, write(tmp_path, SINGLE, [row(0, ASKED, "A", "A"), row(0, ASKED, "A", "B")]))
-    assert (found["n"], found["notes"]) == (2, ["1 rows ask what another row asks; all count"])
+    assert (found["n"], found["notes"]) == (2, ["1 rows repeat the question of another row; all count"])
 
 
 class Server:
