@@ -15,7 +15,7 @@ def _given(*fields: str) -> Callable[[Clip], bool]:
 MEDIA: dict[str, Callable[[Clip], bool]] = {
     "words": lambda row: dialogue_of(row) is not None,
     "video": _given("video"),
-    "audio": _given("audio", "video"),
+    "audio": lambda row: row.audio is not None or (row.video is not None and row.has_sound),
     "face": _given("face", "video"),
     "image": _given("image"),
     "signal": _given("signal"),

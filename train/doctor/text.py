@@ -38,5 +38,5 @@ def _lines(checks: Mapping[str, Finding]) -> list[str]:
 
 
 def _flat(text: str) -> str:
-    """On one line, without the full stop; what ends in ` .` or `...` is a command."""
+    """Put a text on one line, without its full stop; what ends in ` .` or `...` is a command."""
     return re.sub(r"(?<![\s.])\.$", "", " ".join(text.split()))
