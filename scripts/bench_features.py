@@ -44,7 +44,7 @@ from affectgpt.clip import Clip, read_clips
 from affectgpt.features.sources import OnlineFeatures, StoredFeatures, build_features, fill_store, find_missing
 from affectgpt.features.store import FeatureStore
 from affectgpt.inputs.reader import ClipReader
-from affectgpt.model.clip_encoder import ClipEncoder
+from affectgpt.model.clip_encoder import ClipEncoder, weights_hash
 from affectgpt.model.configuration import AffectGPTConfig
 from affectgpt.model.loading import load_model
 from affectgpt.model.processing import AffectGPTProcessor
@@ -89,6 +89,10 @@ def paper_encoder() -> ClipEncoder:
         do_stable_layer_norm=True,
         feat_extract_norm="layer",
     )
+    towers: dict[str, Any] = {
+        "vision": CLIPVisionModelWithProjection(vision),
+        "audio": AutoModel.from_config(audio, trust_remote_code=False),
+    }
     config = AffectGPTConfig(
         text_config=Qwen3Config(),
         vision_config=vision,
@@ -98,12 +102,9 @@ def paper_encoder() -> ClipEncoder:
         audio_sampling="windows",
         audio_window_s=2.0,
         audio_layers=[-4, -3, -2, -1],
+        sources={name: {"hash": weights_hash(tower)} for name, tower in towers.items()},
     )
     processor = AffectGPTProcessor(CLIPImageProcessorPil(), Wav2Vec2FeatureExtractor(), train_tokenizer(["?"], 260))
-    towers = {
-        "vision": CLIPVisionModelWithProjection(vision),
-        "audio": AutoModel.from_config(audio, trust_remote_code=False),
-    }
     return ClipEncoder(config, processor, {name: tower.eval() for name, tower in towers.items()})
 
 
