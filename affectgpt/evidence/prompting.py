@@ -1,5 +1,14 @@
 """A row's evidence as its prompt shows it: the strategies of HEF (arXiv 2402.11801), in a system turn.
 
+- Two-stage emotion prediction: the plugins' likeliest few emotions are to be considered first, the rest only if none
+  fits.
+- Emotion-cause perception: the words, and the moments of a clip, that may have caused the emotion are named.
+
+Every kind of evidence words its own lines. The prompt of a dialogue also gives the model its role, the closed set of
+emotions where no evidence shortlists them, and the two lines of an answer, `Emotion: ...` and `Response: ...`. Readers
+call `prompt_of` for every row, in training, rollout, evaluation and chat alike.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +30,7 @@ def prompt_of(clip: Clip, cues: Cues = Cues()) -> list[Turn]:  # noqa: B008 (fro
     """Return the conversation up to the answer, evidence included.
 
     Raises:
-        InputError: evidence that is malformed, or of labels that the row's options lack, or no conversation; names the
+        InputError: malformed evidence, evidence of labels that the row's options lack, or no conversation; names the
             row.
     """
     require_conversations([clip])
