@@ -14,7 +14,7 @@ class Cues:
     """
 
     top: int = 3
-    """Number of likeliest emotions to consider first (HEF's k, which the paper does not report); also the number of labels
+    """Number of likeliest emotions to consider first (HEF's k, which the paper does not report); also the most labels
     and action units that other evidence shows."""
     causes: int = 3
     """Number of words, moments of a clip, and spans, those of the highest weight first."""

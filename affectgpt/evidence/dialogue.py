@@ -166,7 +166,7 @@ def dialogue_of(clip: Clip) -> Dialogue | None:
 
 
 def known_emotions(clips: Sequence[Clip], plugin: str) -> tuple[list[Dialogue], list[str], list[int]]:
-    """Return a plugin's training data: dialogues with known emotion, the sorted label set, and each dialogue's index in it.
+    """Return a plugin's training data: dialogues with a known emotion, the sorted labels, each dialogue's label index.
     Raises:
         InputError: fewer than two emotions; names the plugin.
     """

@@ -95,7 +95,7 @@ class Evidence(ABC):
         """Return the shuffled control: evidence of the same confidence with random content."""
 
     def oracle(self, rng: np.random.Generator, clip: Clip, cues: Cues) -> Self:
-        """Return the oracle control: the same confidence, agreeing with the gold answer; itself where that cannot tell."""
+        """Return the oracle control: as sure, but in agreement with the gold answer; itself where that cannot tell."""
         return self
 
     def answer_to(self, clip: Clip) -> Any:

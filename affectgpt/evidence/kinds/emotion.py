@@ -59,7 +59,7 @@ class EmotionEvidence(Evidence):
         return values
 
     def top(self, count: int | None = None) -> list[tuple[str, float]]:
-        """Return the likeliest labels with their probabilities, the likeliest first; ties keep the order of the labels."""
+        """Return the likeliest labels with their probabilities, the likeliest first; ties keep the labels' order."""
         return highest(dict(zip(self.labels, self.probabilities, strict=True)), count)
 
     def over(self, labels: Sequence[str], mapping: Mapping[str, str] | None = None) -> EmotionEvidence:
