@@ -45,7 +45,7 @@ _FUNCTION_WORDS = frozenset(
 
 
 def clean(answer: object) -> str:
-    """Return an answer as plain text: no thoughts, HTML or control characters, single spaces; "" if it is not a text."""
+    """Return an answer as plain text: no thoughts, HTML or control characters, single spaces; "" if it is no text."""
     if not isinstance(answer, str):
         return ""
     text = answer if len(answer) <= LIMIT else f"{answer[: LIMIT // 2]} {answer[-LIMIT // 2 :]}"
@@ -103,9 +103,9 @@ def read_letters(answer: object, options: Mapping[str, str]) -> frozenset[str]:
     if bare := _bare_letters(text, options):
         return bare
     if stated := _STATED.findall(text):
-        found = frozenset(re.findall(rf"(?<![A-Za-z]){_LETTER}", stated[-1])) & options.keys()
-        if found:
-            return found
+        letters = frozenset(re.findall(rf"(?<![A-Za-z]){_LETTER}", stated[-1])) & options.keys()
+        if letters:
+            return letters
     if marked := frozenset(match[1] or match[2] for match in _MARK.finditer(text)) & options.keys():
         return marked
     named = named_labels(text, options.values())
@@ -127,22 +127,22 @@ def read_label(answer: object, labels: Iterable[str]) -> str | None:
     known = {normalise(label): label for label in labels}
     if normalise(text) in known:
         return known[normalise(text)]
-    found = named_labels(text, known.values())
-    return next(iter(found)) if len(found) == 1 else None
+    named = named_labels(text, known.values())
+    return next(iter(named)) if len(named) == 1 else None
 
 
 def read_set(answer: object, labels: Iterable[str]) -> frozenset[str] | None:
     """Return the labels that an answer names and does not negate; None if it neither names any nor says `none`."""
     text = clean(answer)
-    found = named_labels(text, labels)
-    return found if found or normalise(text) in _NOTHING else None
+    named = named_labels(text, labels)
+    return named if named or normalise(text) in _NOTHING else None
 
 
 def read_units(answer: object) -> frozenset[str] | None:
     """Return the facial action units that an answer names, as `AU12`; None if it neither names any nor says `none`."""
     text = clean(answer)
-    found = frozenset(f"AU{number}" for number in _AU.findall(text))
-    return found if found or normalise(text) in _NOTHING else None
+    units = frozenset(f"AU{number}" for number in _AU.findall(text))
+    return units if units or normalise(text) in _NOTHING else None
 
 
 def named_labels(text: str, labels: Iterable[str]) -> frozenset[str]:
@@ -150,7 +150,7 @@ def named_labels(text: str, labels: Iterable[str]) -> frozenset[str]:
     known = {normalise(label): label for label in labels if normalise(label)}
     if not known:
         return frozenset()
-    either = "|".join(re.escape(form) for form in sorted(known, key=len, reverse=True))
+    either = "|".join(re.escape(label) for label in sorted(known, key=len, reverse=True))
     plain = re.sub(r"[_\-]+", " ", text.casefold())
     return frozenset(
         known[match[0]]

@@ -50,14 +50,18 @@ class EmpatheticConversation(Conversation):
 
     def ask(self, question: str) -> str:
         """Answer and return the response; print it, and before it the evidence on standard error."""
-        found = self.answer(question)
-        print(f"  {found['shown']}", file=sys.stderr)
-        print(found["answer"], flush=True)
-        return str(found["answer"])
+        report = self.answer(question)
+        print(f"  {report['shown']}", file=sys.stderr)
+        print(report["answer"], flush=True)
+        return str(report["answer"])
 
-    def answer(self, said: str) -> dict[str, Any]:
-        """Answer a turn of the user and remember both; return `answer`, `emotion`, `stage`, `evidence` and the line `shown`."""
-        turns = [*self.history, {"role": "user", "content": said}]
+    def answer(self, question: str) -> dict[str, Any]:
+        """Answer a turn of the user, and remember both.
+
+        Returns:
+            'answer', 'emotion', 'stage', 'evidence', and 'shown', a line for the user.
+        """
+        turns = [*self.history, {"role": "user", "content": question}]
         row = Clip(
             id="turn",
             messages=[*turns, {"role": "assistant", "content": ""}],

@@ -19,7 +19,7 @@ def is_read(plugin: Plugin | type[Plugin], row: Clip) -> bool:
 
 
 def is_learned(plugin: Plugin | type[Plugin], row: Clip, tasks: Sequence[str] | None = None) -> bool:
-    """Tell whether a plugin learns from a row: the row has an input that it reads and one of `tasks`, or of its tasks."""
+    """Tell whether a plugin learns from a row: it has an input that the plugin reads, and one of the tasks."""
     return row.task in (plugin.learns_from if tasks is None else tasks) and is_read(plugin, row)
 
 

@@ -111,7 +111,7 @@ class ClipCauseModel(Plugin):
 
     @torch.no_grad()
     def predict(self, rows: Sequence[Clip]) -> list[CauseEvidence | None]:
-        """Predict the moments of each row, in seconds from its start; None for rows without media or of unknown length."""
+        """Predict each row's moments, in seconds from its start; None for rows without media or of unknown length."""
         found: list[CauseEvidence | None] = []
         for streams, seconds in self._look(rows):
             spans: list[CauseSpan] = []

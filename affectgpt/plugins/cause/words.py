@@ -56,16 +56,16 @@ class WordCounts:
         spoken = [[word.casefold() for *_, word in text.words()] for text in texts]
         totals = Counter(word for words in spoken for word in words)
         words = sorted(word for word, count in totals.items() if count > 1)
-        place = {word: index for index, word in enumerate(words)}
+        columns = {word: index for index, word in enumerate(words)}
         counts = np.zeros((labels, len(words)))
-        for target, said in zip(targets, spoken, strict=True):
-            for word in said:
-                if word in place:
-                    counts[target, place[word]] += 1
+        for target, text_words in zip(targets, spoken, strict=True):
+            for word in text_words:
+                if word in columns:
+                    counts[target, columns[word]] += 1
         return cls(words, counts, np.bincount(targets, minlength=labels).astype(float))
 
     def scores(self, words: Sequence[str]) -> np.ndarray:
-        """Return (n,) scores, the log-probability each word gives to what the whole text points to; at most 0."""
+        """Score words (n,) by the log-probability that each gives to the text's likeliest emotions; at most 0."""
         columns = [self.place.get(word.casefold()) for word in words]
         known = [column for column in columns if column is not None]
         posterior = self.log_prior + self.log_likelihood[:, known].sum(1)

@@ -209,7 +209,7 @@ class EmotionModel(Plugin):
         return weights
 
     def occlusion(self, texts: Sequence[Text]) -> list[np.ndarray]:
-        """Return, for each text, the log-odds that its likeliest emotion loses without each word; 0 where it loses none."""
+        """Return, for each text, the log-odds that its likeliest emotion loses without each word; at least 0."""
         drops = []
         for text in texts:
             words = text.words()
@@ -285,7 +285,7 @@ class EmotionModel(Plugin):
 
 
 def _held_out(groups: Sequence[str], seed: int) -> np.ndarray:
-    """Return an (n,) mask of rows held out for calibration: whole conversations, about `HELD_OUT` of all, at least one."""
+    """Return an (n,) mask of rows held out for calibration: whole conversations, about `HELD_OUT`, at least one."""
     names = sorted(set(groups))
     count = max(1, round(HELD_OUT * len(names)))
     kept = {names[place] for place in np.random.default_rng(seed).choice(len(names), count, replace=False)}
