@@ -130,7 +130,7 @@ def verify_main(argv: list[str]) -> int:
             {"shard": str(item.shard), "offset": item.offset, "key": item.key, "what": item.what} for item in damages
         ],
     }
-    print(f"{options.store}: {stats['entries']} entries, {len(damages)} damaged entries or gaps.", file=sys.stderr)
+    print(f"{options.store}: {stats['entries']} entries, {len(damages)} damaged regions.", file=sys.stderr)
     if options.model:
         model = open_model(options.model)
         require_settings(store, model.settings)

@@ -157,7 +157,7 @@ def list_files(folder: Path, pattern: re.Pattern[str]) -> dict[str, int]:
 
 
 def list_shards(folder: Path) -> dict[str, int]:
-    """Return the sizes of the shards, listed until two lists agree: one may lack both a new shard and what it replaced."""
+    """Return the sizes of the shards, listed until two lists agree: one may lack both a new shard and the old ones."""
     sizes = list_files(folder, SHARD)
     while (again := list_files(folder, SHARD)).keys() != sizes.keys():
         sizes = again

@@ -129,7 +129,7 @@ class FeatureStore:
         return None
 
     def put(self, key: str, features: Mapping[str, Tensor], fingerprint: str = "") -> None:
-        """Store tensors of any shape and dtype under a key, unless it exists; they survive a kill of the process at once.
+        """Store tensors of any shape and dtype under a key, unless it exists; from then on they survive a kill.
 
         `fingerprint`: fingerprint of the settings behind them (see `describe`), a SHA-256 in hexadecimal.
         """
@@ -212,7 +212,7 @@ class FeatureStore:
         return damages
 
     def stats(self) -> Stats:
-        """Count entries, in all and by the fingerprint of their settings ('' if put without), bytes, and unused bytes."""
+        """Count entries, in all and by fingerprint of their settings ('' if put without), bytes, and unused bytes."""
         settings: dict[bytes, str] = {}
         duplicates = damaged = torn = 0
         for _, _, found in self._walk():

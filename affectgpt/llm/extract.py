@@ -102,7 +102,7 @@ class LlmExtractor:
 
 
 def _shown(text: str) -> str:
-    """Prepare a text for a prompt: one line, cut, without characters that no tokenizer takes or that could end a turn."""
+    """Make a text safe for a prompt: one line, cut, without text that no tokenizer takes or that could end a turn."""
     return defuse(" ".join(answer_of(text)[:LONGEST].encode("utf-8", "replace").decode().split()), _MARKERS)
 
 
