@@ -45,8 +45,10 @@ class Media:
         return path
 
     def source(self, stream: str) -> str | None:
-        """Return the medium that 'face', 'frame' or 'audio' is decoded from: of those that have it, the one with the fewest
-        streams, so that a file of its own goes before the video."""
+        """Return the medium that 'face', 'frame' or 'audio' is decoded from.
+
+        Of the media that have the stream, it is the one with the fewest streams: a file of its own precedes the video.
+        """
         mute = () if self.has_sound or stream != "audio" else ("video",)
         having = [name for name in DECODED if name not in mute and stream in MEDIA[name].streams and self.file(name)]
         return min(having, key=lambda name: len(MEDIA[name].streams), default=None)

@@ -213,7 +213,7 @@ def _fetch(
 def _pick(
     media: MediaFile, track: Track, wanted: list[int], places: np.ndarray, times: np.ndarray
 ) -> dict[int, np.ndarray] | None:
-    """Decode only what the wanted frames need: from the key frame before each, without frames that no other refers to."""
+    """Decode only what the wanted frames need: from the key frame before each, without unreferenced frames."""
     stretches: list[tuple[int, int]] = []
     for place, time in sorted(zip(places[wanted].tolist(), times[wanted].tolist(), strict=True)):
         # A frame that follows its key frame in the file but is shown before it needs the key frame before that.
@@ -253,7 +253,7 @@ def _sweep(
     choose: Callable[[np.ndarray], list[int]],
     expected: np.ndarray,
 ) -> tuple[dict[int, np.ndarray], np.ndarray, list[int]]:
-    """Decode [start, end) frame by frame; return the chosen frames by index, the time of every frame, and the choice."""
+    """Decode [start, end) frame by frame; return the chosen frames by index, all frames' times, and the choice."""
 
     def take(wanted: Collection[int], seek_to: float | None) -> tuple[dict[int, np.ndarray], np.ndarray]:
         frames: dict[int, np.ndarray] = {}

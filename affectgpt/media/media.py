@@ -17,7 +17,7 @@ class Medium:
     suffixes: tuple[str, ...]
     """File name endings in lower case, by which importers tell media apart."""
     streams: tuple[str, ...] = ()
-    """Streams that models can take from it: some of 'face', 'frame' and 'audio'; none for media that only plugins read."""
+    """Streams that models can take from it: some of 'face', 'frame' and 'audio'; none if only plugins read it."""
     reader: str = ""
     """Function that decodes these streams, as 'module:name'; it is imported when such a file is read, and takes the
     path, the clip's `Media` and the `Wanted` streams that are to come from this file."""

@@ -92,7 +92,7 @@ class Track:
         return places[order], times[order]
 
     def is_indexed(self) -> bool:
-        """Tell whether each packet holds the frame that is shown at its time, so that frames can be picked by packet."""
+        """Tell whether each packet holds the frame shown at its time, so that frames can be picked by packet."""
         return (
             self.unstamped == 1
             and len(set(self.times)) == len(self.times)
