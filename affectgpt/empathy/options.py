@@ -12,7 +12,7 @@ from affectgpt.problems import InputError, nearest
 from affectgpt.settings import read_settings
 
 HELP = (
-    "mode=score (or prompt), top=3 (emotions looked at first), causes=3 (words and moments that are shown), "
+    "mode=score (or prompt), top=3 (emotions to consider first), causes=3 (words and moments to show), "
     "situation=false, margin=0 and fusion=0 (docs/plugins.md)"
 )
 

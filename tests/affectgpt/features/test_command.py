@@ -238,7 +238,7 @@ def test_verify_looks_up_the_clips_of_rows(build, tiny, rows, store, call, tmp_p
     for words in (["--model", tiny.folder], [rows]):
         code, report, said = call(verify_main, store, *words)
         assert (code, report) == (2, {})
-        assert "expected --model and ROWS together, got one of them" in said
+        assert "expected --model and ROWS together, got only one of them" in said
 
 
 def test_verify_compares_settings_where_all_are_others(build, other, rows, store, call):
