@@ -322,7 +322,7 @@ def test_training_refuses_what_cannot_work(data, tmp_path):
         EmotionModel.fit(rows_with_emotion(data), encoder=str(tmp_path))
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "plugin.json").touch()
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         train_main(["emotion", "--data", str(data), "--out", str(tmp_path / "there")])
     wrong = ["--set", "epoch=3", "batch_size=many", "method=x"]
     with pytest.raises(
