@@ -17,7 +17,7 @@ Words = tuple[str, ...]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the sub-command that `argv` names, or list those there are."""
+    """Run the sub-command that `argv` names, or list the available ones."""
     argv = sys.argv[1:] if argv is None else argv
     if argv == ["--version"]:
         print(f"affectgpt {__version__}")
@@ -44,12 +44,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def find_commands() -> dict[Words, EntryPoint]:
-    """Every registered command by the words that call it: `data.check` is typed `data check`."""
+    """Find every registered command, by the words that call it: `data.check` is typed `data check`."""
     return {tuple(entry.name.split(".")): entry for entry in sorted(entry_points(group=GROUP))}
 
 
 def list_commands(prog: str, commands: dict[Words, EntryPoint]) -> str:
-    """The help page: a line for each command."""
+    """Return the help page: a line for each command."""
     width = max(len(" ".join(words)) for words in commands)
     lines = [f"  {' '.join(words):{width}}  {summary(entry)}".rstrip() for words, entry in commands.items()]
     page = [f"usage: {prog} COMMAND [options]", "", "Commands:", *lines, ""]
@@ -57,7 +57,7 @@ def list_commands(prog: str, commands: dict[Words, EntryPoint]) -> str:
 
 
 def summary(entry: EntryPoint) -> str:
-    """First line of the command's docstring, read from the source: importing the module could take seconds."""
+    """Return the first line of a command's docstring, read from the source: importing it could take seconds."""
     package, *rest = entry.module.split(".")
     spec = find_spec(package)
     for folder in (spec and spec.submodule_search_locations) or []:

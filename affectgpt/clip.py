@@ -39,11 +39,11 @@ class Clip:
     image: Path | None = None
     signal: Path | None = None
     signal_rate: float | None = None
-    """Samples per second of a signal in an .npy file; other files tell it."""
+    """Samples per second of a signal in an .npy file; other formats record it themselves."""
     signal_channels: list[str] | None = None
-    """Names of its channels, likewise."""
+    """Names of the signal's channels, likewise."""
     has_sound: bool = True
-    """False where the video is said to have no sound; in a file, `"audio": false`."""
+    """False where the row declares that its video has no sound; in a file, `"audio": false`."""
     start: float | None = None
     end: float | None = None
     subtitle: str | None = None
@@ -52,10 +52,10 @@ class Clip:
     group: str | None = None
     evidence: dict[str, Any] | None = None
     situation: str | None = None
-    """What somebody wrote about it apart from the dialogue, which may give the answer away."""
+    """Description written apart from the dialogue; it may give the answer away."""
     source: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
-    """Whatever an importer or a generator wants to keep; nothing in the project depends on it."""
+    """Values that an importer or a generator keeps; nothing in the project depends on them."""
     line: int = 0
     """Line of the file it came from, from 1."""
 
@@ -71,7 +71,7 @@ class Clip:
 
     @property
     def target(self) -> str:
-        """The last turn: what the model learns to say.
+        """The last turn: the text that the model learns to write.
 
         Raises:
             InputError: the row has no conversation.
@@ -93,7 +93,7 @@ class Clip:
         return Recording(self.signal, self.signal_rate, channels, self.start, self.end)
 
     def to_json(self, folder: Path | None = None) -> dict[str, Any]:
-        """The row as JSON, unset fields left out, media paths relative to `folder`."""
+        """Return the row as JSON, unset fields left out, media paths relative to `folder`."""
         row: dict[str, Any] = {}
         for item in fields(self):
             value = getattr(self, item.name)
@@ -141,7 +141,7 @@ def write_clips(path: Path, clips: Iterable[Clip], root: Path | None = None) -> 
 
 
 def media_outside(clips: Iterable[Clip], out: Path, root: Path) -> Problem | None:
-    """What is wrong with rows in `out` whose media paths are relative to `root`: media that lie elsewhere, if any."""
+    """Return the problem of rows in `out` whose media lie outside `root`, the folder of relative paths; else None."""
     media = (getattr(clip, name) for clip in clips for name in MEDIA_FIELDS)
     outside = {path for path in media if path is not None and not path.is_relative_to(root)}
     if not outside:
@@ -152,7 +152,7 @@ def media_outside(clips: Iterable[Clip], out: Path, root: Path) -> Problem | Non
 
 
 def iterate_json(path: Path) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
-    """Each line of a JSONL file with its number from 1: the object on it, or the problem with it."""
+    """Yield each line of a JSONL file with its number, from 1: its object, or the problem with it."""
     with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
             try:
@@ -170,7 +170,7 @@ def iterate_json(path: Path) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
 
 
 def scan_clips(path: str | Path, media_root: str | Path | None = None) -> tuple[list[Clip], list[Problem]]:
-    """Parse a row file; return the rows that are right and every problem of those that are not.
+    """Parse a row file; return the valid rows and every problem of the others.
 
     Args:
         path: the JSONL file.
@@ -188,15 +188,15 @@ def scan_clips(path: str | Path, media_root: str | Path | None = None) -> tuple[
         if isinstance(row, Problem):
             problems.append(row)
             continue
-        found = _RowChecker(str(path), number, root)
-        clip = found.parse(row)
+        checker = _RowChecker(str(path), number, root)
+        clip = checker.parse(row)
         identifier = row.get("id")
         if isinstance(identifier, str):
             if identifier in seen:
-                found.add("id", "a name used once", f"{identifier!r}, also in row {seen[identifier]}")
+                checker.add("id", "a name used once", f"{identifier!r}, also in row {seen[identifier]}")
             seen.setdefault(identifier, number)
-        if found.problems:
-            problems += found.problems
+        if checker.problems:
+            problems += checker.problems
         elif clip is not None:
             clips.append(clip)
     if not clips and not problems:
@@ -205,7 +205,7 @@ def scan_clips(path: str | Path, media_root: str | Path | None = None) -> tuple[
 
 
 def read_clips(path: str | Path, media_root: str | Path | None = None) -> list[Clip]:
-    """The rows of a file, all of them right.
+    """Read the rows of a file, all of which must be valid.
 
     Raises:
         InputError: with every problem of every row.
@@ -217,7 +217,7 @@ def read_clips(path: str | Path, media_root: str | Path | None = None) -> list[C
 
 
 class _RowChecker:
-    """Checks the fields of one row and collects what is wrong."""
+    """Checker of one row's fields; collects every problem."""
 
     def __init__(self, file: str, number: int, root: Path) -> None:
         self.file, self.number, self.root = file, number, root
@@ -309,7 +309,7 @@ class _RowChecker:
                     self.add("answer", f"one of its options: {', '.join(options)}", label, nearest(label, options))
 
     def _has_sound(self, row: dict[str, Any]) -> bool:
-        """Whether the row does not say `"audio": false`."""
+        """Return False if the row says `"audio": false`, else True."""
         if row.get("audio") is not False:
             return True
         if row.get("video") is None:
@@ -317,7 +317,7 @@ class _RowChecker:
         return False
 
     def _signal(self, row: dict[str, Any]) -> None:
-        """Check what is said of a signal: the rate and channels of an .npy file, which does not tell them itself."""
+        """Check the fields of a signal: the rate and channels of an .npy file, which does not record them itself."""
         rate, channels, path = row.get("signal_rate"), row.get("signal_channels"), row.get("signal")
         if rate is not None and not (is_number(rate) and rate > 0):
             self.add("signal_rate", "samples per second, more than 0", self._got(row, "signal_rate"))

@@ -1,4 +1,4 @@
-"""How every command ends: exit codes, messages, and tracebacks without secrets."""
+"""Exit codes and error messages of every command, and tracebacks without secrets."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from affectgpt.redaction import guard_logs, without_secrets
 
 
 def run(command: Callable[[list[str]], int], argv: list[str]) -> int:
-    """Call a command; what ends it early ends it with a message and an exit code instead of a traceback.
+    """Call a command and return its exit code; an expected error becomes a message instead of a traceback.
 
-    2: bad input; 1: a run that cannot go on; 130 and 143: stopped by Ctrl-C or SIGTERM. A traceback is left to Python,
-    without secrets.
+    2: bad input; 1: a run that cannot continue; 130 and 143: stopped by Ctrl-C or SIGTERM. Python prints the traceback
+    of any other error, with secrets removed.
     """
     guard_logs()
     sys.excepthook = _traceback

@@ -1,4 +1,4 @@
-"""How far a command is, on standard error: a line rewritten in a terminal, one every 20 s elsewhere."""
+"""Progress of a command on standard error: one line rewritten in a terminal, a new line every 20 s elsewhere."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _whole: ContextVar[Callable[[float], None] | None] = ContextVar("whole", default
 
 
 class Progress:
-    """Shows what is done, at what rate, and how long the rest takes.
+    """Progress line of a command: items done, their rate, and the time left.
 
     Args:
-        what: the name of what is done.
-        before: how many were done earlier, and say nothing about the rate.
+        what: the name of the items.
+        before: items that were done in an earlier run and do not count for the rate.
     """
 
     def __init__(self, what: str, before: int = 0) -> None:
@@ -26,7 +26,7 @@ class Progress:
         self.started = self.shown_at = time.monotonic()
 
     def __call__(self, done: float, total: int) -> None:
-        """So many are done, of how many."""
+        """Show that `done` of `total` items are done, unless a line was shown just before."""
         if (whole := _whole.get()) is not None:
             whole(done / max(total, 1))
             return
@@ -39,22 +39,22 @@ class Progress:
         print(f"\r\033[K{line}" if self.live else line, end=end, file=sys.stderr, flush=True)
 
     def line(self, done: float, total: int, rate: float) -> str:
-        """The line that is shown, at so many a second."""
+        """Return the line to show; `rate` is items per second."""
         return f"{done}/{total} {self.what}, {rate:.2f} a second, {_left(done, total, rate)}"
 
     def say(self, text: str) -> None:
-        """A line of its own."""
+        """Print a text on a line of its own."""
         print(f"\r\033[K{text}" if self.live else text, file=sys.stderr)
 
 
 class Rounds(Progress):
-    """Shows in one line which of several rounds of the same work is under way, and how long all of them take.
+    """Progress line of several rounds of the same work: the current round, and the time left for all.
 
-    The work of a round may show progress of its own: under `round` its share is added to this line instead.
+    The work of a round may show progress of its own: inside `round` its share is added to this line instead.
     """
 
     def line(self, done: float, total: int, rate: float) -> str:
-        """The line that is shown, at so many rounds a second."""
+        """Return the line to show; `rate` is rounds per second."""
         return f"{self.what} {min(int(done) + 1, total)}/{total}, {_left(done, total, rate)}"
 
     @contextmanager

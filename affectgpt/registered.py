@@ -1,4 +1,4 @@
-"""What packages register under the entry-point groups of this project: found by name, loaded when it is wanted."""
+"""Entry points that packages register under the groups of this project: found by name, loaded when needed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from affectgpt.problems import InputError
 
 
 def registered(group: str, what: str, ours: Iterable[str] = ()) -> dict[str, EntryPoint]:
-    """Find every entry point of a group, by name and in order; nothing is imported.
+    """Find every entry point of a group, by name in alphabetical order; nothing is imported.
 
     Args:
-        what: a plugin, a kind of evidence: for messages.
-        ours: names that the project has beside the group, which nobody may register.
+        what: noun for messages, such as 'plugin' or 'kind of evidence'.
+        ours: names that the project itself uses and no package may register.
 
     Raises:
         InputError: a name that two packages register, or one of ours; every one is listed.

@@ -1,7 +1,7 @@
-"""Every task that a row can set, in one table: what its answer is, how it is asked, shown, judged and named.
+"""Every task of a row, in one table: its answer type, its questions, how it is shown, judged and named.
 
-Nobody else lists tasks. Rows are checked, prompts written, answers judged, rewards given and reports headed by what
-stands here, so that a new task is a line of `TASKS`.
+No other file lists tasks: checks of rows, prompts, judging, rewards and headings of reports all read this table, so
+that a new task is a line of `TASKS`.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from typing import Literal
 
 Level = Literal["attribute", "expression", "emotion"]
 LEVELS: tuple[Level, ...] = ("attribute", "expression", "emotion")
-"""The levels of the curriculum and of the affective tree, from the face to the feeling."""
+"""Levels of the curriculum and of the affective tree, from the face to the feeling."""
 
 Judged = Literal["choice", "labels", "number", "words", "tree"]
-"""How a written answer is compared with the gold one: one option of a closed set; a set of labels; a number; the words
+"""Ways to compare a written answer with the gold one: one option of a closed set; a set of labels; a number; the words
 that free texts share; an affective tree node by node."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerType:
-    """The form of a row's `answer`."""
+    """Type of a row's `answer`."""
 
     expected: str
-    """Description of a right value, for error messages."""
+    """Description of a valid value, for error messages."""
     accepts: Callable[[object], bool]
-    """Test of a value."""
+    """Test whether a value is valid."""
     spoken: bool = True
-    """Whether the answer is said in a conversation, so that a row needs `messages`."""
+    """Whether the answer is part of a conversation, so that a row needs `messages`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What a row asks."""
+    """Task of a row: the type of its answer and how it is asked and judged."""
 
     answer: str
     """Key of `ANSWER_TYPES`."""
@@ -43,13 +43,13 @@ class Task:
     level: Level | None = None
     """Level of the curriculum that the task belongs to, if it belongs to one."""
     questions: tuple[str, ...] = ()
-    """Ways to ask. Data recipes take the first unless they draw."""
+    """Wordings of the question. Data recipes take the first unless they draw one."""
     shows_evidence: bool = False
-    """Whether its prompt shows the evidence of plugins: the tasks about an emotion."""
+    """Whether the prompt shows the evidence of plugins: so for tasks about an emotion."""
     judged: Judged | None = None
-    """How written answers are scored and rewarded; None for those that are not."""
+    """Way to score and reward written answers; None for tasks without a score."""
     scored: bool = True
-    """Whether a run scores and rewards its rows; False for plain text that only keeps a model's language."""
+    """Whether a run scores and rewards the task's rows; False for plain text that only preserves a model's language."""
 
 
 def _is_text(value: object) -> bool:
@@ -161,4 +161,4 @@ TASKS: dict[str, Task] = {
 """Name in a row -> task."""
 
 SPOKEN = tuple(name for name, task in TASKS.items() if ANSWER_TYPES[task.answer].spoken)
-"""The tasks that a conversation asks and answers."""
+"""Tasks that a conversation asks and answers."""

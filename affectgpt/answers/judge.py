@@ -1,7 +1,7 @@
-"""The one judge of closed answers: rewards, scores, reports and evaluators ask it, so that they cannot disagree.
+"""The one judge of closed answers: rewards, scores, reports and evaluators use it, so that they cannot disagree.
 
-Rules that a reward can stand on. An answer that goes through several options chooses none of them, so that naming all
-of them pays nothing; what cannot be read is not right.
+The rules hold up as a reward. An answer that names several options chooses none of them, so that naming all of them
+pays nothing; an answer that cannot be read is wrong.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def read_choice(response: object, question: str = "", options: Sequence[str] | N
 
 
 def gold_choice(gold: str, question: str = "") -> str | None:
-    """Read the gold answer of a closed question, a text or a letter; None where the question does not list it."""
+    """Read the gold answer of a closed question, a text or a letter; None if the question does not list it."""
     listed = read_options(question)
     if not listed:
         return normalise(gold)
@@ -52,7 +52,7 @@ def gold_choice(gold: str, question: str = "") -> str | None:
 
 
 def is_right(response: object, gold: str, question: str = "", options: Sequence[str] | None = None) -> bool:
-    """Judge whether an answer to a closed question is right; see `read_choice`."""
+    """Tell whether an answer to a closed question is right; see `read_choice`."""
     right = gold_choice(gold, question)
     if right is None:  # the letters belong to something else
         question, right = "", normalise(gold)
@@ -60,7 +60,7 @@ def is_right(response: object, gold: str, question: str = "", options: Sequence[
 
 
 def closed_sets(rows: Iterable[tuple[str, object]]) -> dict[str, list[str]]:
-    """Find the closed set of rows that name no options of their own: every label that is gold in a row of their task.
+    """Collect the closed set of each task, for rows without options of their own: every label that is gold in some row.
 
     Args:
         rows: task and gold answer of each.

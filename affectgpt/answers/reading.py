@@ -1,7 +1,7 @@
-"""What a free answer says: the option it chooses, the labels it names, or that it gives up.
+"""Reading of free answers: the option that one chooses, the labels that it names, or whether it gives up.
 
-Rules alone, so that reading costs nothing and gives the same twice. Nothing here raises on what a model wrote, and of
-a text `LIMIT` characters at most are looked at, so that nothing takes long.
+Only rules are used, so that reading is cheap and deterministic. No text of a model makes these functions raise, and
+they read at most `LIMIT` characters of it, so that none takes long.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LIMIT = 20_000
 _TAG = re.compile(r"</?[A-Za-z][^<>]{0,200}>")
 _MARK = re.compile(r"(?<![A-Za-z0-9])\(?([A-Z])[).:](?!\w)\s*|(?<![A-Za-z0-9])\[([A-Z])\]\s*")
 _LETTER = r"(?:[B-HJ-Z]|[AI](?!\s+(?!and\b|or\b|because\b|since\b|as\b)[a-z]))(?![A-Za-z'’])"
-"""A capital by itself; of A and I, which are words too, one that no sentence goes on from."""
+"""Pattern of a capital letter by itself; A and I, which are also words, only where no sentence follows."""
 _STATED = re.compile(
     r"\b(?i:answers?|options?|choices?|choose|select|pick)\b[\s:=]{0,5}(?i:is|are|would be)?[\s:*\"'(\[]{0,5}"
     rf"({_LETTER}(?:[\s,/&)\](*]{{0,5}}(?:and\s{{1,3}})?[(\[]?{_LETTER})*)"
@@ -45,7 +45,7 @@ _FUNCTION_WORDS = frozenset(
 
 
 def clean(answer: object) -> str:
-    """An answer as plain text: none of thoughts, HTML and control characters, spaces single; "" for what is no text."""
+    """Return an answer as plain text: no thoughts, HTML or control characters, single spaces; "" if it is no text."""
     if not isinstance(answer, str):
         return ""
     text = answer if len(answer) <= LIMIT else f"{answer[: LIMIT // 2]} {answer[-LIMIT // 2 :]}"
@@ -54,25 +54,25 @@ def clean(answer: object) -> str:
 
 
 def normalise(text: str) -> str:
-    """Lower case, underscores and hyphens as spaces, no punctuation around: the form in which labels are compared."""
+    """Normalise a label for comparison: lower case, spaces for underscores and hyphens, no punctuation around it."""
     return " ".join(re.sub(r"[_\-]+", " ", text.casefold()).split()).strip(" .,;:!?\"'`*()[]{}<>")
 
 
 def gives_up(answer: object) -> bool:
-    """Whether an answer, in which nothing could be read, is empty or says that it cannot be told."""
+    """Tell whether an answer, in which nothing could be read, is empty or declines to decide."""
     text = clean(answer)
     return not words(text) or bool(_REFUSAL.search(text[:400]))
 
 
 def words(text: str) -> list[str]:
-    """The content words of a text in lower case; of Chinese and Japanese, the characters."""
+    """List the content words of a text in lower case; the characters of Chinese and Japanese text."""
     return [word for word in _WORD.findall(text.casefold()) if word not in _FUNCTION_WORDS]
 
 
 def read_options(question: str) -> dict[str, str]:
-    """Letter to text of the options A, B, ... that a question lists; none where it lists fewer than two.
+    """Return letter -> text of the options A, B, ... that a question lists; empty if it lists fewer than two.
 
-    Read are `A. happy`, `A) happy`, `(A) happy`, `A: happy` and `[A] happy`, on lines of their own or in one.
+    Accepted are `A. happy`, `A) happy`, `(A) happy`, `A: happy` and `[A] happy`, on lines of their own or in one line.
     """
     marks = [(match[1] or match[2], match) for match in _MARK.finditer(question)]
     best: list[re.Match[str]] = []
@@ -92,11 +92,10 @@ def read_options(question: str) -> dict[str, str]:
 
 
 def read_letters(answer: object, options: Mapping[str, str]) -> frozenset[str]:
-    """The options that an answer chooses, as letters; empty where it chooses none.
+    """Return the options that an answer chooses, as letters; empty if it chooses none.
 
-    The first of these that finds any: the text of an option and nothing else; letters and nothing else (`B`, `(B)`,
-    `BF`, `B, F`); `the answer is B`; marked letters (`B. happy`, `(B)`); the options' texts where they are named and
-    not negated.
+    Tried in turn until one matches: the text of an option and nothing else; letters and nothing else (`B`, `(B)`, `BF`,
+    `B, F`); `the answer is B`; marked letters (`B. happy`, `(B)`); texts of options that are named and not negated.
     """
     text = clean(answer)
     if exact := {letter for letter, option in options.items() if normalise(option) == normalise(text)}:
@@ -104,9 +103,9 @@ def read_letters(answer: object, options: Mapping[str, str]) -> frozenset[str]:
     if bare := _bare_letters(text, options):
         return bare
     if stated := _STATED.findall(text):
-        found = frozenset(re.findall(rf"(?<![A-Za-z]){_LETTER}", stated[-1])) & options.keys()
-        if found:
-            return found
+        letters = frozenset(re.findall(rf"(?<![A-Za-z]){_LETTER}", stated[-1])) & options.keys()
+        if letters:
+            return letters
     if marked := frozenset(match[1] or match[2] for match in _MARK.finditer(text)) & options.keys():
         return marked
     named = named_labels(text, options.values())
@@ -123,35 +122,35 @@ def _bare_letters(text: str, options: Mapping[str, str]) -> frozenset[str]:
 
 
 def read_label(answer: object, labels: Iterable[str]) -> str | None:
-    """The one of `labels` that an answer is, or names and does not negate; None where it is none or several."""
+    """Return the label that an answer equals, or names and does not negate; None if there is none or several."""
     text = clean(answer)
     known = {normalise(label): label for label in labels}
     if normalise(text) in known:
         return known[normalise(text)]
-    found = named_labels(text, known.values())
-    return next(iter(found)) if len(found) == 1 else None
+    named = named_labels(text, known.values())
+    return next(iter(named)) if len(named) == 1 else None
 
 
 def read_set(answer: object, labels: Iterable[str]) -> frozenset[str] | None:
-    """Those of `labels` that an answer names and does not negate; None where it neither names any nor says `none`."""
+    """Return the labels that an answer names and does not negate; None if it neither names any nor says `none`."""
     text = clean(answer)
-    found = named_labels(text, labels)
-    return found if found or normalise(text) in _NOTHING else None
+    named = named_labels(text, labels)
+    return named if named or normalise(text) in _NOTHING else None
 
 
 def read_units(answer: object) -> frozenset[str] | None:
-    """The facial action units that an answer names, as `AU12`; None where it neither names any nor says `none`."""
+    """Return the facial action units that an answer names, as `AU12`; None if it neither names any nor says `none`."""
     text = clean(answer)
-    found = frozenset(f"AU{number}" for number in _AU.findall(text))
-    return found if found or normalise(text) in _NOTHING else None
+    units = frozenset(f"AU{number}" for number in _AU.findall(text))
+    return units if units or normalise(text) in _NOTHING else None
 
 
 def named_labels(text: str, labels: Iterable[str]) -> frozenset[str]:
-    """Those of `labels` whose words stand in a text and are not negated; the longest where one holds another."""
+    """Return the labels whose words occur in a text and are not negated; of overlapping labels, the longest."""
     known = {normalise(label): label for label in labels if normalise(label)}
     if not known:
         return frozenset()
-    either = "|".join(re.escape(form) for form in sorted(known, key=len, reverse=True))
+    either = "|".join(re.escape(label) for label in sorted(known, key=len, reverse=True))
     plain = re.sub(r"[_\-]+", " ", text.casefold())
     return frozenset(
         known[match[0]]

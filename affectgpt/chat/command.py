@@ -14,15 +14,16 @@ from affectgpt.media.media import DECODED
 from affectgpt.problems import InputError
 
 _NOTES = """
-Without --question, each line of standard input is a question; what was said before is remembered. Commands:
-  /video PATH   talk about another clip, from the start
+Without --question, each line of standard input is a question; earlier turns are remembered. Commands:
+  /video PATH   start a new conversation about another clip
   /quit         end, as Ctrl-D does
-With --empathy each line is what you say: the plugins' evidence is shown, the emotion decided, and you are answered.
+With --empathy, each line is your turn of a dialogue: the plugins' evidence is shown, your emotion is decided, and the
+model responds.
 """
 
 
 def main(argv: list[str]) -> int:
-    """Talk with a model about a clip, or ask it one question."""
+    """Chat with a model about a clip, or ask it one question."""
     options = _parse(argv)
     media = {name: getattr(options, name) for name in DECODED if getattr(options, name) is not None}
     _require_sense(options, media)
@@ -50,7 +51,7 @@ def main(argv: list[str]) -> int:
 
 
 def _open(options: argparse.Namespace, media: dict[str, str]) -> Conversation:
-    """The conversation that was asked for; what takes seconds is imported here."""
+    """Open the conversation that the options describe; slow imports happen here."""
     settings = {name: getattr(options, name) for name in ("max_new_tokens", "temperature", "top_p")}
     if options.empathy is None:
         from affectgpt.inference.assistant import Assistant
@@ -69,7 +70,7 @@ def _open(options: argparse.Namespace, media: dict[str, str]) -> Conversation:
 
 
 def lines() -> Iterator[str]:
-    """What the user types, or standard input holds, line by line; empty ones are passed over."""
+    """Yield the lines that the user types or standard input holds; empty ones are skipped."""
     if not sys.stdin.isatty():
         yield from filter(None, map(str.strip, sys.stdin))
         return
@@ -93,21 +94,27 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     models = "a stage's checkpoint, an exported model, an adapter, or a video-language or language model of the Hub"
     parser.add_argument("--model", required=True, metavar="DIR", help=models)
-    parser.add_argument("--video", metavar="FILE", help="the clip")
-    parser.add_argument("--audio", metavar="FILE", help="its sound (default: that of the video)")
-    parser.add_argument("--face", metavar="FILE.npy", help="crops of its face (default: looked for in the video)")
+    parser.add_argument("--video", metavar="FILE", help="video of the clip")
+    parser.add_argument("--audio", metavar="FILE", help="sound of the clip (default: that of the video)")
+    parser.add_argument("--face", metavar="FILE.npy", help="face crops of the clip (default: detected in the video)")
     parser.add_argument("--image", metavar="FILE", help="a still picture instead of a video")
-    parser.add_argument("--subtitle", metavar="TEXT", help="what is said in it")
-    parser.add_argument("--text", action="store_true", help="there is no clip: words alone")
-    plugins = "talk, with these trained plugins"
+    parser.add_argument("--subtitle", metavar="TEXT", help="words said in the clip")
+    parser.add_argument("--text", action="store_true", help="chat about text alone, without a clip")
+    plugins = "respond with empathy, using the evidence of these trained plugins"
     parser.add_argument("--empathy", nargs="+", metavar="PLUGIN", help=plugins)
     texts = "with --empathy: settings such as mode=prompt top=5 (docs/plugins.md)"
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help=texts)
-    parser.add_argument("--question", metavar="Q", help="answer this and end")
-    parser.add_argument("--max-new-tokens", type=int, default=512, metavar="N", help="longest answer (512)")
-    temperatures = "0 takes the likeliest words, more draws them (0)"
+    parser.add_argument("--question", metavar="Q", help="answer this question and exit")
+    parser.add_argument("--max-new-tokens", type=int, default=512, metavar="N", help="most tokens of an answer (512)")
+    temperatures = "sampling temperature; 0 always takes the likeliest token (0)"
     parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help=temperatures)
-    parser.add_argument("--top-p", type=float, default=1.0, metavar="P", help="draw among the likeliest P of words (1)")
+    parser.add_argument(
+        "--top-p",
+        type=float,
+        default=1.0,
+        metavar="P",
+        help="sample among the likeliest tokens with total probability P (1)",
+    )
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
     parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
     parser.add_argument("--json", action="store_true", help="with --question: print one JSON object")
@@ -115,27 +122,27 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 
 def _require_sense(options: argparse.Namespace, media: dict[str, str]) -> None:
-    """Refuse, before a model is loaded, options that do not go together."""
+    """Refuse incompatible options before a model is loaded."""
     problems = []
     if options.text and media:
-        problems.append(f"--text: expected no clip beside it, got --{', --'.join(media)}. Leave one of them out.")
+        problems.append(f"--text: expected no clip with it, got --{', --'.join(media)}. Leave one of them out.")
     if "image" in media and "video" in media:
         problems.append("--image: expected a picture or a video, got both. Leave one of them out.")
     if options.set and options.empathy is None:
-        problems.append("--set: expected --empathy beside it. Leave it out.")
+        problems.append("--set: expected --empathy with it. Leave it out.")
     if options.empathy and (options.temperature or options.top_p != 1):
-        problems.append("--empathy: answers are not drawn. Leave --temperature and --top-p out.")
+        problems.append("--empathy: answers are not sampled. Leave --temperature and --top-p out.")
     if options.question is not None and not (options.text or media or options.subtitle or options.empathy):
-        problems.append("--question: expected a clip, got none. Name one with --video, or say --text.")
+        problems.append("--question: expected a clip, got none. Name one with --video, or add --text.")
     if options.question is not None and not options.question.strip():
         problems.append("--question: expected words, got none.")
     if options.json and options.question is None:
-        problems.append("--json: expected --question beside it: a conversation is no JSON object.")
+        problems.append("--json: expected --question with it: a conversation has no JSON output.")
     if options.max_new_tokens < 1:
         problems.append(f"--max-new-tokens: expected 1 or more, got {options.max_new_tokens}.")
     if options.temperature < 0:
         problems.append(f"--temperature: expected 0 or more, got {options.temperature:g}.")
     if not 0 < options.top_p <= 1:
-        problems.append(f"--top-p: expected more than 0, at most 1, got {options.top_p:g}.")
+        problems.append(f"--top-p: expected more than 0 and at most 1, got {options.top_p:g}.")
     if problems:
         raise InputError(problems)

@@ -1,4 +1,4 @@
-"""`affectgpt chat --empathy`: a dialogue in which plugins tell the model what they find, and the user sees it."""
+"""`affectgpt chat --empathy`: a dialogue in which the model and the user see the plugins' evidence."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 class EmpatheticConversation(Conversation):
-    """What the user says, each turn answered with empathy.
+    """Conversation in which each turn of the user is answered with empathy.
 
     Args:
-        plugins: one of kind emotion at least.
-        selection, cues: how the emotion is decided, and what of the evidence the model is shown.
-        limit: tokens of an answer.
+        plugins: at least one of kind emotion.
+        selection, cues: how the emotion is decided, and how much of the evidence the model is shown.
+        limit: most tokens of an answer.
     """
 
     def __init__(
@@ -44,20 +44,24 @@ class EmpatheticConversation(Conversation):
         self.plugins, self.selection, self.cues, self.limit = plugins, selection, cues, limit
 
     def open(self, media: dict[str, str], subtitle: str | None = None) -> None:
-        """Turn to a clip, which plugins may look at and listen to, and begin anew."""
+        """Start a new conversation about a clip, whose media plugins may read."""
         super().open(media, subtitle)
         self.media = {name: Path(path) for name, path in media.items()}
 
     def ask(self, question: str) -> str:
-        """The response; printed, with the evidence before it on standard error."""
-        found = self.answer(question)
-        print(f"  {found['shown']}", file=sys.stderr)
-        print(found["answer"], flush=True)
-        return str(found["answer"])
+        """Answer and return the response; print it, and before it the evidence on standard error."""
+        report = self.answer(question)
+        print(f"  {report['shown']}", file=sys.stderr)
+        print(report["answer"], flush=True)
+        return str(report["answer"])
 
-    def answer(self, said: str) -> dict[str, Any]:
-        """`answer`, `emotion`, `stage` and `evidence` of what the user says, which is remembered; `shown` is a line."""
-        turns = [*self.history, {"role": "user", "content": said}]
+    def answer(self, question: str) -> dict[str, Any]:
+        """Answer a turn of the user, and remember both.
+
+        Returns:
+            'answer', 'emotion', 'stage', 'evidence', and 'shown', a line for the user.
+        """
+        turns = [*self.history, {"role": "user", "content": question}]
         row = Clip(
             id="turn",
             messages=[*turns, {"role": "assistant", "content": ""}],
@@ -81,16 +85,16 @@ class EmpatheticConversation(Conversation):
         }
 
     def _shown(self, row: Clip, decision: Decision) -> str:
-        """The evidence and what was made of it, in a line."""
+        """Return the evidence and the decision as one line."""
         decided = decision.emotion or "nothing, the answer was outside the format"
         return " | ".join([*evidence_summaries(row, self.cues), f"decided: {decided}"])
 
 
 def load_plugins(folders: Sequence[str]) -> list[Plugin]:
-    """Trained plugins for a conversation.
+    """Load trained plugins for a conversation.
 
     Raises:
-        InputError: one cannot be loaded, or none tells of emotions.
+        InputError: a plugin cannot be loaded, or none is of kind emotion.
     """
     plugins = [load_plugin(Path(folder)) for folder in folders]
     if not any(map(names_emotion, plugins)):

@@ -1,4 +1,4 @@
-"""What a user sets of evidence and selection on the command line, by KEY=VALUE."""
+"""KEY=VALUE settings of evidence and selection on the command line."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from affectgpt.problems import InputError, nearest
 from affectgpt.settings import read_settings
 
 HELP = (
-    "mode=score (or prompt), top=3 (emotions looked at first), causes=3 (words and moments that are shown), "
+    "mode=score (or prompt), top=3 (emotions to consider first), causes=3 (words and moments to show), "
     "situation=false, margin=0 and fusion=0 (docs/plugins.md)"
 )
 
 
 def read_options(given: Sequence[str], option: str = "--set", forms: Sequence[Any] = (Selection, Cues)) -> list[Any]:
-    """Selection and cues of some settings, the others as they are by default.
+    """Make `Selection` and `Cues` from KEY=VALUE settings; all others keep their defaults.
 
     Args:
-        forms: what is made of the settings.
+        forms: the classes to make from the settings.
 
     Raises:
-        InputError: with every one that is unknown, of another type or out of range.
+        InputError: with every setting that is unknown, of the wrong type or out of range.
     """
     pairs = {key: value for key, _, value in (item.partition("=") for item in given)}
     names = {form: [field.name for field in fields(form)] for form in forms}

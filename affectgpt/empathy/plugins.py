@@ -1,3 +1,3 @@
-"""The documented place of `Plugin`, until 0.3; it lives in `affectgpt.plugins.plugin`."""
+"""The documented import path of `Plugin`, kept until 0.3; it is defined in `affectgpt.plugins.plugin`."""
 
 from affectgpt.plugins.plugin import Plugin as Plugin

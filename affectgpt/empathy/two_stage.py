@@ -1,7 +1,8 @@
 """Two-stage emotion prediction (HEF, arXiv 2402.11801): the plugins' likeliest emotions first, the others if none fits.
 
-- mode `prompt`: one answer to a prompt that says so, read strictly; an answer outside the format decides nothing.
-- mode `score`: log-likelihoods s of the whole closed set, of which nothing has to be read. With P the first emotions,
+- mode `prompt`: one answer to a prompt that describes the two stages, read strictly; an answer in another format
+  decides nothing.
+- mode `score`: log-likelihoods s of the whole closed set, so that no answer has to be read. With P the first emotions,
   and p the plugins' probabilities, stage 1 takes the best of P where
 
       s(best) + fusion * log p(best)  >  s('none of these') + fusion * log p(none of P) + margin;
@@ -29,30 +30,30 @@ from affectgpt.prompts import EMPATHY
 
 Mode = Literal["score", "prompt"]
 _LEAST = 1e-6
-"""Probability below which a plugin is not believed."""
+"""Lower bound of the plugins' probabilities, so that their logarithms stay finite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """How two stages decide."""
+    """Settings of two-stage prediction."""
 
     mode: Mode = "score"
     margin: float = 0.0
-    """By how much the best of the first emotions must be likelier than 'none of these'; nats."""
+    """Margin in nats by which the best of the first emotions must be likelier than 'none of these'."""
     fusion: float = 0.0
-    """Weight of the plugins' log-probabilities beside the model's."""
+    """Weight of the plugins' log-probabilities relative to the model's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided about a row."""
+    """Decision about the emotion of a row."""
 
     emotion: str | None
-    """None where the answer could not be read."""
+    """Predicted emotion; None where the answer could not be read."""
     said: str
-    """The emotion as it was written."""
+    """Emotion as the model wrote it."""
     stage: int | None
-    """1 among the first emotions, 2 among the others; None without evidence or emotion."""
+    """Stage of the emotion: 1 among the first emotions, 2 among the others; None without evidence or emotion."""
     response: str | None = None
 
 
@@ -65,11 +66,11 @@ def decide(
     max_new_tokens: int = 64,
     respond: bool = True,
 ) -> list[Decision]:
-    """Decide about rows, in their order; of dialogues the model also answers.
+    """Decide the emotion of rows, in their order; the model also responds to dialogues.
 
     Args:
-        max_new_tokens: of an answer.
-        respond: in mode `score`, let the model go on to its response.
+        max_new_tokens: most tokens of an answer.
+        respond: in mode `score`, also generate the response.
 
     Raises:
         InputError: a row without a closed set in mode `score`; every one is named.
@@ -86,7 +87,7 @@ def decide(
 
 
 def score_clips(model: Any, reader: Reader, clips: Sequence[Clip], batch_size: int = 16) -> list[dict[str, float]]:
-    """Log-likelihoods of every emotion of each row's closed set, and of 'none of these'.
+    """Compute the log-likelihood of every emotion of each row's closed set, and of 'none of these'.
 
     Raises:
         InputError: rows without a closed set; every one is named.
@@ -113,7 +114,7 @@ def score_clips(model: Any, reader: Reader, clips: Sequence[Clip], batch_size: i
 
 
 def select(scores: Mapping[str, float], emotions: Shortlist, selection: Selection) -> tuple[str, int | None]:
-    """The emotion of a row and its stage, from log-likelihoods."""
+    """Select the emotion of a row and its stage by log-likelihoods."""
     if emotions.evidence is None:
         return max(emotions.rest, key=lambda label: scores[label]), None
     sure = dict(zip(emotions.evidence.labels, emotions.evidence.probabilities, strict=True))
@@ -132,7 +133,7 @@ def select(scores: Mapping[str, float], emotions: Shortlist, selection: Selectio
 def _responses(
     model: Any, reader: Reader, clips: Sequence[Clip], emotions: Sequence[str], batch_size: int, max_new_tokens: int
 ) -> list[str | None]:
-    """What the model answers to dialogues once it has named their emotion; None of other rows."""
+    """Generate the response to each dialogue after its emotion; None for other rows."""
     places = [place for place, clip in enumerate(clips) if clip.task == "dialogue"]
     found: list[str | None] = [None] * len(clips)
     special = special_tokens(reader.tokenizer)

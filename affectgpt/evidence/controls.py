@@ -1,7 +1,8 @@
-"""Other evidence in the stead of a row's own: what shows whether a plugin helps, and what teaches a model to doubt.
+"""Control conditions for evidence (none, oracle, shuffled): they show whether a plugin helps, and train a model not to
+over-trust it.
 
-Every control keeps how sure the evidence sounds: the same probabilities stand beside other labels, the same weights
-beside other words. How, each kind of evidence says itself.
+Every control keeps the confidence of the evidence: the same probabilities with other labels, the same weights with
+other words. Each kind of evidence defines its own controls.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from affectgpt.evidence.table import by_kind, kind_class, kind_names, read_all
 
 
 def without_evidence(clip: Clip) -> Clip:
-    """Return the row alone."""
+    """Return the row without its evidence."""
     return replace(clip, evidence=None)
 
 
@@ -29,17 +30,17 @@ def kinds_of(clips: Iterable[Clip]) -> list[type[Evidence]]:
 
 
 def oracle(clip: Clip, cues: Cues, rng: np.random.Generator) -> Clip:
-    """Return the row with evidence that agrees with its answer, as far as the answer tells."""
+    """Return the row with evidence that agrees with its gold answer, as far as the answer determines it."""
     return _changed(clip, lambda evidence: evidence.oracle(rng, clip, cues))
 
 
 def shuffled(clip: Clip, kind: str, rng: np.random.Generator) -> Clip:
-    """Return the row with its evidence of one kind made false at random."""
+    """Return the row with its evidence of one kind falsified at random."""
     return _changed(clip, lambda evidence: evidence.shuffled(rng, clip) if evidence.kind == kind else evidence)
 
 
 def corrupted(clip: Clip, rng: np.random.Generator) -> Clip:
-    """Return the row with all of its evidence made false at random."""
+    """Return the row with all of its evidence falsified at random."""
     for kind in by_kind(clip):
         clip = shuffled(clip, kind.kind, rng)
     return clip

@@ -1,4 +1,4 @@
-"""How much of a row's evidence its prompt shows."""
+"""Limits on the evidence that a prompt shows."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Cues:
-    """How much of a row's evidence its prompt shows.
+    """Limits on the evidence that a prompt shows.
 
     Raises:
-        ValueError: fewer than one emotion, or less than no cause.
+        ValueError: `top` below 1 or `causes` below 0.
     """
 
     top: int = 3
-    """The likeliest emotions, to be looked at first (HEF's k, which the paper does not tell); so many labels and action
-    units of other evidence too."""
+    """Number of likeliest emotions to consider first (HEF's k, which the paper does not report); also the most labels
+    and action units that other evidence shows."""
     causes: int = 3
-    """Words, moments of a clip, and spans that weigh most."""
+    """Number of words, moments of a clip, and spans, those of the highest weight first."""
     situation: bool = False
-    """Show the row's situation, which gives the emotion away."""
+    """Whether to show the row's situation, which gives the emotion away."""
 
     def __post_init__(self) -> None:
         if self.top < 1 or self.causes < 0:

@@ -1,4 +1,4 @@
-"""What a text plugin reads: the turns of a dialogue, or what is said in a clip."""
+"""Text that a plugin reads of a row: the turns of a dialogue, or the words said in a clip."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EMOTIONS = (
     *("furious", "nostalgic", "jealous", "anticipating", "embarrassed", "content", "devastated", "sentimental"),
     *("caring", "trusting", "ashamed", "apprehensive", "faithful"),
 )
-"""The 32 of EmpatheticDialogues, in the order of CEM, ESCM and IAMM."""
+"""The 32 emotions of EmpatheticDialogues, in the order of CEM, ESCM and IAMM."""
 TASKS = ("dialogue", "emotion_label")
 """Tasks whose answer is the emotion."""
 _LABEL = "a label of the plugin"
@@ -24,22 +24,22 @@ _LABEL = "a label of the plugin"
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """What two people say in turn; the last turn is by the one whose emotion is asked for."""
+    """Turns of two people; the last turn is by the one whose emotion is asked for."""
 
     turns: tuple[str, ...]
     emotion: str | None = None
-    """The true one, where it is known."""
+    """Gold emotion of the last speaker; None if unknown."""
     group: str | None = None
-    """Of the same conversation: what must not stand in training and test both."""
+    """Name shared by dialogues of one conversation, which training and test data must not share."""
 
 
 def read_dialogues(path: str | Path, labels: Sequence[str] | None = None) -> list[Dialogue]:
-    """The dialogues of a JSONL file: `context`, a list of turns, and `emotion`.
+    """Read the dialogues of a JSONL file: `context`, a list of turns, and `emotion`.
 
-    Other keys are passed over. Dialogues that open with the same turn are of one group.
+    Other keys are ignored. Dialogues that open with the same turn form one group.
 
     Args:
-        labels: which emotions there may be; any, if None.
+        labels: the emotions allowed; any, if None.
 
     Raises:
         InputError: with every problem of every line.
@@ -75,11 +75,11 @@ def read_dialogues(path: str | Path, labels: Sequence[str] | None = None) -> lis
 def rows_with_emotion(
     path: Path, labels: Sequence[str] | None = None, media_root: Path | None = None, tasks: Sequence[str] = TASKS
 ) -> list[Clip]:
-    """Read what a file knows of emotions: its lines of `context` and `emotion`, or its rows with words or media.
+    """Read the rows of a file whose emotion is known: lines of `context` and `emotion`, or rows with words or media.
 
     Args:
-        labels: which emotions there may be; any, if None.
-        tasks: of the rows that are taken.
+        labels: the emotions allowed; any, if None.
+        tasks: tasks of the rows to keep.
 
     Raises:
         InputError: with every problem of every line, or no row whose emotion is known.
@@ -90,11 +90,11 @@ def rows_with_emotion(
 def known_rows(
     rows: Sequence[Clip], path: Path, tasks: Sequence[str], labels: Sequence[str] | None = None
 ) -> list[Clip]:
-    """Take rows of some tasks, with words or media.
+    """Return the rows of some tasks that have words or media.
 
     Args:
         path: the file that they come from, for messages.
-        labels: which labels their answers may name; any, if None.
+        labels: the labels allowed in their answers; any, if None.
 
     Raises:
         InputError: labels that are unknown, each with its first row, or no row at all.
@@ -118,10 +118,10 @@ def known_rows(
 
 
 def read_rows(path: Path, labels: Sequence[str] | None = None, media_root: Path | None = None) -> list[Clip]:
-    """All rows of a row file; lines of `context` and `emotion` become rows of task `dialogue`.
+    """Read all rows of a row file; lines of `context` and `emotion` become rows of task `dialogue`.
 
     Args:
-        labels: which emotions such lines may name; any, if None.
+        labels: the emotions allowed in such lines; any, if None.
 
     Raises:
         InputError: with every problem of every line.
@@ -133,17 +133,17 @@ def read_rows(path: Path, labels: Sequence[str] | None = None, media_root: Path 
     dialogues = read_dialogues(path, labels)
     named = {dialogue.emotion or "" for dialogue in dialogues}
     options = list(EMOTIONS) if named <= {*EMOTIONS} else sorted(named)
-    return [_row(place, dialogue, options) for place, dialogue in enumerate(dialogues)]
+    return [_row(index, dialogue, options) for index, dialogue in enumerate(dialogues)]
 
 
-def _row(place: int, dialogue: Dialogue, options: list[str]) -> Clip:
-    """The last turn is by the one who feels; whoever answers is the assistant."""
+def _row(index: int, dialogue: Dialogue, options: list[str]) -> Clip:
+    """Make a row of a dialogue. Turns of its last speaker are the user's, those of the other person the assistant's."""
     count = len(dialogue.turns)
     roles = ["user" if (count - 1 - turn) % 2 == 0 else "assistant" for turn in range(count)]
     turns = [{"role": role, "content": text} for role, text in zip(roles, dialogue.turns, strict=True)]
     target = {"role": "assistant", "content": f"Emotion: {dialogue.emotion}"}
     return Clip(
-        id=f"dialogue-{place}",
+        id=f"dialogue-{index}",
         messages=[*turns, target],
         task="dialogue",
         answer=dialogue.emotion,
@@ -153,9 +153,9 @@ def _row(place: int, dialogue: Dialogue, options: list[str]) -> Clip:
 
 
 def dialogue_of(clip: Clip) -> Dialogue | None:
-    """What is said in a row: the turns of a dialogue, or the subtitle of a clip; None where nothing is.
+    """Return what people say in a row: the turns of a dialogue, or the subtitle of a clip; None where there is neither.
 
-    The question that a row asks about a clip is no part of it.
+    The question that a row asks about a clip is not part of it.
     """
     if clip.task == "dialogue":
         turns = tuple(turn["content"] for turn in clip.prompt if turn["role"] != "system")
@@ -166,14 +166,13 @@ def dialogue_of(clip: Clip) -> Dialogue | None:
 
 
 def known_emotions(clips: Sequence[Clip], plugin: str) -> tuple[list[Dialogue], list[str], list[int]]:
-    """What a plugin learns from: dialogues whose emotion is known, all emotions in order, and each dialogue's number.
-
+    """Return a plugin's training data: dialogues with a known emotion, the sorted labels, each dialogue's label index.
     Raises:
         InputError: fewer than two emotions; names the plugin.
     """
-    told = [said for clip in clips if (said := dialogue_of(clip)) is not None and said.emotion]
-    emotions = [tidy(said.emotion or "") for said in told]
+    dialogues = [known for clip in clips if (known := dialogue_of(clip)) is not None and known.emotion]
+    emotions = [tidy(known.emotion or "") for known in dialogues]
     labels = sorted(set(emotions))
     if len(labels) < 2:
         raise InputError(f"{plugin} plugin: expected rows of two emotions or more, got {len(labels)}")
-    return told, labels, [labels.index(emotion) for emotion in emotions]
+    return dialogues, labels, [labels.index(emotion) for emotion in emotions]

@@ -1,9 +1,9 @@
-"""The contract of evidence: what a small model says of a row, of one kind or another.
+"""The contract of evidence: the prediction of a small model about a row, of one kind or another.
 
-A kind of evidence is a frozen dataclass below `Evidence` in a file of its own, and a line in `table.KINDS` or an entry
-point of the group `affectgpt.evidence`. It alone knows what it holds; prompts, controls, scores and pages ask it
-through the methods here. Several plugins may give evidence of one kind about a row, so that what is shown is asked of
-the class, with all evidence of its kind.
+A kind of evidence is a frozen dataclass derived from `Evidence` in a file of its own, and a line in `table.KINDS` or an
+entry point of the group `affectgpt.evidence`. Prompts, controls, scores and pages use it only through the methods here.
+Several plugins may give evidence of one kind about a row, so the methods that show it are class methods and take all
+evidence of the kind.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from affectgpt.tasks import is_number
 
 
 class FieldError(ValueError):
-    """A field of evidence that holds what it cannot.
+    """Error of an evidence field whose value is invalid.
 
     Args:
         field: its name.
-        expected: what it should hold.
-        got: what it holds; a text stands as it is, anything else as JSON would.
+        expected: description of a valid value.
+        got: the value; a text is shown as it is, anything else as JSON.
     """
 
     def __init__(self, field: str, expected: str, got: object) -> None:
@@ -37,13 +37,13 @@ class FieldError(ValueError):
 
 
 class Evidence(ABC):
-    """What one small model says about one row."""
+    """Prediction of one small model about one row."""
 
     __slots__ = ()
     kind: ClassVar[str]
-    """Name on rows."""
+    """Name of the kind in rows."""
     plural: ClassVar[str]
-    """Of its control, which is `random_<plural>`."""
+    """Plural that names the shuffled control, `random_<plural>`."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the evidence as a row carries it."""
@@ -51,13 +51,13 @@ class Evidence(ABC):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], where: str) -> Self:
-        """Make evidence of a row's JSON.
+        """Read evidence from a row's JSON.
 
         Args:
-            where: the row and the name of whoever gave it, for messages.
+            where: the row and the name under which it carries the evidence, for messages.
 
         Raises:
-            InputError: fields that are unknown, lacking or wrong; names row and field.
+            InputError: fields that are unknown, missing or wrong; names row and field.
         """
         known = {item.name: item for item in fields(cls)}  # type: ignore[arg-type]
         given = {key: value for key, value in values.items() if key != "kind"}
@@ -83,32 +83,32 @@ class Evidence(ABC):
     @classmethod
     @abstractmethod
     def prompt_lines(cls, evidence: Sequence[Self], clip: Clip, cues: Cues) -> list[str]:
-        """Return the lines that all evidence of this kind on a row adds to its prompt: few words, every row pays."""
+        """Return the lines that a row's evidence of this kind adds to its prompt: few words, since every row pays."""
 
     @classmethod
     @abstractmethod
     def summary(cls, evidence: Sequence[Self], clip: Clip, cues: Cues) -> str:
-        """Return a line for people about all evidence of this kind on a row; empty where there is nothing to say."""
+        """Return a line for people about a row's evidence of this kind; empty where there is nothing to show."""
 
     @abstractmethod
     def shuffled(self, rng: np.random.Generator, clip: Clip) -> Self:
-        """Return the falsified control: evidence that sounds as sure as this and says something else at random."""
+        """Return the shuffled control: evidence of the same confidence with random content."""
 
     def oracle(self, rng: np.random.Generator, clip: Clip, cues: Cues) -> Self:
-        """Return evidence that sounds as sure and agrees with the row's answer; itself where that does not tell."""
+        """Return the oracle control: as sure, but in agreement with the gold answer; itself where that cannot tell."""
         return self
 
     def answer_to(self, clip: Clip) -> Any:
-        """Return what the evidence says as an answer to the row's task, of its answer type; None if it says nothing."""
+        """Return the evidence as an answer to the row's task, of its answer type; None if it gives no answer."""
         return None
 
     def top(self, count: int | None = None) -> list[tuple[str, float]]:
-        """Return labels with their probabilities, the likeliest first; none of a kind that does not rank labels."""
+        """Return labels with their probabilities, the likeliest first; empty for a kind that does not rank labels."""
         return []
 
 
 def texts(values: object, field: str) -> tuple[str, ...]:
-    """Check a field that holds distinct texts.
+    """Return a field of distinct texts as a tuple, checked.
 
     Raises:
         FieldError: it holds none, an empty one, or something else.
@@ -124,7 +124,7 @@ def texts(values: object, field: str) -> tuple[str, ...]:
 
 
 def numbers(values: object, field: str, low: float, high: float) -> tuple[float, ...]:
-    """Check a field that holds numbers in a range.
+    """Return a field of numbers in a range as a tuple of floats, checked.
 
     Raises:
         FieldError: it holds something else.
@@ -137,12 +137,12 @@ def numbers(values: object, field: str, low: float, high: float) -> tuple[float,
 
 
 def _listed(values: object) -> tuple[Any, ...]:
-    """The items of a list, a tuple or an array; none of anything else."""
+    """Return the items of a list, a tuple or an array; an empty tuple for anything else."""
     return tuple(values) if isinstance(values, Iterable) and not isinstance(values, str | Mapping) else ()
 
 
 def numbers_by_name(values: object, field: str, low: float, high: float) -> dict[str, float]:
-    """Check a field that holds a number in a range for each of some names.
+    """Return a field that maps names to numbers in a range as a dict of floats, checked.
 
     Raises:
         FieldError: it holds none, or something else; names the first that is wrong.
@@ -158,21 +158,21 @@ def numbers_by_name(values: object, field: str, low: float, high: float) -> dict
 
 
 def mean_by_name(values: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Average what several plugins say of each name, in the order in which names come; those that are silent apart."""
+    """Average the numbers of several plugins by name, over the plugins that give one; names in order of appearance."""
     names = dict.fromkeys(name for item in values for name in item)
     given = {name: [item[name] for item in values if name in item] for name in names}
     return {name: sum(several) / len(several) for name, several in given.items()}
 
 
 def highest(values: Mapping[str, float], count: int | None = None) -> list[tuple[str, float]]:
-    """Return names with their numbers, the highest first; of equals, the earlier name."""
+    """Return names with their numbers, the highest first; ties keep their order."""
     return sorted(values.items(), key=lambda pair: -pair[1])[:count]
 
 
 def reassigned(values: Mapping[str, float], rng: np.random.Generator, high: float) -> dict[str, float]:
-    """Deal the same numbers out to names anew, so that not every name keeps its own.
+    """Permute the numbers among the names, so that not every name keeps its own.
 
-    Where all numbers are alike none can be wrong that way: they are mirrored in the range from 0 to `high`.
+    Equal numbers cannot be falsified that way: they are mirrored in the range from 0 to `high`.
     """
     dealt = list(values.values())
     if len(set(dealt)) == 1:
@@ -184,7 +184,7 @@ def reassigned(values: Mapping[str, float], rng: np.random.Generator, high: floa
 
 
 def with_highest(values: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
-    """Deal the same numbers out so that some names have the highest; each group keeps its order."""
+    """Permute the numbers so that some names have the highest; each group keeps its order."""
     order = [name for name, _ in highest(values)]
     order.sort(key=lambda name: name not in names)
     dealt = dict(zip(order, sorted(values.values(), reverse=True), strict=True))

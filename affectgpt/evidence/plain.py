@@ -1,4 +1,4 @@
-"""Words of evidence as a prompt can show them: on one line, short, and with nothing that could pass for an order."""
+"""Words of evidence made safe for a prompt: on one line, short, and with nothing that could pass for an instruction."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _LONGEST = 40
 
 
 def plain(text: str) -> str:
-    """Take from a label or a word whatever could pass for an instruction's punctuation or a new line."""
+    """Remove from a label or a word every character that could act as an instruction's punctuation or a new line."""
     return one_line(_TROUBLE.sub(" ", text))[:_LONGEST].strip()
 
 
 def one_line(text: str) -> str:
-    """Put a text on one line, cut where a turn would be."""
+    """Put a text on one line, cut to the length of a turn."""
     return " ".join(text.split())[:LONGEST_TURN]

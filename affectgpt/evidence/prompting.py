@@ -1,12 +1,12 @@
-"""A row's evidence as its prompt shows it: the strategies of HEF (arXiv 2402.11801), in a turn of the system.
+"""A row's evidence as its prompt shows it: the strategies of HEF (arXiv 2402.11801), in a system turn.
 
-- Two-stage emotion prediction: the plugins' likeliest few emotions are to be looked at first, the rest only if none
+- Two-stage emotion prediction: the plugins' likeliest few emotions are to be considered first, the rest only if none
   fits.
-- Emotion-cause perception: the words, and the moments of a clip, that may have brought the emotion about are named.
+- Emotion-cause perception: the words, and the moments of a clip, that may have caused the emotion are named.
 
-Every kind of evidence words its own lines. A dialogue says besides whom to be, the closed set of emotions where no
-evidence shortlists them, and the two lines of an answer, `Emotion: ...` and `Response: ...`. Readers call `prompt_of`
-for every row, in training, rollout, evaluation and chat alike.
+Every kind of evidence words its own lines. The prompt of a dialogue also gives the model its role, the closed set of
+emotions where no evidence shortlists them, and the two lines of an answer, `Emotion: ...` and `Response: ...`. Readers
+call `prompt_of` for every row, in training, rollout, evaluation and chat alike.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def prompt_of(clip: Clip, cues: Cues = Cues()) -> list[Turn]:  # noqa: B008 (fro
     """Return the conversation up to the answer, evidence included.
 
     Raises:
-        InputError: evidence that is malformed, or of labels that the row's options lack, or no conversation; names the
+        InputError: malformed evidence, evidence of labels that the row's options lack, or no conversation; names the
             row.
     """
     require_conversations([clip])
@@ -64,7 +64,7 @@ def require_prompts(clips: Iterable[Clip], cues: Cues = Cues()) -> None:  # noqa
 
 
 def evidence_summaries(clip: Clip, cues: Cues = Cues()) -> list[str]:  # noqa: B008 (frozen)
-    """List what a row's evidence says, a line for people of each kind.
+    """Summarise a row's evidence for people, one line for each kind.
 
     Raises:
         InputError: see `prompt_of`.
@@ -85,7 +85,7 @@ def _cue_lines(clip: Clip, cues: Cues) -> list[str]:
 
 
 def _shortened(turns: Sequence[Turn]) -> list[Turn]:
-    """As much of a dialogue as plugins read of it: long turns cut; of many the first and the last, still in turn."""
+    """Cut a dialogue as plugins read it: long turns cut; of many turns the first and the last, still alternating."""
     dropped = max(0, len(turns) - MOST_TURNS)
     dropped += dropped % 2
     kept = [*turns[:1], *turns[1 + dropped :]] if dropped else turns

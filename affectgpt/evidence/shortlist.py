@@ -1,4 +1,4 @@
-"""The emotions of a row as two stages look at them, and what an answer says of them, read strictly."""
+"""The emotions of a row in the order of two-stage prediction, and the strict reading of an answer that names one."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ _LINES = re.compile(r"\s*emotion\s*:(?P<emotion>[^\n]*)(?:\n+\s*response\s*:(?P<
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What could be read of an answer; nothing is guessed."""
+    """Emotion read from an answer; nothing is guessed."""
 
     emotion: str | None
-    """A label of the closed set, or of the evidence where there is no such set; None where the answer names none."""
+    """Label of the closed set, or of the evidence where there is no such set; None where the answer names none."""
     said: str
-    """What stands where the emotion should."""
+    """Text of the answer where the emotion should be."""
     response: str | None = None
 
 
 def shortlist(clip: Clip, cues: Cues = Cues()) -> Shortlist:  # noqa: B008 (frozen)
-    """Put the emotions of a row in the order in which they are to be looked at.
+    """Order the emotions of a row as two-stage prediction considers them.
 
     Raises:
-        InputError: evidence that is malformed, or of labels that the row's options lack; names the row.
+        InputError: malformed evidence, or evidence of labels that the row's options lack; names the row.
     """
     return shortlist_of([*read_all(clip.evidence, f"row {clip.id}, evidence").values()], clip, cues)
 
 
 def opening(clip: Clip, label: str) -> str:
-    """Return how an answer to a row begins that names this emotion."""
+    """Return the beginning of an answer to a row that names this emotion."""
     return f"Emotion: {label}" if clip.task == "dialogue" else label
 
 
 def read_answer(clip: Clip, text: str) -> Reading:
-    """Read what an answer to a row says: of a dialogue its two lines, else the emotion alone."""
+    """Read the emotion from an answer: from the two lines of a dialogue's, else from the whole text."""
     lines = _LINES.match(text) if clip.task == "dialogue" else None
     said = (lines["emotion"] if lines else "" if clip.task == "dialogue" else text).strip()
     emotions = shortlist(clip)

@@ -1,6 +1,6 @@
 """The kinds of evidence, in one table, and the evidence of rows, read from their JSON.
 
-A row's `evidence` is an object from a name, of whoever gave it, to evidence of one kind:
+A row's `evidence` is an object from a name, such as the plugin's, to evidence of one kind:
 
     {"emotion": {"kind": "emotion", "labels": ["joyful", ...], "probabilities": [0.4, ...], "calibrated": true},
      "cause": {"kind": "cause", "words": [{"turn": 0, "start": 12, "end": 16, "text": "tire", "weight": 0.3}, ...]}}
@@ -27,15 +27,15 @@ KINDS = {
     "units": "affectgpt.evidence.kinds.units:UnitEvidence",
     "spans": "affectgpt.evidence.kinds.spans:SpanEvidence",
 }
-"""Name -> class, in the order in which prompts show them; entry points of the group `affectgpt.evidence` follow."""
+"""Classes by name, in the order in which prompts show them; entry points of the group `affectgpt.evidence` follow."""
 GROUP = "affectgpt.evidence"
 
 
 def kind_names() -> list[str]:
-    """List every kind that there is, ours first.
+    """List every available kind, those of this project first.
 
     Raises:
-        InputError: a package that registers a kind of another's name.
+        InputError: a package that registers a kind under a name in use.
     """
     return list(_paths(tuple(sys.path)))
 
@@ -44,14 +44,14 @@ def kind_class(name: object) -> type[Evidence]:
     """Find the class of a kind.
 
     Raises:
-        InputError: no such kind, or one that cannot be imported or is no evidence.
+        InputError: no such kind, or one that cannot be imported or does not derive from Evidence.
     """
     return _load(name, tuple(sys.path))
 
 
 @lru_cache(maxsize=8)
 def _paths(search: tuple[str, ...]) -> dict[str, str]:
-    """Name -> class of every kind; looked up once, unless the search path of modules changes."""
+    """Return the import path of every kind's class by name; looked up once, unless the module search path changes."""
     others = registered(GROUP, "kind of evidence", KINDS)
     return {**KINDS, **{name: entry.value for name, entry in others.items()}}
 
@@ -75,10 +75,10 @@ def read_one(values: Any, where: str = "evidence") -> Evidence:
     """Read evidence that a row carries.
 
     Args:
-        where: the row and the name of whoever gave it, for messages.
+        where: the row and the name under which it carries the evidence, for messages.
 
     Raises:
-        InputError: another kind, or something about it that is wrong.
+        InputError: an unknown kind or an invalid field.
     """
     kind = values.get("kind") if isinstance(values, dict) else values
     if not isinstance(values, dict) or not isinstance(kind, str) or kind not in _paths(tuple(sys.path)):
@@ -87,10 +87,10 @@ def read_one(values: Any, where: str = "evidence") -> Evidence:
 
 
 def read_all(evidence: Mapping[str, Any] | None, where: str = "evidence") -> dict[str, Evidence]:
-    """Read all that a row carries, by the name of whoever gave it.
+    """Read all evidence that a row carries, by the name under which it carries it.
 
     Raises:
-        InputError: with everything that is wrong.
+        InputError: with every problem.
     """
     known: dict[str, Evidence] = {}
     problems = []
@@ -105,10 +105,10 @@ def read_all(evidence: Mapping[str, Any] | None, where: str = "evidence") -> dic
 
 
 def by_kind(clip: Clip) -> dict[type[Evidence], list[Evidence]]:
-    """Read a row's evidence, kinds in the order of the table, of each kind in the order of the row.
+    """Read a row's evidence by kind: kinds in the order of the table, evidence of each in the order of the row.
 
     Raises:
-        InputError: with everything that is wrong.
+        InputError: with every problem.
     """
     groups: dict[str, list[Evidence]] = {}
     for evidence in read_all(clip.evidence, f"row {clip.id}, evidence").values():

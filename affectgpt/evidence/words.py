@@ -1,4 +1,4 @@
-"""Words of a dialogue and where they stand; the text that an encoder reads, kept short from the middle."""
+"""Words of a dialogue with their positions; the text that an encoder reads, shortened in the middle."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from dataclasses import dataclass
 
 WORD = re.compile(r"[\u3400-\u9fff\u3040-\u30ff\uac00-\ud7af]|[^\W_]+(?:['’][^\W_]+)*")
 LONGEST_TURN = 2_000
-"""Characters of a turn that are read."""
+"""Most characters of a turn that are read."""
 MOST_TURNS = 32
-"""Turns that are read: the first, which usually says what happened, and the last."""
+"""Most turns that are read: the first, which usually says what happened, and the last ones."""
 _BREAK = "\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The turns of a dialogue as one text."""
+    """Turns of a dialogue as one text."""
 
     text: str
     turns: tuple[tuple[int, int], ...]
-    """Of each turn that is read: its number in the dialogue, and where it starts in the text."""
+    """Index in the dialogue, and start in the text, of each turn that is read."""
 
     def words(self) -> list[tuple[int, int, int, str]]:
-        """(start in the text, turn, start in the turn, word) of every word."""
+        """Return (start in the text, turn, start in the turn, word) of every word."""
         found = []
         for place, (number, start) in enumerate(self.turns):
             end = self.turns[place + 1][1] - len(_BREAK) if place + 1 < len(self.turns) else len(self.text)
@@ -33,7 +33,7 @@ class Text:
 
 
 def read_text(turns: Sequence[str]) -> Text:
-    """The turns joined, long ones cut, of many the first and the last."""
+    """Join turns into one text: long ones cut; of many turns the first and the last ones."""
     numbers = [*range(len(turns))]
     if len(numbers) > MOST_TURNS:
         numbers = [0, *numbers[-MOST_TURNS + 1 :]]

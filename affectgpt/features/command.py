@@ -28,17 +28,17 @@ from affectgpt.problems import InputError, Problem
 from affectgpt.progress import Progress
 
 _BUILD_NOTES = """
-What is there is left as it is: after a cut, the same command does what is missing. Clips that cannot be used are named,
-with their rows; the exit code is 2 where none could be used, else 0 (always 0 of one process of several).
+Stored features are kept: after an interruption, the same command computes the missing ones. Clips that cannot be used
+are listed with their rows; the exit code is 2 if none could be used, else 0 (always 0 for one process of several).
 
-Several processes, on one machine or on many that share the store's folder, each do their share and wait for nobody:
+Several processes, on one machine or on many that share the store's folder, each do their share independently:
   torchrun --nproc-per-node 4 -m affectgpt features build ROWS --model DIR --store DIR
   deepspeed --no_local_rank --module affectgpt features build ROWS --model DIR --store DIR
 """
 
 
 class Model(NamedTuple):
-    """A saved model without its weights: where it is, and what its features depend on."""
+    """Saved model without its weights: its folder, and the settings that its features depend on."""
 
     folder: Path
     config: AffectGPTConfig
@@ -46,29 +46,29 @@ class Model(NamedTuple):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What its features depend on besides the clips."""
+        """Settings that its features depend on, besides the clips."""
         return encoding_settings(self.config, self.processor)
 
 
 def open_model(folder: Path) -> Model:
-    """The model in a folder; of a LoRA adapter, the one that it was made from.
+    """Open the model in a folder; for a LoRA adapter, its base model.
 
     Raises:
-        InputError: there is none, or one that takes no features.
+        InputError: there is no model, or it takes no features.
     """
     folder = Path(model_folder(folder))
     require_model(folder)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if not isinstance(config, AffectGPTConfig):
         raise InputError(
-            f"{folder}: expected an AffectGPT model, got a {config.model_type}. Its encoders are part of it and keep "
-            "no features: train it without building any."
+            f"{folder}: expected an AffectGPT model, got a {config.model_type}. Its encoders are part of it and their "
+            "features are not stored: train it without building any."
         )
     return Model(folder, config, load_processor(folder))
 
 
 def build_main(argv: list[str]) -> int:
-    """Compute the features of all clips that a store does not hold yet."""
+    """Compute the features of all clips that are not in the store yet."""
     options = _parse_build(argv)
     share = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     device = _pick_device(options.device)
@@ -108,7 +108,7 @@ def build_main(argv: list[str]) -> int:
 
 
 def verify_main(argv: list[str]) -> int:
-    """Read all of a store and list what is damaged; with a model and rows, say what of them is there."""
+    """Read a whole store and list its damage; with a model and rows, count the clips whose features it holds."""
     parser = argparse.ArgumentParser(prog="affectgpt features verify", description=verify_main.__doc__)
     parser.add_argument("store", type=Path, metavar="STORE", help="folder of the features")
     parser.add_argument("rows", nargs="*", type=Path, metavar="ROWS", help="row files (JSONL) to look up")
@@ -116,7 +116,7 @@ def verify_main(argv: list[str]) -> int:
     _add_common(parser)
     options = parser.parse_intermixed_args(argv)
     if bool(options.rows) != bool(options.model):
-        raise InputError(Problem("features verify", "its use", "--model and ROWS together", "one of them"))
+        raise InputError(Problem("features verify", "its use", "--model and ROWS together", "only one of them"))
     store = _open_store(options.store)
     damages = store.verify()
     for damage in damages:
@@ -130,7 +130,7 @@ def verify_main(argv: list[str]) -> int:
             {"shard": str(item.shard), "offset": item.offset, "key": item.key, "what": item.what} for item in damages
         ],
     }
-    print(f"{options.store}: {stats['entries']} entries, {len(damages)} damaged places.", file=sys.stderr)
+    print(f"{options.store}: {stats['entries']} entries, {len(damages)} damaged regions.", file=sys.stderr)
     if options.model:
         model = open_model(options.model)
         require_settings(store, model.settings)
@@ -138,19 +138,17 @@ def verify_main(argv: list[str]) -> int:
         keys = find_missing(clips, model.config, model.processor, store).keys.values()
         found = sum(store.get(key) is not None for key in keys)
         report |= {"clips": len(keys), "found": found, "missing": len(keys) - found}
-        print(f"{len(keys)} clips of the rows: {found} there, {len(keys) - found} missing.", file=sys.stderr)
+        print(f"{len(keys)} clips of the rows: {found} stored, {len(keys) - found} missing.", file=sys.stderr)
     if options.json:
         print(json.dumps(report))
     is_whole = all(damage.is_tail for damage in damages)
     if not is_whole:
-        print(
-            f"Remove what is damaged with: affectgpt features prune {shlex.quote(str(store.folder))}", file=sys.stderr
-        )
+        print(f"Remove the damage with: affectgpt features prune {shlex.quote(str(store.folder))}", file=sys.stderr)
     return 0 if is_whole else 2
 
 
 def stats_main(argv: list[str]) -> int:
-    """Say what a store holds: entries, bytes, damage, and of which towers and settings."""
+    """Describe a store: entries, bytes, damage, and the towers and settings behind its features."""
     parser = argparse.ArgumentParser(prog="affectgpt features stats", description=stats_main.__doc__)
     parser.add_argument("store", type=Path, metavar="STORE", help="folder of the features")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -159,43 +157,43 @@ def stats_main(argv: list[str]) -> int:
     stats, described = store.stats(), store.descriptions()
     if options.json:
         settings = [
-            {"fingerprint": mark, "entries": count, "settings": described.get(mark)}
-            for mark, count in stats["fingerprints"].items()
+            {"fingerprint": known, "entries": count, "settings": described.get(known)}
+            for known, count in stats["fingerprints"].items()
         ]
         counts = {name: value for name, value in stats.items() if name != "fingerprints"}
         print(json.dumps({"store": str(options.store), **counts, "settings": settings}))
         return 0
     print(f"{options.store}: {stats['entries']} entries, {stats['bytes'] / 1e6:.1f} MB in {stats['shards']} shards")
     print(
-        f"of no use: {stats['damaged_bytes']} bytes damaged, {stats['torn_bytes']} cut off, "
+        f"unused: {stats['damaged_bytes']} bytes damaged, {stats['torn_bytes']} cut off, "
         f"{stats['duplicates']} duplicates"
     )
-    for mark, count in stats["fingerprints"].items():
-        print(f"{count} of settings {mark[:12] or 'unknown'}: {in_words(described.get(mark, {}))}")
+    for known, count in stats["fingerprints"].items():
+        print(f"{count} with settings {known[:12] or 'unknown'}: {in_words(described.get(known, {}))}")
     return 0
 
 
 def prune_main(argv: list[str]) -> int:
-    """Drop damage and duplicates from a store, and the features that no model or row named here has use for."""
+    """Remove damage and duplicates from a store, and features that none of the named models and rows uses."""
     parser = argparse.ArgumentParser(prog="affectgpt features prune", description=prune_main.__doc__)
     parser.add_argument("store", type=Path, metavar="STORE", help="folder of the features")
-    models = "keep only what these models read; all settings by default"
+    models = "keep only the features of these models (default: all settings)"
     parser.add_argument("--keep-model", type=Path, nargs="+", default=[], metavar="DIR", help=models)
-    rows = "of these models, keep only the clips of these row files (JSONL)"
+    rows = "with --keep-model: keep only the clips of these row files (JSONL)"
     parser.add_argument("--keep-rows", type=Path, nargs="+", default=[], metavar="ROWS", help=rows)
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    parser.add_argument("--dry-run", action="store_true", help="report what would be removed, and remove nothing")
     _add_common(parser)
     options = parser.parse_args(argv)
     if options.keep_rows and not options.keep_model:
-        fix = "What is kept of a clip depends on the model."
-        raise InputError(Problem("--keep-rows", "its use", "--keep-model beside it", "none", fix))
+        fix = "The features of a clip depend on the model."
+        raise InputError(Problem("--keep-rows", "its use", "--keep-model with it", "none", fix))
     store = _open_store(options.store)
     opened = [open_model(folder) for folder in options.keep_model]
-    marks = {fingerprint(model.settings) for model in opened}
-    if marks and not marks & store.stats()["fingerprints"].keys():
+    fingerprints = {fingerprint(model.settings) for model in opened}
+    if fingerprints and not fingerprints & store.stats()["fingerprints"].keys():
         raise InputError(
-            f"{options.store}: expected features of {', '.join(map(str, options.keep_model))}, found those of other "
-            f"settings alone, and would remove all. Compare with 'affectgpt features stats {options.store}', or remove "
+            f"{options.store}: expected features of {', '.join(map(str, options.keep_model))}, got only those of "
+            f"other settings, and would remove all. Compare with 'affectgpt features stats {options.store}', or remove "
             "the folder."
         )
     keys = None
@@ -203,7 +201,7 @@ def prune_main(argv: list[str]) -> int:
         clips = [clip for clips in _read_rows(options.keep_rows, options.media_root).values() for clip in clips]
         looked_up = [find_missing(clips, model.config, model.processor, store) for model in opened]
         keys = {key for found in looked_up for key in found.keys.values()}
-    done = prune(store, keys, marks or None, dry_run=options.dry_run)
+    done = prune(store, keys, fingerprints or None, dry_run=options.dry_run)
     would = "would be " if options.dry_run else ""
     left = f"; {done['shards_left_alone']} shards in use left alone" if done["shards_left_alone"] else ""
     print(
@@ -217,7 +215,7 @@ def prune_main(argv: list[str]) -> int:
 
 
 def in_words(settings: dict[str, Any]) -> str:
-    """Settings of an encoder in one line."""
+    """Describe the settings of an encoder in one line."""
     parts = []
     for name in ("vision", "audio"):
         if (part := settings.get(name)) is None:
@@ -241,16 +239,26 @@ def _parse_build(argv: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("rows", nargs="+", type=Path, metavar="ROWS", help="row files (JSONL)")
-    parser.add_argument("--model", required=True, type=Path, metavar="DIR", help="a saved model; its towers are used")
+    parser.add_argument(
+        "--model", required=True, type=Path, metavar="DIR", help="saved model whose towers compute the features"
+    )
     parser.add_argument("--store", required=True, type=Path, metavar="DIR", help="folder of the features")
     beside = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or 1)
     workers = max(1, (os.cpu_count() or 1) // beside)
-    parser.add_argument("--workers", type=int, default=workers, metavar="N", help=f"processes that decode ({workers})")
-    parser.add_argument("--timeout", type=float, default=20.0, metavar="S", help="seconds to decode one clip (20)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the towers run (auto)")
-    listed = "where to list what cannot be used, a JSON object a line; several processes add their number to the name"
+    parser.add_argument(
+        "--workers", type=int, default=workers, metavar="N", help=f"number of decoding processes ({workers})"
+    )
+    parser.add_argument("--timeout", type=float, default=20.0, metavar="S", help="most seconds to decode one clip (20)")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="device that runs the towers (auto)"
+    )
+    listed = (
+        "file that lists unusable clips, one JSON object a line; each of several processes adds its number to the name"
+    )
     parser.add_argument("--bad-samples", type=Path, metavar="FILE", help=listed)
-    parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # of launchers; the environment says it, too
+    parser.add_argument(
+        "--local_rank", help=argparse.SUPPRESS
+    )  # set by launchers, which also set it in the environment
     _add_common(parser)
     options = parser.parse_intermixed_args(argv)
     problems = []
@@ -259,14 +267,14 @@ def _parse_build(argv: list[str]) -> argparse.Namespace:
     if options.timeout <= 0:
         problems.append(Problem("--timeout", "its value", "more than 0 seconds", f"{options.timeout:g}"))
     if options.device == "cuda" and not torch.cuda.is_available():
-        problems.append(Problem("--device", "its value", "cpu or auto, for there is no GPU here", "cuda"))
+        problems.append(Problem("--device", "its value", "cpu or auto, since there is no GPU", "cuda"))
     if problems:
         raise InputError(problems)
     return options
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    roots = "folder that media paths are relative to; by default that of each row file"
+    roots = "folder that media paths are relative to (default: the folder of each row file)"
     parser.add_argument("--media-root", type=Path, metavar="DIR", help=roots)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -289,12 +297,12 @@ def _open_store(folder: Path) -> FeatureStore:
 
 
 def _located(bad: Sequence[BadSample], files: dict[Path, list[Clip]]) -> list[Problem]:
-    """A problem for each clip that cannot be used, at the first of its rows."""
-    places = {clip.id: f"row {clip.line} ({clip.id})" for clips in files.values() for clip in clips}
+    """Make a problem for each clip that cannot be used, located at the first of its rows."""
+    rows = {clip.id: f"row {clip.line} ({clip.id})" for clips in files.values() for clip in clips}
     file = {clip.id: path for path, clips in files.items() for clip in clips}
     problems = []
     for sample in bad:
         first, *others = sample.rows
-        where = places[first] + (f" and {len(others)} more" if others else "")
+        where = rows[first] + (f" and {len(others)} more" if others else "")
         problems.append(Problem(str(file[first]), where, "media that decode", sample.reason))
     return problems

@@ -1,4 +1,4 @@
-"""What is in media files, by hash of their bytes; a file that has not changed is hashed once, not at every start.
+"""Hashes of media files' bytes; an unchanged file is hashed once, not at every start.
 
 A file is recognised by path, size and time of modification, as `make` and `rsync` do.
 """
@@ -20,11 +20,11 @@ Stamp = tuple[str, int, int]
 class ContentIndex:
     """Hashes of files, kept in a journal that several processes may append to.
 
-    A line begins with its newline instead of ending with it, so that nobody needs to look whether the last one was cut
-    short, by a full disk or while another process still writes it: what comes next begins a line either way.
+    A line begins with its newline instead of ending with it. So it starts correctly even if the line before was cut
+    short, by a full disk or because another process is still writing it.
 
     Args:
-        path: the journal, one JSON array a line; empty lines and those cut short are passed over.
+        path: the journal, one JSON array a line; empty and incomplete lines are skipped.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,7 +39,7 @@ class ContentIndex:
                     continue
 
     def hashes(self, files: Iterable[Path]) -> dict[Path, str]:
-        """The SHA-256 of each file; one that cannot be read has none."""
+        """Return the SHA-256 of each file; files that cannot be read are absent."""
         stamps = {path: stamp for path in dict.fromkeys(files) if (stamp := _stamp(path)) is not None}
         missing = [path for path, stamp in stamps.items() if stamp not in self._known]
         if missing:
@@ -53,10 +53,10 @@ class ContentIndex:
     def _write(self, lines: str) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab", buffering=0) as journal:  # one write, which no other process's can fall into
+            with self.path.open("ab", buffering=0) as journal:  # one write, into which no other process can write
                 journal.write(lines.encode())
         except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EROFS):  # where we may only read, files are hashed every time
+            if error.errno not in (errno.EACCES, errno.EROFS):  # in a read-only folder, files are hashed every time
                 raise
 
 

@@ -1,4 +1,4 @@
-"""Writes a feature store anew, without damage, duplicates, and what nobody wants any more."""
+"""Rewriting of a feature store without damage, duplicates and unwanted entries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NEW_SHARD = 1 << 30  # another shard is begun beyond this
 
 
 class Pruned(TypedDict):
-    """What `prune` did: entries kept and removed, copies and damage dropped, bytes freed, shards it did not touch."""
+    """Report of `prune`: entries kept and removed, duplicates and damage dropped, bytes freed, shards left alone."""
 
     kept: int
     removed: int
@@ -27,7 +27,7 @@ class Pruned(TypedDict):
 
 
 class _Kept(NamedTuple):
-    """A shard to be replaced: how long it is, and what of it is kept."""
+    """Shard to be replaced: its size, and the records to keep."""
 
     path: Path
     size: int
@@ -45,16 +45,17 @@ def prune(
     grace_s: float = 3600.0,
     dry_run: bool = False,
 ) -> Pruned:
-    """Write shards anew without damage, duplicates, and entries that `keep` or `fingerprints` do not name.
+    """Rewrite shards without damage, duplicates, and entries that `keep` or `fingerprints` do not name.
 
     A crash at any point loses nothing: new shards are complete on the disk before old ones are removed. Readers find
-    the new ones by themselves. A shard is left alone while somebody may be writing to it (see `may_be_written`). A
-    writer idle for longer than `grace_s` notices that its shard is gone, and begins another.
+    the new ones by themselves. A shard is left alone while a process may be writing to it (see `may_be_written`). A
+    writer idle for longer than `grace_s` notices that its shard is gone, and starts another.
 
     Args:
-        keep: keys; all when None.
-        fingerprints: of settings; all when None. The descriptions of all others go too, where no entry is left of them.
-        dry_run: only say what would be done.
+        keep: keys to keep; all when None.
+        fingerprints: fingerprints of the settings to keep; all when None. Descriptions of other settings are removed
+            once no entry of theirs is left.
+        dry_run: report what would be done, and change nothing.
     """
 
     def is_kept(record: Record) -> bool:
@@ -95,7 +96,7 @@ def prune(
 
 
 def _survey(path: Path, is_kept: Callable[[Record], bool], seen: set[tuple[bytes, int]], done: Pruned) -> _Kept:
-    """What of a shard is kept, each record read and sound; adds to what was seen and done."""
+    """Read a shard and return the intact records to keep; update `seen` and `done`."""
     records = []
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -116,7 +117,7 @@ def _survey(path: Path, is_kept: Callable[[Record], bool], seen: set[tuple[bytes
 
 
 def _replace(folder: Path, batch: list[_Kept]) -> int:
-    """Put one new shard, of the records kept, in the place of old ones; returns the bytes freed."""
+    """Replace old shards by one new shard of the records kept; return the bytes freed."""
     end = 0
     if any(item.records for item in batch):
         draft, descriptor = disk.create(folder)

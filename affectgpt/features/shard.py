@@ -1,8 +1,8 @@
-"""One file of a feature store: records one after another, which a kill can cut off but not confuse.
+"""Shard, one file of a feature store: records in a row, which a kill can cut off but not corrupt.
 
 A record is a header (see `HEADER`) with a checksum of its own, a payload with another, and padding; it begins at a
-multiple of 64 bytes, so that the next one is found behind any damage. The process that writes a shard holds a lock on
-it, which tells others that it is alive.
+multiple of 64 bytes, so that the next record is found after any damage. The process that writes a shard holds a lock on
+it, which shows others that it is alive.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SEARCH_BYTES = 1 << 20
 
 
 class Record(NamedTuple):
-    """A record whose header is intact and whose payload is as long as the header says."""
+    """Record with an intact header and a payload of the length that the header gives."""
 
     key: bytes
     fingerprint: bytes
@@ -46,21 +46,21 @@ class Record(NamedTuple):
 
     @property
     def payload(self) -> int:
-        """Where the payload begins."""
+        """Offset of the payload."""
         return self.offset + HEADER.size
 
     @property
     def end(self) -> int:
-        """Where the next record begins."""
+        """Offset of the next record."""
         return self.offset + -(-(HEADER.size + self.length) // _ALIGNMENT) * _ALIGNMENT
 
     def is_sound(self, descriptor: int) -> bool:
-        """Whether the payload is the one that was written."""
+        """Tell whether the payload is the one that was written, by its checksum."""
         return checksum(self.key, read_at(descriptor, self.length, self.payload)) == self.checksum
 
 
 class Gap(NamedTuple):
-    """A stretch of a shard without records; one that reaches the end may be a record still being written."""
+    """Gap in a shard without records; one that reaches the end may be a record still being written."""
 
     offset: int
     end: int
@@ -68,19 +68,19 @@ class Gap(NamedTuple):
 
 
 def checksum(key: bytes, payload: bytes) -> int:
-    """Of a payload under its key."""
+    """Compute the checksum of a key and its payload."""
     return zlib.crc32(payload, zlib.crc32(key))
 
 
 def encode(record: Record, payload: bytes) -> bytes:
-    """The bytes of a record, from header to padding."""
+    """Return the bytes of a record, from header to padding."""
     head = HEADER.pack(_MAGIC, record.version, record.checksum, record.length, record.key, record.fingerprint, 0)[:-4]
     padding = record.end - record.payload - record.length
     return b"".join((head, struct.pack("<I", zlib.crc32(head)), payload, bytes(padding)))
 
 
 def scan(descriptor: int, offset: int, size: int) -> Iterator[Record | Gap]:
-    """Records between an offset and the size of a shard, and the gaps between them; payloads are passed over."""
+    """Yield the records between an offset and the size of a shard, and the gaps between them; payloads are not read."""
     while offset < size:
         record = _decode(read_at(descriptor, HEADER.size, offset), offset)
         if record is None:
@@ -96,7 +96,7 @@ def scan(descriptor: int, offset: int, size: int) -> Iterator[Record | Gap]:
 
 
 def _decode(header: bytes, offset: int) -> Record | None:
-    """The record that a header speaks of; None if it is no header, or damaged."""
+    """Decode a header; None if the bytes are not a header, or a damaged one."""
     if len(header) < HEADER.size or not header.startswith(_MAGIC):
         return None
     _, version, payload_sum, length, key, fingerprint, own = HEADER.unpack(header)
@@ -106,7 +106,7 @@ def _decode(header: bytes, offset: int) -> Record | None:
 
 
 def _next_header(descriptor: int, offset: int, size: int) -> int:
-    """Offset of the next intact header, from an aligned offset; the size of the shard if there is none."""
+    """Find the offset of the next intact header, from an aligned offset; the size of the shard if there is none."""
     while offset < size:
         block = read_at(descriptor, _SEARCH_BYTES, offset)
         at = block.find(_MAGIC)
@@ -119,7 +119,7 @@ def _next_header(descriptor: int, offset: int, size: int) -> int:
 
 
 def read_at(descriptor: int, length: int, offset: int) -> bytes:
-    """Bytes at an offset; fewer beyond the end, none where the disk cannot read them."""
+    """Read bytes at an offset; fewer at the end of the file, none where the disk cannot read them."""
     try:
         return os.pread(descriptor, length, offset)
     except OSError as error:
@@ -129,7 +129,7 @@ def read_at(descriptor: int, length: int, offset: int) -> bytes:
 
 
 def write_at(descriptor: int, whole: bytes, offset: int) -> int:
-    """Write all of it at an offset; returns where it ends."""
+    """Write all bytes at an offset; return the offset after them."""
     rest = memoryview(whole)
     while rest:
         written = os.pwrite(descriptor, rest, offset)
@@ -138,7 +138,7 @@ def write_at(descriptor: int, whole: bytes, offset: int) -> int:
 
 
 def explained(error: OSError, path: Path, what: str) -> OSError:
-    """The error of a write, with what failed and what to do."""
+    """Return the error of a write, with what failed and what to do."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     remedy = "Free space there, or choose another folder, and run again. " if full else ""
     message = f"{what}: {os.strerror(error.errno or 0)}. {remedy}What was put before is intact"
@@ -146,7 +146,7 @@ def explained(error: OSError, path: Path, what: str) -> OSError:
 
 
 def list_files(folder: Path, pattern: re.Pattern[str]) -> dict[str, int]:
-    """Sizes of the files in a folder with a name like that."""
+    """Return the sizes of a folder's files whose names match a pattern, by name."""
     sizes = {}
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
@@ -157,7 +157,7 @@ def list_files(folder: Path, pattern: re.Pattern[str]) -> dict[str, int]:
 
 
 def list_shards(folder: Path) -> dict[str, int]:
-    """Sizes of the shards, listed until two lists agree: one may lack both a new shard and what it replaced."""
+    """Return the sizes of the shards, listed until two lists agree: one may lack both a new shard and the old ones."""
     sizes = list_files(folder, SHARD)
     while (again := list_files(folder, SHARD)).keys() != sizes.keys():
         sizes = again
@@ -165,20 +165,20 @@ def list_shards(folder: Path) -> dict[str, int]:
 
 
 def create(folder: Path) -> tuple[Path, int]:
-    """A new file that only this process writes to, locked; `publish` makes a shard of it.
+    """Create a locked file that only this process writes to; `publish` turns it into a shard.
 
-    Locked before it has the name of a shard, it is at no moment a shard that looks abandoned.
+    It is locked before it has the name of a shard, so it never looks like an abandoned shard.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.part"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-    with suppress(OSError):  # a file system without locks: `may_be_written` goes by the time of the last change there
+    with suppress(OSError):  # a file system without locks: there `may_be_written` uses the time of the last change
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return path, descriptor
 
 
 def publish(draft: Path) -> Path:
-    """Give a new file the name of a shard, for good; returns that."""
+    """Rename a new file to the permanent name of a shard, and return that name."""
     path = draft.with_suffix(".shard")
     os.replace(draft, path)
     descriptor = os.open(path.parent, os.O_RDONLY)
@@ -190,10 +190,10 @@ def publish(draft: Path) -> Path:
 
 
 def may_be_written(path: Path, grace_s: float) -> bool:
-    """Whether a living process may still write to a shard or draft.
+    """Tell whether a living process may still write to a shard or draft.
 
-    Its writer holds a lock, which is proof enough on the machine that wrote it; where another machine did, and the file
-    system may not pass locks on, the last change must also be `grace_s` seconds ago.
+    Its writer holds a lock, which is proof enough on the machine that wrote it. If another machine did, and the file
+    system may not share locks, the last change must also be `grace_s` seconds ago.
     """
     try:
         descriptor = os.open(path, os.O_RDWR)
@@ -213,7 +213,7 @@ def may_be_written(path: Path, grace_s: float) -> bool:
 
 @cache
 def _machine() -> str:
-    """Eight digits that no other machine has, nor this one after it is started anew: locks hold among equals."""
+    """Return eight digits unique to this machine since its last boot: locks are reliable where they are equal."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     name = platform.node() + (boot.read_text() if boot.exists() else "")
     return hashlib.sha256(name.encode()).hexdigest()[:8]

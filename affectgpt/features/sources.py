@@ -1,8 +1,8 @@
-"""Features of frozen towers: computed once per clip and setting, kept on disk under their content, read ever after.
+"""Features of frozen towers: computed once per clip and settings, stored on disk under a content key, then read.
 
 A key is the hash of the media files' bytes, of the tower weights, and of every setting that matters; so a store serves
-many runs, and nothing in it can be out of date. Features are always computed one clip at a time and rounded to half
-precision, so that it makes no difference when that happened.
+many runs, and no entry can be out of date. Features are always computed one clip at a time and rounded to half
+precision, so that stored and newly computed ones are equal.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from affectgpt.model.processing import AffectGPTProcessor
 from affectgpt.problems import InputError, Problem, shorten
 
 _ALWAYS_KEYED = ("video", "audio", "face")
-"""Media that a key names even where a clip lacks them, as the first stores do: what they hold must be found again."""
+"""Media that a key names even where a clip lacks them, so that keys of existing stores stay the same."""
 
 
 def media_of(clip: Clip) -> Media | None:
-    """The media of a row that models can take; None for a row of text, or of a signal, alone."""
+    """Return the media of a row that models can take; None for a row of text, or of a signal, alone."""
     if not clip.has_media:
         return None
     files: dict[str, Any] = {name: getattr(clip, name) for name in DECODED}
@@ -42,22 +42,22 @@ def media_of(clip: Clip) -> Media | None:
 
 
 def wanted_by(config: AffectGPTConfig, processor: AffectGPTProcessor, reader: FrameReader = "auto") -> Wanted:
-    """What a model needs decoded of every clip."""
+    """Return the streams and sampling that a model needs decoded of every clip."""
     extractor = processor.feature_extractor
     rate = extractor.sampling_rate if extractor is not None else 16_000
     return Wanted(config.streams, config.num_frames, rate, reader=reader)
 
 
 class FeatureSource(Protocol):
-    """Where the features of rows come from."""
+    """Protocol of a source of features for rows."""
 
     def of(self, clips: Sequence[Clip]) -> list[Features]:
-        """The features of rows in float32, in their order; none for text alone."""
+        """Return the features of rows in float32, in their order; none for text alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class BadSample:
-    """A clip that could not be used, why, and the rows that have it."""
+    """Clip that could not be used, with the reason and its rows."""
 
     media: Media
     reason: str
@@ -65,23 +65,23 @@ class BadSample:
 
     @property
     def files(self) -> list[str]:
-        """What it is read from."""
+        """Paths of the clip's files."""
         return [str(path) for path in self.media.files()]
 
     def to_json(self) -> dict[str, object]:
-        """As a line of `bad_samples.jsonl`."""
+        """Return the object of a line of `bad_samples.jsonl`."""
         return {"files": self.files, "reason": self.reason, "rows": list(self.rows)}
 
 
 @dataclass(slots=True)
 class StoredFeatures:
-    """Features that are read from a store when they are wanted."""
+    """Source of features that are read from a store on demand."""
 
     store: FeatureStore
     keys: dict[Media, str] = field(default_factory=dict)
 
     def of(self, clips: Sequence[Clip]) -> list[Features]:
-        """The features of rows in float32, in their order; none for text alone.
+        """Return the features of rows in float32, in their order; none for text alone.
 
         Raises:
             InputError: the store has lost the features of a clip since the run began.
@@ -92,21 +92,21 @@ class StoredFeatures:
         found = self.store.get(self.keys[media])
         if found is None:
             raise InputError(
-                f"{self.store.folder}: expected the features of row {clip.id}, found none or a damaged entry. Remove "
-                f"what is damaged with 'affectgpt features prune {self.store.folder}'; the next run computes it again."
+                f"{self.store.folder}: expected the features of row {clip.id}, got none or a damaged entry. Remove "
+                f"the damage with 'affectgpt features prune {self.store.folder}'; the next run computes them again."
             )
         return {name: value.float() for name, value in found.items()}
 
 
 class OnlineFeatures:
-    """Features that are computed when they are wanted, equal to stored ones to the bit."""
+    """Source of features that are computed on demand, bit for bit equal to stored ones."""
 
     def __init__(self, encoder: ClipEncoder, workers: int, timeout_s: float, reader: FrameReader = "auto") -> None:
         self.encoder = encoder
         self.media = DecodedMedia(wanted_by(encoder.config, encoder.processor, reader), workers, timeout_s)
 
     def of(self, clips: Sequence[Clip]) -> list[Features]:
-        """The features of rows in float32, in their order, each clip encoded once; none for text alone."""
+        """Return the features of rows in float32, in their order, each clip encoded once; none for text alone."""
         media = [media_of(clip) for clip in clips]
         decoded = dict(zip(media, self.media.of(clips), strict=True))
         features = {item: self.encoder.encode(value) for item, value in decoded.items()}
@@ -114,17 +114,17 @@ class OnlineFeatures:
 
 
 class DecodedMedia:
-    """Media that are decoded when they are wanted, in workers that can be killed."""
+    """Source of media that are decoded on demand, in workers that can be killed."""
 
     def __init__(self, wanted: Wanted, workers: int, timeout_s: float) -> None:
         self.decoder = partial(decode, wanted=wanted)
         self.sandbox = Sandbox(workers, timeout_s)
 
     def of(self, clips: Sequence[Clip]) -> list[Decoded]:
-        """The decoded media of rows, in their order; nothing for text alone.
+        """Return the decoded media of rows, in their order; nothing for text alone.
 
         Raises:
-            InputError: a clip does not decode; clips that never did were left out before training.
+            InputError: a clip does not decode any more; clips that never did were left out before training.
         """
         media = [media_of(clip) for clip in clips]
         outcomes = dict(self.sandbox.map(self.decoder, dict.fromkeys(item for item in media if item is not None)))
@@ -137,22 +137,22 @@ class DecodedMedia:
         return decoded
 
     def close(self) -> None:
-        """Kill the workers."""
+        """Kill the decoding workers."""
         self.sandbox.close()
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """What a store does not hold of the clips of a data set."""
+    """Clips of a data set whose features a store lacks."""
 
     keys: dict[Media, str]
-    """Of every clip that can be read, whether its features are there or not."""
+    """Key of every readable clip, whether its features are stored or not."""
     rows: dict[Media, list[str]]
-    """Ids of the rows of every clip."""
+    """Ids of each clip's rows."""
     media: list[Media]
-    """The clips whose features are not there."""
+    """Clips whose features are not stored."""
     unreadable: list[BadSample]
-    """Clips with a file that is not there any more."""
+    """Clips with a file that no longer exists."""
 
 
 def find_missing(
@@ -162,11 +162,11 @@ def find_missing(
     store: FeatureStore,
     share: tuple[int, int] = (0, 1),
 ) -> Missing:
-    """Look up every clip; no tower is needed for it.
+    """Look up the features of every clip; this needs no tower.
 
     Args:
-        share: (k, n): only every n-th of the clips, from the k-th on, so that n processes look after all of them. What
-            each has to do does not depend on how far the others are.
+        share: (k, n): take only every n-th clip, from the k-th on, so that n processes cover all clips. The share of
+            each process does not depend on the progress of the others.
     """
     grouped = rows_by_media(clips)
     rows = {media: grouped[media] for media in list(grouped)[share[0] :: share[1]]}
@@ -184,7 +184,7 @@ def find_missing(
 
 
 def rows_by_media(clips: Iterable[Clip]) -> dict[Media, list[str]]:
-    """Ids of the rows about each clip, in the order in which clips first appear; rows of text alone left out."""
+    """Collect the ids of the rows about each clip, clips in order of appearance; rows of text alone are left out."""
     rows: dict[Media, list[str]] = {}
     for clip in clips:
         if (media := media_of(clip)) is not None:
@@ -193,7 +193,7 @@ def rows_by_media(clips: Iterable[Clip]) -> dict[Media, list[str]]:
 
 
 def media_key(media: Media, hashes: dict[Path, str], mark: str) -> str:
-    """The key of a clip's features: hash of its files' contents, its span and the fingerprint of the settings."""
+    """Compute the key of a clip's features: hash of its files' contents, its span, and the settings' fingerprint."""
     paths = {name: media.file(name) for name in DECODED}
     files: dict[str, str | bool | None] = {
         name: None if path is None else hashes[path] for name, path in paths.items() if path or name in _ALWAYS_KEYED
@@ -212,10 +212,10 @@ def fill_store(
     progress: Callable[[int, int], None] | None = None,
     reader: FrameReader = "auto",
 ) -> list[BadSample]:
-    """Compute what is missing, decoding in workers that can be killed; returns the clips that cannot be used.
+    """Compute missing features, decoding in workers that can be killed; return the clips that cannot be used.
 
     Args:
-        progress: called with how many are done, of how many.
+        progress: callback with the number of clips done and their total.
     """
     settings = encoding_settings(encoder.config, encoder.processor)
     mark = fingerprint(settings)
@@ -245,9 +245,9 @@ def build_features(
     progress: Callable[[int, int], None] | None = None,
     reader: FrameReader = "auto",
 ) -> tuple[StoredFeatures, list[BadSample]]:
-    """The features of every clip, read from the store from then on; towers are loaded only if some are missing.
+    """Compute missing features; return a source that reads the store. Towers are loaded only if some are missing.
 
-    A clip that cannot be decoded has no features and is listed; the caller decides what then.
+    A clip that cannot be decoded has no features and is listed; the caller decides what to do about it.
     """
     missing = find_missing(clips, config, processor, store)
     bad = list(missing.unreadable)
@@ -259,10 +259,10 @@ def build_features(
 
 
 def require_settings(store: FeatureStore, settings: dict[str, Any]) -> None:
-    """Refuse a store that holds features, but none that were made with these settings.
+    """Refuse a store that holds features, but none computed with these settings.
 
     Raises:
-        InputError: names every setting in which the nearest features differ.
+        InputError: names every setting in which the most similar features differ.
     """
     described = store.descriptions()
     if not described or fingerprint(settings) in described:
@@ -275,11 +275,11 @@ def require_settings(store: FeatureStore, settings: dict[str, Any]) -> None:
         for name in _differences(wanted, held)
     ]
     build = f"affectgpt features build ROWS --model DIR --store {store.folder}"
-    raise InputError(problems, advice=f"Name the model that these features are of, or add this one's: {build}")
+    raise InputError(problems, advice=f"Name the model whose features these are, or add this model's: {build}")
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings by their dotted names."""
+    """Flatten settings to dotted names."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
@@ -297,7 +297,7 @@ def undecodable(
     timeout_s: float,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[BadSample]:
-    """Decode the media of every clip as training would; the clips that fail. Signals are left to plugins."""
+    """Decode the media of every clip as training would; return the clips that fail. Signals are left to plugins."""
     rows = rows_by_media(clips)
     bad = []
     outcomes = map_sandboxed(partial(decode, wanted=wanted), rows, workers, timeout_s)

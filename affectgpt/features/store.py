@@ -1,11 +1,11 @@
 """Small tensors on disk under content keys: crash-safe, verified at every read, shared by any number of processes.
 
 A store is a folder of shards (`shard.py`). A process that writes has a shard of its own and only ever appends to it;
-everybody reads all of them. So there is nothing to lock, and nothing that a process killed at any moment could leave
-half changed: at worst its shard ends in an incomplete record, which readers pass over. Readers keep {key: place} in
-memory, made from the headers of the records alone.
+every process reads all shards. So nothing needs a lock, and a process killed at any moment leaves nothing half changed:
+at worst its shard ends in an incomplete record, which readers skip. Readers keep an index {key: location} in memory,
+built from the headers of the records alone.
 
-On a network file system, what one machine writes is seen by another when the attribute and folder caches of its client
+On a network file system, one machine sees what another writes once the attribute and folder caches of its client
 expire: within a minute by default. Until then an entry is merely absent.
 """
 
@@ -38,9 +38,9 @@ _GONE = {errno.ENOENT, errno.ESTALE}
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Bytes of a shard that hold no readable entry: where, whose they were if that is known, and what is wrong.
+    """Bytes of a shard that hold no readable entry: their location, their key if it is known, and what is wrong.
 
-    A tail is where a writer was stopped, or is at work: nothing that was put is lost there.
+    A tail is where a writer was stopped or is still writing: no entry that was put is lost there.
     """
 
     shard: Path
@@ -51,7 +51,7 @@ class Damage:
 
 
 class Stats(TypedDict):
-    """What a store holds, by its headers alone; damage inside payloads is found by `verify`."""
+    """Statistics of a store, from headers alone; damage inside payloads is detected by `verify`."""
 
     entries: int
     bytes: int
@@ -64,7 +64,7 @@ class Stats(TypedDict):
 
 @dataclass(eq=False, slots=True)
 class _Shard:
-    """How far a shard has been read into the index, and how long it was then."""
+    """Shard in the index: the offset up to which it is indexed, and its size at that time."""
 
     path: Path
     end: int = 0
@@ -79,18 +79,18 @@ class _Place(NamedTuple):
 
 
 class FeatureStore:
-    """A folder of tensors by key, for many processes on many machines at once.
+    """Folder of tensors by key, for many processes on many machines at once.
 
-    Reading a key that is not there looks for what others have added, spending at most a tenth of the time on it; so an
-    entry may be overlooked for a moment. `refresh` looks now. Objects survive pickling and forking: each process
+    Reading an absent key looks for entries that others have added, spending at most a tenth of the time on it; so an
+    entry may be missed for a moment. `refresh` looks at once. Objects survive pickling and forking: each process
     writes to its own shard.
     """
 
     def __init__(self, folder: Path | str, sync_every: int = 64) -> None:
-        """Nothing is created until the first `put`.
+        """Open a store; nothing is created until the first `put`.
 
-        `sync_every`: after how many puts the shard is forced to the disk, besides at `close`; 0 leaves it to `close`.
-        It matters when a machine dies, not when a process does.
+        `sync_every`: number of puts after which the shard is forced to the disk, besides at `close`; 0 leaves it to
+        `close`. It matters when a machine dies, not when a process does.
         """
         self._descriptors: dict[_Shard, int] = {}
         self._writer: tuple[_Shard, int] | None = None
@@ -98,7 +98,7 @@ class FeatureStore:
         self.sync_every = sync_every
         self._unsynced = 0
         self._known: dict[str, _Shard] = {}
-        self._index: dict[bytes, tuple[_Place, ...]] = {}  # of each key all copies, the one to read first
+        self._index: dict[bytes, tuple[_Place, ...]] = {}  # all copies of each key, the one to read first
         self._look_again = 0.0
         self._after_fork()
 
@@ -116,7 +116,7 @@ class FeatureStore:
             self.close()
 
     def get(self, key: str) -> dict[str, Tensor] | None:
-        """The tensors under a key, as they were put; None if they are absent or damaged.
+        """Return the tensors under a key, as they were put; None if they are absent or damaged.
 
         `key`: a SHA-256 in hexadecimal.
         """
@@ -129,9 +129,9 @@ class FeatureStore:
         return None
 
     def put(self, key: str, features: Mapping[str, Tensor], fingerprint: str = "") -> None:
-        """Keep tensors of any shape and dtype under a key, unless they are there; they outlive this process at once.
+        """Store tensors of any shape and dtype under a key, unless it exists; from then on they survive a kill.
 
-        `fingerprint`: of the settings they were made with (see `describe`), a SHA-256 in hexadecimal.
+        `fingerprint`: fingerprint of the settings behind them (see `describe`), a SHA-256 in hexadecimal.
         """
         digest = _digest(key, "key")
         settings = _digest(fingerprint, "fingerprint") if fingerprint else bytes(32)
@@ -164,13 +164,13 @@ class FeatureStore:
         return len(self.keys())
 
     def keys(self) -> list[str]:
-        """All keys, after a look for new ones."""
+        """Return all keys, new ones included."""
         with self._exclusive():
             self.refresh()
             return [key.hex() for key in self._index]
 
     def refresh(self) -> None:
-        """Look for shards and records that others have added, and forget the shards that are gone."""
+        """Index shards and records that others have added, and drop shards that are gone."""
         with self._exclusive():
             began = time.monotonic()
             while not self._index_shards(disk.list_shards(self.folder)):  # one was replaced while we looked
@@ -179,7 +179,7 @@ class FeatureStore:
             self._look_again = ended + 10 * (ended - began)
 
     def close(self) -> None:
-        """Force what was put to the disk and close all files. The store can still be used: it opens them again."""
+        """Force all entries to the disk and close all files. The store can still be used: it opens them again."""
         with self._exclusive():
             try:
                 if self._writer is not None and self._writer[0].end == 0:
@@ -192,7 +192,7 @@ class FeatureStore:
                     os.close(self._descriptors.popitem()[1])
 
     def verify(self) -> list[Damage]:
-        """Read every byte, and list what is damaged. The rest can be relied on."""
+        """Read every byte and list all damage; everything else is intact."""
         damages = []
         for shard, descriptor, found in self._walk():
             if isinstance(found, Gap):
@@ -212,7 +212,7 @@ class FeatureStore:
         return damages
 
     def stats(self) -> Stats:
-        """Entries, also by the fingerprint of their settings ('' if put without), bytes, and what is not of use."""
+        """Count entries, in all and by fingerprint of their settings ('' if put without), bytes, and unused bytes."""
         settings: dict[bytes, str] = {}
         duplicates = damaged = torn = 0
         for _, _, found in self._walk():
@@ -234,7 +234,7 @@ class FeatureStore:
         )
 
     def describe(self, fingerprint: str, settings: Mapping[str, object]) -> None:
-        """Keep the settings behind a fingerprint, for people: as JSON in the folder `settings`."""
+        """Record the settings behind a fingerprint, for people: as JSON in the folder `settings`."""
         path = self.description(fingerprint)
         text = json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
         with suppress(FileNotFoundError):
@@ -249,7 +249,7 @@ class FeatureStore:
         os.replace(draft, path)
 
     def descriptions(self) -> dict[str, dict[str, object]]:
-        """Settings by fingerprint, of all that were described; unreadable ones are absent."""
+        """Return all described settings by fingerprint; unreadable ones are absent."""
         found = {}
         for path in sorted((self.folder / "settings").glob("*.json")):
             with suppress(ValueError, FileNotFoundError):
@@ -258,13 +258,13 @@ class FeatureStore:
         return found
 
     def description(self, fingerprint: str) -> Path:
-        """The file that describes the settings behind a fingerprint."""
+        """Return the path of the file that describes the settings behind a fingerprint."""
         return self.folder / "settings" / f"{_digest(fingerprint, 'fingerprint').hex()}.json"
 
     # Processes and threads
 
     def _exclusive(self) -> threading.RLock:
-        """The lock of this object, which a process made by forking gets anew, with no shard of its own yet."""
+        """Return the lock of this object; a forked process gets a new one, and no shard of its own yet."""
         if self._process != os.getpid():
             self._after_fork()
         return self._lock
@@ -277,13 +277,13 @@ class FeatureStore:
     # The index
 
     def _find(self, key: bytes) -> tuple[_Place, ...]:
-        """The places of a key; none if it is absent."""
+        """Return the locations of a key; none if it is absent."""
         if key not in self._index and time.monotonic() >= self._look_again:
             self.refresh()
         return self._index.get(key, ())
 
     def _payload(self, key: bytes, place: _Place) -> bytes | None:
-        """Verified payload; None if it is damaged or gone, and then the index no longer leads there."""
+        """Return the verified payload; None if it is damaged or gone, and then drop its location from the index."""
         try:
             payload = disk.read_at(self._descriptor(place.shard), place.length, place.offset)
         except OSError as error:
@@ -300,7 +300,7 @@ class FeatureStore:
         return None
 
     def _forget(self, gone: set[_Shard]) -> None:
-        """Take shards that are no longer there out of the index."""
+        """Remove shards that no longer exist from the index."""
         for shard in gone:
             self._known.pop(shard.path.name, None)
             if (descriptor := self._descriptors.pop(shard, None)) is not None:
@@ -311,7 +311,7 @@ class FeatureStore:
                 self._index[key] = left
 
     def _index_shards(self, sizes: Mapping[str, int]) -> bool:
-        """Bring the index up to date with the shards that there are; False if one of them is gone already."""
+        """Update the index from the existing shards; return False if one of them is gone already."""
         gone = {shard for name, shard in self._known.items() if name not in sizes}
         if self._writer is not None:
             gone.discard(self._writer[0])  # a folder listed from a cache may lack it; `_writable` knows better
@@ -342,7 +342,7 @@ class FeatureStore:
         shard.end = record.end
 
     def _descriptor(self, shard: _Shard) -> int:
-        """The open file of a shard. Reading at an offset of one's own, processes may share it after a fork."""
+        """Return the open file of a shard. Reads give their own offset, so that processes may share it after a fork."""
         descriptor = self._descriptors.get(shard)
         if descriptor is None:
             if len(self._descriptors) >= _MAX_DESCRIPTORS:
@@ -351,7 +351,7 @@ class FeatureStore:
         return descriptor
 
     def _walk(self) -> Iterator[tuple[Path, int, Record | Gap]]:
-        """Everything in all shards, with the descriptor to read it by."""
+        """Yield every record and gap of all shards, with the file descriptor to read it from."""
         for name, size in sorted(disk.list_shards(self.folder).items()):
             path = self.folder / name
             with suppress(FileNotFoundError), path.open("rb") as file:
@@ -361,7 +361,7 @@ class FeatureStore:
     # The shard that is written
 
     def _writable(self) -> tuple[_Shard, int]:
-        """The shard that this process appends to; a new one if there is none, or somebody has removed it."""
+        """Return the shard that this process appends to; a new one if there is none, or if it was removed."""
         if self._writer is not None:
             with suppress(OSError):
                 if os.fstat(self._writer[1]).st_nlink:
@@ -391,7 +391,7 @@ class FeatureStore:
 
 
 def fingerprint_of(record: Record) -> str:
-    """Of the settings that an entry was made with; '' if it was put without."""
+    """Return the fingerprint of the settings behind an entry; '' if it was put without."""
     return record.fingerprint.hex() if any(record.fingerprint) else ""
 
 
@@ -403,6 +403,6 @@ def _digest(text: str, what: str) -> bytes:
 
 
 def _packed(features: Mapping[str, Tensor]) -> bytes:
-    """As safetensors, which refuses tensors that are not contiguous or share memory: so copies."""
+    """Serialise tensors as safetensors; they are copied, since it refuses non-contiguous and shared memory."""
     copies = {name: value.detach().cpu() for name, value in features.items()}
     return save({name: value.clone(memory_format=torch.contiguous_format) for name, value in copies.items()})

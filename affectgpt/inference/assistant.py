@@ -1,4 +1,4 @@
-"""A model that can be asked about a clip; it reads the question as training reads a row.
+"""A model that answers questions about a clip; it reads a question exactly as training reads a row.
 
 Shapes: F pictures, H and W pixels, T features over time, D their width.
 """
@@ -29,13 +29,13 @@ from affectgpt.problems import InputError, Problem, shorten
 
 
 class Assistant:
-    """A model with all that it takes to ask it; `from_pretrained` makes one.
+    """Model with its processor and towers, ready to answer questions; `from_pretrained` makes one.
 
     Args:
-        model: of AffectGPT, or of the Hub: one that looks at videos, or one that reads text alone.
-        processor: of the model; of one that reads text alone, its tokenizer.
-        source: folder or Hub id with the model's towers; they are loaded when the first media come.
-        timeout_s: seconds to decode the media of a question.
+        model: an AffectGPT model, or a video-language or language model of the Hub.
+        processor: the model's processor; the tokenizer of a language model.
+        source: folder or Hub id with the model's towers, which are loaded for the first clip.
+        timeout_s: most seconds to decode the media of a question.
     """
 
     def __init__(self, model: PreTrainedModel, processor: Any, source: str | Path, timeout_s: float = 20.0) -> None:
@@ -50,15 +50,15 @@ class Assistant:
         dtype: Precision = "auto",
         attention: Attention = "auto",
     ) -> Assistant:
-        """The assistant of a saved model, a LoRA adapter, a folder of parts, or a model of the Hub.
+        """Load a saved model, a LoRA adapter, a folder of parts, or a model of the Hub.
 
         Args:
             source: folder or Hub id.
-            device: 'auto' is the GPU where there is one.
+            device: 'auto' is the GPU if there is one.
             dtype, attention: see `affectgpt.model.loading`.
 
         Raises:
-            InputError: there is no such model; says what is missing.
+            InputError: there is no such model; names what is missing.
         """
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -72,7 +72,7 @@ class Assistant:
 
     @cached_property
     def wanted(self) -> Wanted:
-        """What the model needs decoded of a clip; may be replaced for a model of the Hub, which takes any frames."""
+        """Streams and sampling to decode of a clip; may be replaced for a model of the Hub, which takes any frames."""
         return wanted_of(self.processor, self.model.config)
 
     def encode(
@@ -83,12 +83,12 @@ class Assistant:
         sample_rate: int = 16_000,
         image: Given | None = None,
     ) -> Encoded:
-        """What the model takes of a clip, for `ask(features=...)`: worth it where one clip is asked about many times.
+        """Encode a clip once for `ask(features=...)`, to ask many questions about it.
 
         Args:
             video: a file, or (F, H, W, 3) uint8 RGB; an array has no sound of its own.
             audio: a file, or (samples,) float at `sample_rate`; by default the sound of the video file.
-            face: an .npy file of face crops, or the crops (F, H, W, 3) uint8 RGB; by default they are looked for in
+            face: an .npy file of face crops, or the crops (F, H, W, 3) uint8 RGB; by default faces are detected in
                 the video.
             image: a still picture instead of a video: a file, or (H, W, 3) uint8 RGB.
 
@@ -101,7 +101,7 @@ class Assistant:
         return self.encode_decoded(decoded) if decoded else decoded
 
     def encode_decoded(self, decoded: Decoded) -> Encoded:
-        """What the model takes of decoded media: their features, or the media themselves."""
+        """Return the model's input for decoded media: their features, or the media themselves."""
         return self.encoder.encode(decoded) if self.takes == "features" else decoded
 
     def ask(
@@ -121,18 +121,18 @@ class Assistant:
         top_p: float = 1.0,
         streamer: BaseStreamer | None = None,
     ) -> str:
-        """The model's answer.
+        """Answer a question.
 
         Args:
             video, audio, face, image, sample_rate: the clip, see `encode`; none for a question about text alone.
-            subtitle: what is said in the clip.
-            features: the clip as `encode` gives it, or as a `ClipEncoder` does, instead of its media.
-            history: earlier turns, {'role': 'system' | 'user' | 'assistant', 'content': text}; the clip stands in the
+            subtitle: words said in the clip.
+            features: the clip as `encode` or a `ClipEncoder` returns it, instead of its media.
+            history: earlier turns, {'role': 'system' | 'user' | 'assistant', 'content': text}; the clip belongs to the
                 first turn of the user.
             temperature, top_p, streamer: see `affectgpt.inference.generate.answer`.
 
         Raises:
-            InputError: something that the model cannot be given, explained.
+            InputError: an input that the model cannot take.
         """
         media = {"video": video, "audio": audio, "face": face, "image": image}
         if features is not None and any(value is not None for value in media.values()):
@@ -148,10 +148,10 @@ class Assistant:
         return answer(self.model, reader, rows, max_new_tokens, temperature, top_p, streamer)[0].text
 
     def reader(self, features: Encoded) -> Reader:
-        """Reads any row as one about the clip that has these features.
+        """Make a reader that reads every row as one about the clip with these features.
 
         Raises:
-            InputError: features of another model.
+            InputError: features of a different model.
         """
         if problems := self._feature_problems(features):
             raise InputError(problems)

@@ -1,4 +1,4 @@
-"""A conversation with a model about a clip, turn by turn; what `affectgpt chat` holds."""
+"""A conversation with a model about a clip, turn by turn, as in `affectgpt chat`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ COMMANDS = ("/video", "/quit")
 
 
 class Conversation:
-    """Questions about one clip, each with what was said before.
+    """Questions about one clip, each asked with the earlier turns.
 
     Args:
-        assistant: who answers.
-        media: 'video' or 'image', 'audio' and 'face' of the clip; files that it has.
-        subtitle: what is said in it.
-        settings: how answers are generated, see `Assistant.ask`.
+        assistant: the model that answers.
+        media: paths of the clip's 'video' or 'image', 'audio' and 'face', as far as it has them.
+        subtitle: words said in the clip.
+        settings: settings of generation, see `Assistant.ask`.
     """
 
     def __init__(self, assistant: Assistant, media: dict[str, str], subtitle: str | None, **settings: Any) -> None:
@@ -29,13 +29,13 @@ class Conversation:
         self.open(media, subtitle)
 
     def open(self, media: dict[str, str], subtitle: str | None = None) -> None:
-        """Turn to a clip, and begin anew."""
+        """Start a new conversation about a clip."""
         self.features = self.assistant.encode(**media)  # type: ignore[arg-type]
         self.subtitle = subtitle
         self.history: list[dict[str, str]] = []
 
     def ask(self, question: str) -> str:
-        """Answer and print it; in a terminal word by word as it comes, else at its end."""
+        """Answer a question and print the answer; in a terminal word by word, else when it is complete."""
         if sys.stdout.isatty():
             return self._answer(question, answer_printer(self.assistant.reader(self.features)))
         text = self._answer(question)
@@ -43,10 +43,10 @@ class Conversation:
         return text
 
     def answer(self, question: str) -> dict[str, Any]:
-        """Answer, and remember question and answer for the turns to come.
+        """Answer a question, and remember question and answer for later turns.
 
         Returns:
-            'answer', and whatever else a kind of conversation tells about it, as JSON.
+            'answer', and further JSON values that a subclass adds.
         """
         return {"answer": self._answer(question)}
 
@@ -64,24 +64,24 @@ class Conversation:
         return text
 
     def obey(self, line: str) -> bool:
-        """Follow a command of the user; False where it ends the conversation."""
+        """Run a command of the user; return False if it ends the conversation."""
         command, _, rest = line.partition(" ")
         if command == "/video" and rest.strip():
             self.open({"video": rest.strip()})
             print(f"{rest.strip()}: a new conversation.", file=sys.stderr)
         elif command == "/video":
-            raise InputError("/video: expected a path behind it, got nothing.")
+            raise InputError("/video: expected a path after it, got nothing.")
         elif command != "/quit":
             raise InputError(f"{command}: expected a question or a command. {nearest(command, COMMANDS)}")
         return command != "/quit"
 
 
 def answer_printer(reader: Reader) -> Any:
-    """A streamer that prints an answer while it is generated, without what ends it."""
+    """Make a streamer that prints an answer while it is generated, without the stop string."""
     from transformers import TextStreamer
 
     class Printer(TextStreamer):
-        """Prints whole words, so that what ends an answer comes last."""
+        """Streamer of whole words, so that a stop string comes last."""
 
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
             """Print the next words."""

@@ -1,4 +1,4 @@
-"""What a model says to rows, and whether it came to an end.
+"""Generation of answers to rows, and whether each answer is complete.
 
 Shapes: B rows, L tokens.
 """
@@ -20,11 +20,11 @@ from affectgpt.inputs.reader import EncodedRow, Reader
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model wrote, without what ended it."""
+    """Answer of a model, without its end token or stop string."""
 
     text: str
     complete: bool
-    """Whether the model ended it itself, within the tokens that it was given."""
+    """Whether the model ended the answer itself, within the token limit."""
 
 
 @torch.no_grad()
@@ -37,12 +37,12 @@ def answer(
     top_p: float = 1.0,
     streamer: BaseStreamer | None = None,
 ) -> list[Answer]:
-    """Answer rows together, in their order.
+    """Answer rows in one batch; the answers keep their order.
 
     Args:
-        temperature: 0 takes the likeliest token each time; above, tokens are drawn.
-        top_p: tokens are drawn among the likeliest that together have this probability.
-        streamer: is given the tokens of a single row as they come.
+        temperature: 0 takes the likeliest token each time; above 0, tokens are sampled.
+        top_p: tokens are sampled among the likeliest that together have this probability.
+        streamer: receives the tokens of a single row as they are generated.
     """
     tokenizer = reader.tokenizer
     ends = end_tokens(model, tokenizer)
@@ -74,14 +74,14 @@ def answer_in_batches(
     answer_batch: Callable[[Sequence[Clip]], list[Answer]],
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Answer]:
-    """Answer any number of rows, in their order; rows of like task and length share a batch, so that they end together.
+    """Answer any number of rows, in their order; rows of the same task and similar length share a batch.
 
     The longest rows of a task come first, which shows at once whether memory suffices.
 
     Args:
         batch_size: rows of a batch.
-        answer_batch: answers the rows of a batch, in their order.
-        progress: called with how many rows are answered, of how many.
+        answer_batch: function that answers the rows of a batch, in their order.
+        progress: callback with the number of rows answered and their total.
     """
     lengths = reader.lengths(clips)
     order = sorted(range(len(clips)), key=lambda index: (clips[index].task, -lengths[index]))
@@ -100,7 +100,7 @@ def _answer(text: str, ids: list[int], ends: list[int], stop_strings: Sequence[s
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: Any) -> list[int]:
-    """Every token that ends an answer: the tokenizer's, and those of the model's generation configuration."""
+    """Return every token that ends an answer: the tokenizer's, and those of the model's generation configuration."""
     own = model.generation_config.eos_token_id if model.generation_config is not None else None
     ends = own if isinstance(own, list) else [own]
     return [*dict.fromkeys(end for end in [tokenizer.eos_token_id, *ends] if end is not None)]

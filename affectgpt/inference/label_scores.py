@@ -1,6 +1,6 @@
-"""How likely a language model finds each label of a closed set as its answer: exact, parsed from nothing.
+"""Log-likelihood of each label of a closed set as a language model's answer; no generated text is parsed.
 
-Every row's prompt, media included, is read once for all labels, and so is what all labels begin with.
+Every row's prompt, media included, and the tokens that all labels begin with are read only once for all labels.
 
 Shapes: U rows, E labels.
 """
@@ -24,15 +24,15 @@ from affectgpt.prompt_safety import defuse, special_tokens
 def score_labels(
     model: Any, reader: Reader, rows: Sequence[EncodedRow], labels: Sequence[str], batch_size: int = 16
 ) -> Tensor:
-    """(U, E) log-likelihood of each label as the beginning of the answer, given the tokens that all labels begin with.
+    """Compute the (U, E) log-likelihood of each label as the beginning of the answer, given the labels' common prefix.
 
     Args:
-        rows: prompts; what they answer is not looked at.
-        labels: as the answer would begin, such as 'Emotion: joyful'; none of them empty.
+        rows: prompts; their targets are ignored.
+        labels: beginnings of an answer, such as 'Emotion: joyful'; none of them empty.
         batch_size: rows read together.
 
     Returns:
-        Sums over a label's tokens, on the CPU; the end of an answer is not counted.
+        Sums over a label's tokens, on the CPU; the end token is not counted.
     """
     lead, rests = split_lead(reader.tokenizer, labels)
     was_training = model.training
@@ -50,7 +50,7 @@ def score_labels(
 
 
 def split_lead(tokenizer: Any, labels: Sequence[str]) -> tuple[list[int], list[list[int]]]:
-    """Tokens that all labels begin with, and those of each label after them, of which there is at least one."""
+    """Split labels into the tokens of their common prefix and the remaining tokens of each, at least one."""
     special = special_tokens(tokenizer)
     plain = [defuse(label, special) for label in labels]
     ids: list[list[int]] = [tokenizer(label, add_special_tokens=False)["input_ids"] for label in plain]

@@ -1,4 +1,4 @@
-"""Media that a caller hands over: files, decoded in a worker that can be killed, or arrays; as the rows of a file are.
+"""Decode media passed from Python, as files (in a worker that can be killed) or arrays, exactly as those of a row file.
 
 Shapes: F pictures, H and W pixels.
 """
@@ -22,24 +22,24 @@ from affectgpt.media.sandbox import map_sandboxed
 from affectgpt.problems import InputError, Problem
 
 Given = str | Path | np.ndarray
-"""A file or an array."""
+"""Medium as a file or an array."""
 SERVES = {name: medium.streams for name, medium in MEDIA.items() if medium.streams}
-"""As what each medium can be decoded."""
+"""Streams that each medium can be decoded as."""
 
 
 def read_given(wanted: Wanted, media: dict[str, Given], sample_rate: int = 16_000, timeout_s: float = 20.0) -> Decoded:
-    """What a model wants of the media.
+    """Decode the streams that a model wants from media.
 
     Args:
-        wanted: by the model.
+        wanted: the streams and sampling of the model.
         media: 'video' and 'face', files or (F, H, W, 3) uint8 RGB; 'image', a file or (H, W, 3), instead of a video;
             'audio', a file or (samples,) float. An array of pictures has no sound; a video file has its own, unless
             'audio' is given.
-        sample_rate: of the samples, where they are an array.
-        timeout_s: seconds to decode files.
+        sample_rate: sample rate of an audio array.
+        timeout_s: most seconds to decode files.
 
     Raises:
-        InputError: a medium that the model does not take, or that cannot be used; all such arrays at once.
+        InputError: a medium that the model does not take, or that cannot be used; all invalid arrays at once.
     """
     if {"image", "video"} <= media.keys():
         raise InputError("image: expected a picture or a video, got both. Leave one of them out.")
@@ -71,7 +71,7 @@ def read_given(wanted: Wanted, media: dict[str, Given], sample_rate: int = 16_00
 
 
 def resample(wave: np.ndarray, rate: int, wanted_rate: int) -> np.ndarray:
-    """(samples,) at one rate to (samples,) float32 at another, by the resampler that decoding uses."""
+    """Resample (samples,) from one rate to another as float32, with the resampler that decoding uses."""
     frame = AudioFrame.from_ndarray(np.ascontiguousarray(wave[None], np.float32), format="fltp", layout="mono")
     frame.sample_rate = rate
     resampler = AudioResampler(format="fltp", rate=wanted_rate)

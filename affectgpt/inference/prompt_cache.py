@@ -1,4 +1,4 @@
-"""Prompts that are read once, whatever number of answers is drawn to each: in GRPO's rollouts and in search.
+"""Prompts that are encoded once for any number of answers to each: in GRPO's rollouts and in search.
 
 Shapes: U prompts of P tokens (padded on the left), B answers of C tokens, W tokens read so far.
 """
@@ -16,13 +16,13 @@ from affectgpt.inputs.batch import Batch, pad
 
 
 class PromptCache:
-    """What a model keeps of prompts that it has read, media included: keys and values of all tokens but the last.
+    """Cache of prompts that a model has read, media included: keys and values of all tokens but the last.
 
-    Any model of transformers will do whose `generate` goes on from a cache. Gradients are not kept.
+    It works with any transformers model whose `generate` continues from a cache. Gradients are not kept.
 
     Args:
-        model: in evaluation mode.
-        prompt: what it takes of U prompts of at least two tokens, padded on the left.
+        model: the model, in evaluation mode.
+        prompt: inputs of U prompts of at least two tokens, padded on the left.
     """
 
     def __init__(self, model: Any, prompt: Batch) -> None:
@@ -37,7 +37,7 @@ class PromptCache:
         with torch.no_grad():
             output = model(**known, position_ids=positions[..., : width - 1], use_cache=True, logits_to_keep=1)
         self.cache = output.past_key_values
-        # Rotary positions of several axes go on from what the prompt left.
+        # Rotary positions of several axes continue from the offset of the prompt.
         deltas = [(module, getattr(module, "rope_deltas", None)) for module in model.modules()]
         self.deltas = [(module, left) for module, left in deltas if isinstance(left, Tensor) and len(left) == len(self)]
 
@@ -45,18 +45,18 @@ class PromptCache:
         return len(self.ids)
 
     def answer(self, group: Tensor, **kwargs: Any) -> Tensor:
-        """(B, C) answers, filled up with padding where they ended.
+        """Generate (B, C) answers, padded after their end.
 
         Args:
-            group: (B,) which prompt each answer is to.
-            kwargs: for `generate`.
+            group: (B,) index of the prompt of each answer.
+            kwargs: arguments of `generate`.
         """
         ids, mask, cache = self.ids[group], self.mask[group], self._cache_of(group)
         output = self.model.generate(input_ids=ids, attention_mask=mask, past_key_values=cache, **kwargs)
         return torch.as_tensor(output)[:, ids.shape[1] :]
 
     def _cache_of(self, group: Tensor) -> Any:
-        """The cache for answers to these prompts; the original stays as it is, and tensors are not copied twice."""
+        """Return the cache for answers to these prompts; the original is unchanged, and no tensor is copied twice."""
         twin = copy.copy(self.cache)
         twin.layers = [copy.copy(layer) for layer in self.cache.layers]
         twin.batch_select_indices(group)
@@ -66,10 +66,10 @@ class PromptCache:
 
     @torch.no_grad()
     def log_probs(self, group: Tensor, answers: Sequence[Sequence[int]]) -> list[Tensor]:
-        """Log-probabilities of the tokens of given answers, (C,) of each.
+        """Compute the log-probabilities of the tokens of given answers, (C,) for each.
 
         Args:
-            group: (B,) which prompt each answer is to.
+            group: (B,) index of the prompt of each answer.
             answers: B lists of at least one token.
         """
         device = self.ids.device
@@ -92,9 +92,9 @@ class PromptCache:
 
     @torch.no_grad()
     def extend(self, continuations: Sequence[Sequence[int]]) -> None:
-        """Read on: each prompt goes on with these ids, of which there may be none."""
+        """Extend each prompt by these ids, of which there may be none."""
         last = self.ids[:, -1].tolist()
-        # The last token of a prompt was not read yet; where it stays the last one, it moves to the end.
+        # The last token of a prompt is not read yet; if it remains the last one, it moves to the end.
         block = [[token, *ids] for token, ids in zip(last, continuations, strict=True)]
         device = self.ids.device
         ids = pad(block, 0, "left").to(device)
@@ -119,15 +119,15 @@ class PromptCache:
 
 
 def generate_groups(model: Any, prompt: Batch, group: Tensor, **kwargs: Any) -> Tensor:
-    """`model.generate` for several answers to each prompt, whose media are encoded and whose tokens are read once.
+    """Generate several answers to each prompt; its media and tokens are encoded once.
 
     Args:
-        prompt: what the model takes of U prompts, padded on the left.
-        group: (B,) which prompt each answer is to; with one answer to each, in the order of the prompts.
-        kwargs: for `generate`.
+        prompt: inputs of U prompts, padded on the left.
+        group: (B,) index of the prompt of each answer; with one answer to each, in the order of the prompts.
+        kwargs: arguments of `model.generate`.
 
     Returns:
-        (B, C) ids of the answers, filled up with padding where they ended.
+        (B, C) ids of the answers, padded after their end.
     """
     width = prompt["input_ids"].shape[1]
     if width < 2 or len(group) == len(prompt["input_ids"]):
@@ -136,7 +136,7 @@ def generate_groups(model: Any, prompt: Batch, group: Tensor, **kwargs: Any) -> 
 
 
 def group_of(numbers: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Distinct numbers in their order, and the index of each among them."""
+    """Return the distinct numbers in order of appearance, and the index of each number among them."""
     distinct = list(dict.fromkeys(numbers))
     index_of = {number: index for index, number in enumerate(distinct)}
     return distinct, [index_of[number] for number in numbers]

@@ -1,4 +1,4 @@
-"""A model that is asked about the rows of a file, whose media are decoded, encoded and read a few batches at a time."""
+"""A model that answers the rows of a file; their media are decoded, encoded and read a few batches at a time."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from affectgpt.media.sandbox import Sandbox
 from affectgpt.problems import InputError
 
 _BATCHES_AT_ONCE = 8
-"""Batches whose rows are opened together, to be sorted by length; of a model that takes media, which are large, one."""
+"""Batches whose rows are opened together, to be sorted by length; one for a model that takes media, which are large."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedRows:
-    """Rows that can be read."""
+    """Rows whose media were opened."""
 
     clips: Sequence[Clip]
-    """All that were asked for."""
+    """All rows that were asked for."""
     reader: Reader
     bad: dict[str, str]
-    """Id of a row -> why its clip cannot be used."""
+    """Reason why a row's clip cannot be used, by the id of the row."""
 
     @property
     def usable(self) -> list[Clip]:
@@ -41,13 +41,13 @@ class OpenedRows:
 
 
 class RowAssistant:
-    """A loaded model, and how rows are opened for it.
+    """Loaded model with the settings for opening rows.
 
     Args:
         assistant: the model.
-        timeout_s: seconds to decode one clip.
-        workers: processes that decode.
-        cues: what of a row's evidence its prompt shows.
+        timeout_s: most seconds to decode one clip.
+        workers: number of decoding processes.
+        cues: limits on the evidence that a prompt shows.
     """
 
     def __init__(
@@ -61,16 +61,16 @@ class RowAssistant:
 
     @cached_property
     def _sandbox(self) -> Sandbox:
-        """Where media are decoded."""
+        """Worker processes that decode media."""
         return Sandbox(self.workers, self.timeout_s)
 
     def close(self) -> None:
-        """Kill the workers."""
+        """Kill the decoding workers."""
         if "_sandbox" in vars(self):
             self._sandbox.close()
 
     def open(self, clips: Sequence[Clip]) -> OpenedRows:
-        """Decode and encode the media of rows, which are kept in memory.
+        """Decode and encode the media of rows and keep the result in memory.
 
         Raises:
             InputError: rows with media for a model that reads text alone; names every one.
@@ -90,13 +90,13 @@ class RowAssistant:
     def open_stored(
         self, clips: Sequence[Clip], store: Path, progress: Callable[[int, int], None] | None = None
     ) -> OpenedRows:
-        """Open rows whose features come from the store in a folder, which is filled first.
+        """Open rows with features from the store in a folder; missing ones are computed first.
 
         Raises:
             InputError: the model takes no features.
         """
         if self.assistant.takes != "features":
-            raise InputError("--store: this model has no features that could be kept. Leave the option out.")
+            raise InputError("--store: this model has no features to store. Leave the option out.")
         assistant = self.assistant
         config: Any = assistant.model.config
         source, bad = build_features(
@@ -118,13 +118,13 @@ class RowAssistant:
         store: Path | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Iterator[OpenedRows]:
-        """Open rows in their order, a few batches at a time; from a store, where there is one.
+        """Open rows in their order, a few batches at a time; from a store, if one is given.
 
         Args:
-            progress: of filling the store.
+            progress: callback for filling the store.
 
         Raises:
-            InputError: before anything is opened, see `open` and `open_stored`.
+            InputError: see `open` and `open_stored`; raised before anything is opened.
         """
         require_readable(self.assistant.processor, clips)
         stored = None if store is None else self.open_stored(clips, store, progress)
@@ -142,7 +142,7 @@ class RowAssistant:
 
 @dataclass(frozen=True, slots=True)
 class _InMemory:
-    """Features, or decoded media, of a few rows."""
+    """Source of features, or decoded media, of a few rows in memory."""
 
     encoded: dict[Media | None, Any]
 

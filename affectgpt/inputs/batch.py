@@ -1,4 +1,4 @@
-"""Rows to the tensors of a batch: padded for a forward or for generation, or packed without padding.
+"""Tensors of a batch of rows: padded for a forward pass or for generation, or packed without padding.
 
 Shapes: B rows, L tokens.
 """
@@ -14,13 +14,13 @@ from torch import Tensor
 from affectgpt.inputs.reader import EncodedRow
 
 IGNORED = -100
-"""Label of a token that the loss does not look at."""
+"""Label of a token that the loss ignores."""
 
 Batch = dict[str, Tensor]
 
 
 def pad(rows: Sequence[Sequence[int]], value: int, side: Literal["left", "right"], width: int | None = None) -> Tensor:
-    """Unequal rows of integers to (B, L), filled up with `value`; L is the longest row's unless `width` is given."""
+    """Pad rows of integers with `value` to a (B, L) tensor; L is the longest row's length unless `width` is given."""
     width = width or max(len(row) for row in rows)
     padded = torch.full((len(rows), width), value)
     for index, row in enumerate(rows):
@@ -30,10 +30,10 @@ def pad(rows: Sequence[Sequence[int]], value: int, side: Literal["left", "right"
 
 
 def join_inputs(rows: Sequence[EncodedRow]) -> Batch:
-    """What the model takes besides ids, of all rows one after the other along the first dimension.
+    """Concatenate the inputs that a model takes besides ids, over all rows along the first dimension.
 
     Raises:
-        ValueError: the inputs of two rows do not fit together; names both.
+        ValueError: the inputs of two rows have incompatible shapes; names both.
     """
     joined = {}
     for name in dict.fromkeys(name for row in rows for name in row.inputs):
@@ -47,21 +47,21 @@ def join_inputs(rows: Sequence[EncodedRow]) -> Batch:
 
 
 def prompt_batch(rows: Sequence[EncodedRow], pad_id: int) -> Batch:
-    """Prompts for generation, padded on the left: 'input_ids' and 'attention_mask' (B, L), and the inputs."""
+    """Make a batch for generation, prompts padded on the left: 'input_ids', 'attention_mask' (B, L), and the inputs."""
     return _padded(rows, [row.prompt_ids for row in rows], pad_id, "left")
 
 
 def supervised_batch(rows: Sequence[EncodedRow], pad_id: int) -> Batch:
-    """Prompts and targets padded on the right: 'input_ids', 'attention_mask', 'labels' (B, L), and the inputs."""
+    """Make a batch padded on the right: 'input_ids', 'attention_mask', 'labels' (B, L), and the inputs."""
     batch = _padded(rows, [[*row.prompt_ids, *row.target_ids] for row in rows], pad_id, "right")
     return {**batch, "labels": pad([_labels(row) for row in rows], IGNORED, "right")}
 
 
 def packed_batch(packs: Sequence[Sequence[EncodedRow]], pad_id: int) -> Batch:
-    """Packs of rows to (B, L): in each, prompts and targets follow one another with hardly any padding.
+    """Make a (B, L) batch of packs of rows: in each, prompts and targets follow one another with hardly any padding.
 
-    'position_ids' start again with every row. Given those, no attention mask and no cache, transformers keeps attention
-    within each row. 'labels' look at targets only; a row opens with its prompt, so that nothing is predicted across
+    'position_ids' restart with every row. Given those, no attention mask and no cache, transformers keeps attention
+    within each row. 'labels' cover targets only; a row begins with its prompt, so that no token is predicted across
     rows.
     """
     ids = [[token for row in pack for token in (*row.prompt_ids, *row.target_ids)] for pack in packs]

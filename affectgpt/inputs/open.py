@@ -1,10 +1,10 @@
-"""What each kind of model takes of a row: the only file that tells models apart.
+"""Inputs of each kind of model: the only file that tells models apart.
 
-| a model of | takes | and its rows are read by |
+| model | input | reader of its rows |
 |---|---|---|
 | AffectGPT | `features` of frozen towers | `ClipReader` |
-| the Hub, that looks at videos | decoded `media` | `VlmReader` |
-| the Hub, that reads text alone | `words` | `TextReader` |
+| video-language model of the Hub | decoded `media` | `VlmReader` |
+| language model of the Hub | `words` | `TextReader` |
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from affectgpt.problems import InputError, Problem
 
 Takes = Literal["features", "media", "words"]
 Encoded = Mapping[str, Tensor | np.ndarray]
-"""A clip as a model takes it: features of AffectGPT's towers, (T, D) each; decoded media for a model of the Hub."""
+"""Model input of a clip: features of AffectGPT's towers, (T, D) each; decoded media for a model of the Hub."""
 _NUM_FRAMES = 8
-"""Given to a model of the Hub whose processor does not say how many."""
+"""Number of frames for a model of the Hub whose processor does not specify one."""
 
 
 def takes(processor: Any) -> Takes:
-    """Tell what a model takes of a row besides its conversation.
+    """Return the kind of input that a model takes besides the conversation.
 
     Args:
-        processor: of the model, as `affectgpt.model.loading.load_processor` gives it.
+        processor: the model's processor, as `affectgpt.model.loading.load_processor` returns it.
 
     Raises:
-        InputError: a processor of no kind that is known here.
+        InputError: a processor of an unknown kind.
     """
     if isinstance(processor, AffectGPTProcessor):
         return "features"
@@ -62,19 +62,19 @@ def open_reader(
     cues: Cues = Cues(),  # noqa: B008 (frozen)
     max_pixels: int | None = None,
 ) -> Reader:
-    """The reader of rows for a model.
+    """Make the reader of rows for a model.
 
     Args:
-        processor: of the model.
-        source: of features for a model that takes them, of decoded media for one of the Hub; None for words alone. Or
-            one clip as the model takes it, which every row is then about.
-        inputs: which of 'video', 'audio' and 'text' the model may see, hear and read of a clip; by default those that
-            it was trained to take, or all.
-        cues: what of a row's evidence its prompt shows.
+        processor: the model's processor.
+        source: source of features for a model that takes them, of decoded media for one of the Hub; None for words
+            alone. Or one encoded clip, which every row is then about.
+        inputs: which of 'video', 'audio' and 'text' the model gets of a clip; by default those that it was trained to
+            take, or all.
+        cues: limits on the evidence that a prompt shows.
         max_pixels: most pixels of a frame, for a model of the Hub.
 
     Raises:
-        InputError: a processor of no kind that is known here.
+        InputError: a processor of an unknown kind.
     """
     kind = takes(processor)
     if kind == "words":
@@ -88,7 +88,7 @@ def open_reader(
 
 
 class _AtHand:
-    """One clip that every row is about."""
+    """Source of one clip that every row is about."""
 
     def __init__(self, encoded: Encoded) -> None:
         self.encoded = encoded
@@ -104,12 +104,12 @@ def wanted_of(
     fps: float | None = None,
     reader: FrameReader = "auto",
 ) -> Wanted:
-    """What a model needs decoded of every clip; nothing for words alone.
+    """Return what a model needs decoded of every clip; nothing for words alone.
 
     Args:
-        config: of the model, where it takes features.
-        num_frames, fps: of a model of the Hub; by default those that its processor remembers.
-        reader: what fetches frames.
+        config: the model's configuration, used if it takes features.
+        num_frames, fps: sampling for a model of the Hub; by default the values saved in its processor.
+        reader: library that fetches frames.
     """
     kind = takes(processor)
     if kind == "words":
@@ -123,12 +123,12 @@ def wanted_of(
 
 
 def open_encoder(processor: Any, folder: str | Path, device: Any = "cpu") -> ClipEncoder | None:
-    """The frozen towers in a model's folder, or that it names; None for a model that takes no features."""
+    """Load the frozen towers that a model's folder holds or names; None for a model that takes no features."""
     return ClipEncoder.from_pretrained(folder, device) if takes(processor) == "features" else None
 
 
 def remember_inputs(processor: Any, inputs: Sequence[str], num_frames: int, fps: float | None) -> None:
-    """Write down in a processor, where it has room for that, how clips are given to its model; it is saved with it."""
+    """Record in a processor, if it has fields for that, how clips are given to its model; they are saved with it."""
     kind = takes(processor)
     if kind == "features":
         processor.inputs = list(inputs)
@@ -137,7 +137,7 @@ def remember_inputs(processor: Any, inputs: Sequence[str], num_frames: int, fps:
 
 
 def require_readable(processor: Any, clips: Sequence[Clip]) -> None:
-    """Refuse rows with media where the model reads text alone.
+    """Refuse rows with media if the model reads text alone.
 
     Raises:
         InputError: names every such row.

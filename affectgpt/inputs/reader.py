@@ -1,4 +1,4 @@
-"""Rows as a model reads them: prompt ids, and what the model takes besides ids; the same in training, rollout and
+"""Rows as a model reads them: prompt ids and the other inputs of the model; the same in training, rollout and
 prediction.
 
 Shapes: L tokens, T features over time, D their width.
@@ -24,52 +24,52 @@ PICTURES = ("face", "frame")
 
 @dataclass(frozen=True, slots=True)
 class EncodedRow:
-    """One row, ready for a batch."""
+    """Encoded row, ready for a batch."""
 
     id: str
     prompt_ids: list[int]
     target_ids: list[int]
     inputs: dict[str, Tensor] = field(default_factory=dict)
-    """What the model takes besides ids. The first dimension counts clips, patches or whatever else a batch joins them
-    along, in the order of the rows; nothing of what a row lacks."""
+    """Inputs of the model besides ids. A batch concatenates them along the first dimension (clips, patches, ...) in the
+    order of the rows; inputs that a row lacks are absent."""
     per_token: dict[str, list[int]] = field(default_factory=dict)
-    """What the model takes of every prompt token, such as the kind of token it is; 0 for those that follow."""
+    """Inputs of the model for every prompt token, such as its type; 0 for the tokens that follow."""
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.target_ids)
 
 
 class Reader(Protocol):
-    """Turns rows of data into rows for a model. Nothing in training knows more of a model's inputs than this."""
+    """Protocol that turns rows of data into rows for a model: all that training knows of a model's inputs."""
 
     processor: Any
     tokenizer: Any
     stop_strings: list[str]
-    """What ends an answer besides the end token."""
+    """Strings that end an answer, besides the end token."""
     cues: Cues
-    """What of a row's evidence its prompt shows."""
+    """Limits on the evidence that a prompt shows."""
 
     def lengths(self, clips: Sequence[Clip]) -> list[int]:
-        """About how many tokens each row has, without reading its media."""
+        """Estimate the number of tokens of each row, without reading its media."""
 
     def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[EncodedRow]:
-        """The rows, media included.
+        """Encode rows, media included.
 
         Args:
-            hidden: for each row, which of 'video', 'audio' and 'text' to keep from the model.
+            hidden: for each row, which of 'video', 'audio' and 'text' to hide from the model.
         """
 
 
 class ClipReader:
-    """Rows for AffectGPT: ids with placeholders, and features in their place.
+    """Reader of rows for AffectGPT: ids with placeholders, and the features that replace them.
 
     Args:
-        processor: of the model.
-        source: of the features.
-        inputs: which of 'video', 'audio' and 'text' the model may see, hear and read of a clip; by default those that
-            it was trained to take.
-        cues: what of a row's evidence its prompt shows.
-        given: the streams of every row; by default those that its files promise and `inputs` allows.
+        processor: the model's processor.
+        source: source of the features.
+        inputs: which of 'video', 'audio' and 'text' the model gets of a clip; by default those that it was trained to
+            take.
+        cues: limits on the evidence that a prompt shows.
+        given: the streams of every row; by default those that its files can give and `inputs` allows.
     """
 
     def __init__(
@@ -86,15 +86,15 @@ class ClipReader:
         self.stop_strings = processor.stop_strings
 
     def lengths(self, clips: Sequence[Clip]) -> list[int]:
-        """Tokens of each row."""
+        """Count the tokens of each row."""
         rows = [self.tokenise(clip) for clip in clips]
         return [len(row.prompt_ids) + len(row.target_ids) for row in rows]
 
     def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[EncodedRow]:
-        """The rows with their features; `hidden` keeps some of 'video', 'audio', 'text' of each row from the model.
+        """Encode rows with their features; `hidden` names what of 'video', 'audio', 'text' to hide from each row.
 
         Raises:
-            InputError: a row's features are not those that its prompt has placeholders for; names it.
+            InputError: a row's features do not match the placeholders of its prompt; names it.
         """
         rows = []
         for clip, features, hide in zip(clips, self.source.of(clips), hidden or [()] * len(clips), strict=True):
@@ -111,7 +111,7 @@ class ClipReader:
         return rows
 
     def streams(self, clip: Clip, hide: Collection[str] = ()) -> tuple[str, ...]:
-        """The streams of a row that the model is given."""
+        """Return the streams of a row that the model gets."""
         if self.given is not None:
             return tuple(name for name in self.processor.num_tokens if name in self.given)
         media = media_of(clip)
@@ -122,7 +122,7 @@ class ClipReader:
         return tuple(name for name in self.processor.num_tokens if name in allowed and media.has(name))
 
     def tokenise(self, clip: Clip, hide: Collection[str] = ()) -> Tokenised:
-        """The ids of a row."""
+        """Tokenise a row, with placeholders for its streams."""
         subtitle = clip.subtitle if "text" in self.inputs and "text" not in hide else None
         turns = prompt_of(clip, self.cues)
         return self.processor.tokenise(turns, clip.target, self.streams(clip, hide), subtitle)

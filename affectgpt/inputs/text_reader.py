@@ -1,6 +1,6 @@
-"""Rows of words alone for a language model without eyes or ears (Qwen2.5, Llama, Gemma, SmolLM, ...).
+"""Rows of text for a language model without video or audio input (Qwen2.5, Llama, Gemma, SmolLM, ...).
 
-The conversation is rendered by the tokenizer's chat template. A tokenizer without one gets a plain transcript, which
+The conversation is rendered by the tokenizer's chat template. Without a template it becomes a plain transcript, which
 ends where the answer begins:
 
     You listen to somebody and answer with empathy.
@@ -25,12 +25,12 @@ from affectgpt.prompts import TRANSCRIPT, with_subtitle
 
 
 class TextReader:
-    """Rows for a causal language model that takes text alone.
+    """Reader of rows for a causal language model that takes text alone.
 
     Args:
-        tokenizer: of the model; where it has no padding token, its end token pads.
-        inputs: 'text' among them shows the words that are said in a clip (`subtitle`).
-        cues: what of a row's evidence its prompt shows.
+        tokenizer: the model's tokenizer; without a padding token, its end token pads.
+        inputs: with 'text' among them, the prompt shows the words said in a clip (`subtitle`).
+        cues: limits on the evidence that a prompt shows.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class TextReader:
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         self.has_template = bool(tokenizer.chat_template)
-        # Of a transcript, what says that somebody else speaks.
+        # In a transcript, the marker of the next speaker ends the answer.
         roles = () if self.has_template else (TRANSCRIPT["stop"], TRANSCRIPT["answer"])
         self.stop_strings = [] if self.has_template else [TRANSCRIPT["stop"]]
         self._special = special_tokens(tokenizer, *roles)
 
     def lengths(self, clips: Sequence[Clip]) -> list[int]:
-        """Tokens of each row.
+        """Count the tokens of each row.
 
         Raises:
             InputError: rows with media; names every one.
@@ -58,7 +58,7 @@ class TextReader:
         return [len(row) for row in self.read(clips)]
 
     def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[EncodedRow]:
-        """The rows as ids; `hidden` keeps the subtitle ('text') of some rows from the model.
+        """Encode rows as ids; `hidden` may hide the subtitle ('text') of a row from the model.
 
         Raises:
             InputError: rows with media; names every one.
@@ -97,7 +97,7 @@ def render_transcript(turns: Sequence[Turn]) -> str:
 
 
 def require_words(clips: Sequence[Clip]) -> None:
-    """Refuse rows with media, which a model of text alone cannot be given.
+    """Refuse rows with media, which a text-only model cannot take.
 
     Raises:
         InputError: names every such row.

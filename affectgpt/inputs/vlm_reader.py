@@ -22,21 +22,21 @@ from affectgpt.prompts import with_subtitle
 
 
 def wanted_by_vlm(processor: Any, num_frames: int, fps: float | None = None, reader: FrameReader = "auto") -> Wanted:
-    """What such a model needs decoded of every clip: frames, and sound where its processor has an extractor for it."""
+    """Return what such a model needs decoded of every clip: frames, and sound if its processor can extract features."""
     extractor = getattr(processor, "feature_extractor", None)
     streams = ("frame",) if extractor is None else ("frame", "audio")
     return Wanted(streams, num_frames, 16_000 if extractor is None else extractor.sampling_rate, fps, reader)
 
 
 class VlmReader:
-    """Rows for a model of transformers that takes videos, and sound where its processor has a feature extractor.
+    """Reader of rows for a transformers model that takes videos, and sound if its processor has a feature extractor.
 
     Args:
-        processor: of the model; its `apply_chat_template` renders a conversation.
-        source: of frames and sound.
-        inputs: which of 'video', 'audio' and 'text' the model may see, hear and read of a clip.
+        processor: the model's processor; its `apply_chat_template` renders a conversation.
+        source: source of frames and sound.
+        inputs: which of 'video', 'audio' and 'text' the model gets of a clip.
         max_pixels: most pixels of a frame; the processor's own limit when None.
-        cues: what of a row's evidence its prompt shows.
+        cues: limits on the evidence that a prompt shows.
     """
 
     stop_strings: list[str] = []  # noqa: RUF012
@@ -61,12 +61,12 @@ class VlmReader:
             }
 
     def lengths(self, clips: Sequence[Clip]) -> list[int]:
-        """Tokens of the text of each row; its media add what only decoding tells."""
+        """Count the text tokens of each row; those of its media are known only after decoding."""
         texts = [self._render(clip, (), frozenset()) + clip.target for clip in clips]
         return [len(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
     def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[EncodedRow]:
-        """The rows with what the processor makes of their media."""
+        """Encode rows with the inputs that the processor makes of their media."""
         given = zip(clips, self.source.of(clips), hidden or [()] * len(clips), strict=True)
         return [self._row(clip, decoded, hide) for clip, decoded, hide in given]
 
@@ -79,7 +79,7 @@ class VlmReader:
             frames = decoded["frame"]
             media["videos"] = [frames]
             rate = _frames_per_second(decoded)
-            # Sampled already: the processor must not sample again, and learns at what rate.
+            # Sampled already: the processor must not sample again, and is given the rate.
             media["video_metadata"] = [
                 {"total_num_frames": len(frames), "fps": rate, "frames_indices": list(range(len(frames)))}
             ]
@@ -113,7 +113,7 @@ class VlmReader:
 
 
 def _frames_per_second(decoded: Decoded) -> float:
-    """Of the sampled frames."""
+    """Return the frame rate of the sampled frames."""
     times = decoded["times"]
     spent = float(times[-1] - times[0])
     return (len(times) - 1) / spent if spent > 0 else 1.0

@@ -1,4 +1,4 @@
-"""Labels kept by what they came from, so that no text is extracted twice, in one batch or in another year."""
+"""Persistent cache of labels by extractor and text, so that no text is extracted twice."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _TABLE = "CREATE TABLE IF NOT EXISTS labels (key BLOB PRIMARY KEY, labels TEXT N
 
 
 class CachedExtractor:
-    """An extractor before which a cache stands; itself an extractor.
+    """Extractor that wraps another one with a persistent cache.
 
-    A key is the SHA-256 of the extractor's name, version and settings and of the text. What the extractor gave up on is
-    not kept, so that it is tried again. Several processes may share a file.
+    A key is the SHA-256 of the extractor's name, version and settings and of the text. Texts that the extractor gave up
+    on are not cached, so that they are tried again. Several processes may share a file.
 
     Args:
-        path: SQLite file, made if need be; None keeps labels in memory.
-        batch_size: texts that are extracted, then kept, at a time: what a stop can lose.
+        path: SQLite file, created if absent; None keeps labels in memory.
+        batch_size: texts that are extracted, then saved, at a time: the most that an interruption can lose.
 
     Raises:
-        ValueError: the file is something else.
+        ValueError: the file is not such a cache.
     """
 
     def __init__(self, extractor: Extractor, path: str | Path | None = None, batch_size: int = 256) -> None:
@@ -56,7 +56,7 @@ class CachedExtractor:
         return self._extractor.settings
 
     def extract(self, texts: Sequence[str]) -> list[list[str] | None]:
-        """The labels of each text, from the cache where it has them."""
+        """Return the labels of each text, from the cache where it has them."""
         keys = [self._key(text) for text in texts]
         known = {key: labels for key in dict.fromkeys(keys) if (labels := self._read(key)) is not None}
         missing = [(key, text) for key, text in dict(zip(keys, texts, strict=True)).items() if key not in known]
@@ -79,5 +79,5 @@ class CachedExtractor:
         return None if row is None else [str(label) for label in json.loads(row[0])]
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._database.close()

@@ -1,4 +1,4 @@
-"""A chat model behind an OpenAI-compatible URL: questions out, answers back, several at a time.
+"""Client of a chat model behind an OpenAI-compatible URL; several requests run at a time.
 
 The token comes from an environment variable, goes to that one host in a header, and is written nowhere: not into
 settings, errors or logs.
@@ -27,13 +27,13 @@ _LONGEST_PAUSE = 30.0
 
 
 class ChatEndpoint:
-    """Asks a chat model, greedily.
+    """Client of a chat model, with greedy decoding.
 
     Args:
-        url: base URL, up to and without `/chat/completions`.
-        model: the name under which the server knows the model.
-        timeout: seconds until an answer is given up.
-        attempts: how often a question is put that failed in a way that may pass.
+        url: base URL, without `/chat/completions`.
+        model: the server's name of the model.
+        timeout: seconds to wait for an answer.
+        attempts: most attempts of a request that fails with a temporary error.
         pause: seconds before the second attempt; each further pause is twice as long.
 
     Raises:
@@ -64,7 +64,7 @@ class ChatEndpoint:
             raise InputError(Problem(TOKEN_VARIABLE, "its value", "a token", "characters no token has", fix))
 
     def complete(self, prompts: Sequence[str]) -> list[str]:
-        """The answer to each prompt, in their order.
+        """Return the answer to each prompt, in their order.
 
         Raises:
             InputError: the server refuses, or keeps failing after every attempt.
@@ -103,7 +103,7 @@ class ChatEndpoint:
         return urllib.request.Request(f"{self.url}/chat/completions", body, headers)
 
     def _read(self, reply: Any) -> str:
-        """What a server says, without the token: it may give back what it was sent. Nothing is cut before that."""
+        """Read a server's reply, with the token removed before any shortening: a server may echo what it was sent."""
         return without(reply.read(_LONGEST_REPLY).decode("utf-8", "replace"), self._token)
 
     def _problem(self, got: str, fix: str) -> InputError:
@@ -111,7 +111,7 @@ class ChatEndpoint:
 
 
 def _is_plain(url: str) -> bool:
-    """Whether a URL is one of HTTP with a host, and nothing in it that could be secret."""
+    """Tell whether a URL is HTTP or HTTPS with a host, and without any part that could be secret."""
     try:
         parts = urllib.parse.urlsplit(url)
         port = parts.port
@@ -122,7 +122,7 @@ def _is_plain(url: str) -> bool:
 
 
 def _content(reply: str) -> str:
-    """The text in a server's reply; ValueError where there is none."""
+    """Return the text in a server's reply; raise ValueError if there is none."""
     try:
         content = json.loads(reply)["choices"][0]["message"]["content"]
     except (ValueError, LookupError, TypeError, RecursionError):
@@ -142,7 +142,7 @@ def _remedy(status: int) -> str:
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Follow none: urllib would send the token to wherever it leads."""
+        """Follow no redirect: urllib would send the token to its target."""
 
 
 _OPENER = urllib.request.build_opener(_NoRedirects)

@@ -1,7 +1,7 @@
-"""Extraction by a language model: a local one through transformers or vLLM, or one behind a URL.
+"""Extraction of labels by a language model: a local one through transformers or vLLM, or one behind a URL.
 
-What is asked is fixed by `PROMPT_VERSION`, decoding is greedy, and labels are read strictly: an answer that is not in
-the form asked for is a text that the extractor gave up on, to be counted.
+`PROMPT_VERSION` fixes the prompt, decoding is greedy, and labels are read strictly: an answer that is not in the
+required format counts as a text that the extractor gave up on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from affectgpt.problems import InputError, Problem, nearest, shorten
 from affectgpt.prompt_safety import defuse, markers, special_tokens
 
 PROMPT_VERSION = "1"
-"""Changes with any word of `PROMPTS` and with how answers are read: labels of two versions are not compared."""
+"""Version of `PROMPTS` and of the reading of answers; labels of different versions are not comparable."""
 PROMPTS = {
     "labels": """\
 Below is a description of how a person in a video comes across. Which emotions does it say this person has?
@@ -43,10 +43,10 @@ Is that positive, negative or neutral on the whole? Reply with one of these thre
 Question = Literal["labels", "sentiment"]
 Engine = Literal["transformers", "vllm"]
 Complete = Callable[[Sequence[str]], list[str]]
-"""From prompts to what a model writes after them."""
+"""Function from prompts to a model's completions."""
 
 LONGEST = 8_000
-"""Characters of a text that are shown to the model."""
+"""Most characters of a text that the model is shown."""
 _NEW_TOKENS = 128
 _MARKERS = markers()
 _LIST = re.compile(r"\[([^\[\]]{0,4000})\]")
@@ -59,11 +59,11 @@ class LlmExtractor:
         model: folder or Hub id of a causal language model; with `url`, its name there.
         url: base URL of an OpenAI-compatible server.
         question: a key of `PROMPTS`.
-        engine: for a local model; vLLM where it is installed, else transformers, if None.
-        complete: asks instead of all that; then `model` is a name only.
+        engine: engine of a local model; if None, vLLM where it is installed, else transformers.
+        complete: function that replaces all of the above; then `model` is only a name.
 
     Raises:
-        InputError: the model cannot be loaded, or the URL not be used.
+        InputError: the model cannot be loaded, or the URL cannot be used.
     """
 
     name = "llm"
@@ -90,7 +90,7 @@ class LlmExtractor:
             self._complete = _load(model, engine or ("vllm" if find_spec("vllm") else "transformers"), batch_size)
 
     def extract(self, texts: Sequence[str]) -> list[list[str] | None]:
-        """The labels of each text; an empty one has none, and nobody is asked."""
+        """Return the labels of each text; an empty text has none, and the model is not asked."""
         read = read_labels if self._question == "labels" else _read_one_sentiment
         shown = {at: text for at, raw in enumerate(texts) if (text := _shown(raw or ""))}
         prompts = [PROMPTS[self._question].replace("{text}", text) for text in shown.values()]
@@ -102,12 +102,12 @@ class LlmExtractor:
 
 
 def _shown(text: str) -> str:
-    """A text as it stands in a prompt: on one line, cut, without what no tokenizer takes or what could end a turn."""
+    """Make a text safe for a prompt: one line, cut, without text that no tokenizer takes or that could end a turn."""
     return defuse(" ".join(answer_of(text)[:LONGEST].encode("utf-8", "replace").decode().split()), _MARKERS)
 
 
 def read_labels(answer: str) -> list[str] | None:
-    """The bracketed list that an answer opens with; None where there is none.
+    """Read the bracketed list that an answer begins with; None if there is none.
 
     >>> read_labels("[Happy, 'a bit tense']"), read_labels("[]"), read_labels("I cannot say.")
     (['happy', 'a bit tense'], [], None)
@@ -124,7 +124,7 @@ def _read_one_sentiment(answer: str) -> list[str] | None:
 
 
 def _identity(model: str, url: str | None) -> object:
-    """What tells one model from another in a cache: of a folder, its files' names, sizes and times."""
+    """Return a model's identity for the cache: for a folder, the names, sizes and times of its files."""
     if url is not None:
         return [url, model]
     if not Path(model).is_dir():
@@ -178,7 +178,7 @@ def _transformers(model: str, batch_size: int) -> Complete:
 
 
 def as_turn(tokenizer: Any, prompt: str) -> str:
-    """A prompt as the user's turn of a chat, ready for the answer; as it is where there is no chat template."""
+    """Render a prompt as the user's turn of a chat, ready for the answer; unchanged without a chat template."""
     if tokenizer.chat_template is None:
         return prompt
     turn = [{"role": "user", "content": prompt}]

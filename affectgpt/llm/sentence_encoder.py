@@ -1,4 +1,4 @@
-"""Texts as vectors, by any sentence encoder of the Hub: how near two labels or captions are in meaning.
+"""Sentence embeddings by any encoder of the Hub, to compare labels or captions by meaning.
 
 Shapes: N texts, L tokens, D the width of the encoder.
 """
@@ -24,14 +24,14 @@ _MOST_KEPT = 100_000
 
 
 class SentenceEncoder:
-    """An encoder and its pooling, as sentence-transformers saves them; the mean of all tokens where none is named.
+    """Encoder with its pooling, as sentence-transformers saves them; mean pooling if none is named.
 
     Args:
-        model: folder or Hub id of anything that `AutoModel` loads and that takes text.
-        device: by default the accelerator, where there is one.
+        model: folder or Hub id of a text model that `AutoModel` loads.
+        device: by default the accelerator, if there is one.
 
     Raises:
-        InputError: it cannot be loaded, or pools in a way that is not known here.
+        InputError: it cannot be loaded, or its pooling is not supported.
     """
 
     def __init__(self, model: str, device: Any = None, batch_size: int = 64) -> None:
@@ -50,7 +50,7 @@ class SentenceEncoder:
         """Texts that were encoded before."""
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """(N, D) float32 vectors of unit length, on the CPU; a text that was seen before costs nothing."""
+        """Encode texts as (N, D) float32 unit vectors on the CPU; vectors of earlier texts are cached."""
         missing = sorted({text for text in texts if text not in self.known}, key=len)
         if len(self.known) + len(missing) > _MOST_KEPT:
             self.known.clear()
@@ -77,19 +77,19 @@ class SentenceEncoder:
         return functional.normalize(pooled, dim=-1).cpu()
 
     def similarities(self, texts: Sequence[str], others: Sequence[str]) -> list[float]:
-        """Cosine of each text and the other one in its place."""
+        """Compute the cosine similarity of each text and the one at the same index of `others`."""
         cosines: list[float] = (self.encode(texts) * self.encode(others)).sum(-1).tolist()
         return cosines
 
 
 @lru_cache(maxsize=2)
 def load_sentence_encoder(model: str) -> SentenceEncoder:
-    """The encoder of that name, loaded once."""
+    """Load the encoder of that name; it is loaded only once."""
     return SentenceEncoder(model)
 
 
 def _pooling_of(model: str) -> str:
-    """What a `1_Pooling/config.json` beside the model asks for."""
+    """Return the pooling that a model's `1_Pooling/config.json` names."""
     quietly = {
         "_raise_exceptions_for_missing_entries": False,
         "_raise_exceptions_for_connection_errors": False,

@@ -1,4 +1,4 @@
-"""The media of one clip, apart from any row, and how they are decoded together. Imports no torch: workers load this."""
+"""The media of one clip, apart from any row, and their joint decoding. Imports no torch: workers load this."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ lacks is absent."""
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """Files and span of a clip; rows about the same clip have equal media, and share what is computed from it."""
+    """Files and span of a clip; rows about the same clip have equal media, and share what is computed from them."""
 
     video: Path | None = None
     audio: Path | None = None
@@ -33,39 +33,41 @@ class Media:
     end: float | None = None
     image: Path | None = None
     has_sound: bool = True
-    """False where the video is said to have none."""
+    """False where the row declares that the video has no sound."""
 
     def files(self) -> list[Path]:
-        """The files it is read from."""
+        """Return the files that the clip is read from."""
         return [path for name in DECODED if (path := self.file(name)) is not None]
 
     def file(self, medium: str) -> Path | None:
-        """The file of a medium, if there is one."""
+        """Return the file of a medium, if there is one."""
         path: Path | None = getattr(self, medium)
         return path
 
     def source(self, stream: str) -> str | None:
-        """The medium that 'face', 'frame' or 'audio' is decoded from: of those that have it, the one that has least
-        besides, so that a file of its own goes before the video."""
+        """Return the medium that 'face', 'frame' or 'audio' is decoded from.
+
+        Of the media that have the stream, it is the one with the fewest streams: a file of its own precedes the video.
+        """
         mute = () if self.has_sound or stream != "audio" else ("video",)
         having = [name for name in DECODED if name not in mute and stream in MEDIA[name].streams and self.file(name)]
         return min(having, key=lambda name: len(MEDIA[name].streams), default=None)
 
     def has(self, stream: str) -> bool:
-        """Whether it can be decoded as 'face', 'frame' or 'audio'."""
+        """Tell whether the clip can be decoded as 'face', 'frame' or 'audio'."""
         return self.source(stream) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is decoded of every clip.
+    """Streams and sampling to decode of every clip.
 
     Args:
         streams: some of 'face', 'frame' and 'audio'.
-        num_frames: pictures of a clip, spread evenly over it; with `fps`, the most that there may be.
+        num_frames: number of frames of a clip, spread evenly over it; with `fps`, the most frames.
         sample_rate: samples of sound per second.
-        fps: pictures per second instead of a fixed number.
-        reader: what fetches frames, see `readers.py`.
+        fps: frames per second instead of a fixed number.
+        reader: library that fetches frames, see `readers.py`.
     """
 
     streams: tuple[str, ...]
@@ -76,7 +78,7 @@ class Wanted:
 
     @property
     def sampling(self) -> Sampling:
-        """Which frames of a video."""
+        """Sampling of a video's frames."""
         return Uniform(self.num_frames) if self.fps is None else Fps(self.fps, self.num_frames)
 
 
@@ -85,9 +87,9 @@ Reading: TypeAlias = Callable[[Path, Media, Wanted], Decoded]
 
 
 def decode(media: Media, wanted: Wanted) -> Decoded:
-    """Decode what is wanted and what there is.
+    """Decode the wanted streams that a clip has.
 
-    Faces are the precomputed crops where a clip has them, else they are looked for in its pictures.
+    Faces are the precomputed crops if a clip has them, else they are detected in its frames.
 
     Raises:
         MediaError: a file cannot be used.
@@ -106,7 +108,7 @@ def decode(media: Media, wanted: Wanted) -> Decoded:
 
 
 def decode_video(path: Path, media: Media, wanted: Wanted) -> Decoded:
-    """The pictures and the sound of a video, each only where wanted."""
+    """Decode the frames and the sound of a video, each only if wanted."""
     decoded: Decoded = {}
     with open_media(path) as video:
         if {"face", "frame"} & {*wanted.streams}:
@@ -121,10 +123,10 @@ def decode_video(path: Path, media: Media, wanted: Wanted) -> Decoded:
 
 
 def decode_audio(path: Path, media: Media, wanted: Wanted) -> Decoded:
-    """The sound of a file."""
+    """Decode the sound of a file."""
     return {"audio": read_audio(path, wanted.sample_rate, media.start, media.end)}
 
 
 def decode_face(path: Path, media: Media, wanted: Wanted) -> Decoded:
-    """Precomputed crops, of the whole file."""
+    """Read precomputed crops, of the whole file."""
     return {"face": read_face(path, wanted.num_frames)}

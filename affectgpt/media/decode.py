@@ -1,6 +1,7 @@
-"""Reads frames, sound and face crops out of files. What cannot be read whole is refused, never silently shortened.
+"""Decoding of frames, sound and face crops. A file that cannot be read whole is refused, never silently shortened.
 
-PyAV is the reader, here and in all other modules: see `read_video` for what else can fetch frames, and why it does not.
+PyAV is the reader, here and in all other modules: see `read_video` for other readers of frames, and why they are not
+the default.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from affectgpt.media.source import MAX_PIXELS, MediaError, MediaFile, Track, ope
 _MARGIN = 0.1
 """Seconds of sound around a cut that the resampler sees too, so that its filter has run in."""
 _LOWEST_RATE, _HIGHEST_RATE = 1000, 1_000_000
-"""Of sound in a file; beyond, its header is damaged, and resampling would blow it up."""
+"""Limits of a file's sample rate in Hz; beyond them its header is damaged, and resampling would need huge memory."""
 _SKIPS_UNUSED = ("h264", "hevc")
 """Decoders that can leave out, packet by packet, frames that no other refers to."""
 
@@ -34,11 +35,11 @@ _SKIPS_UNUSED = ("h264", "hevc")
 def read_frames(
     source: str | Path | MediaFile, num_frames: int, start: float | None = None, end: float | None = None
 ) -> np.ndarray:
-    """Frames spread evenly over a video, or over the part of it in [start, end): `read_video` with `Uniform`.
+    """Read frames spread evenly over a video, or over its part in [start, end): `read_video` with `Uniform`.
 
     Args:
         source: a video file.
-        num_frames: how many to return, 1 or more.
+        num_frames: number of frames to return, 1 or more.
         start, end: seconds from the start of the file.
 
     Returns:
@@ -57,17 +58,17 @@ def read_video(
     end: float | None = None,
     reader: FrameReader = "auto",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Frames of a video, or of the part of it in [start, end), and when they are shown.
+    """Read frames of a video, or of its part in [start, end), and the times at which they are shown.
 
-    Memory holds the frames taken and, of files up to 64 MB, the packets; whatever the length of the video.
+    Memory holds the frames taken and, for files up to 64 MB, the packets, whatever the length of the video.
 
     Args:
         source: a video file, or one opened by `open_media`; rotation metadata is applied, non-square pixels are left as
             they are.
-        sampling: which frames: `Uniform`, `Fps` or `Times`.
+        sampling: choice of frames: `Uniform`, `Fps` or `Times`.
         start, end: seconds from the start of the file.
-        reader: which library decodes. All give the same frames: where another than PyAV fails, or counts or times the
-            frames otherwise than PyAV does, PyAV reads that file. `auto` is PyAV, which here decodes only what the
+        reader: library that decodes. All give the same frames: if another than PyAV fails, or counts or times the
+            frames differently from PyAV, PyAV reads that file. `auto` is PyAV, which here decodes only what the
             wanted frames need: 16 frames each of drawn clips and of H.264 of 360p and 720p took it, on one thread and
             with the check that the file is whole, 0.85 of the time of torchcodec alone, 0.74 of decord, 0.64 of OpenCV
             and 0.56 of PyAV in a plain loop (`scripts/bench_decode.py`, medians of nine rounds).
@@ -106,7 +107,7 @@ def read_video(
 def read_audio(
     source: str | Path | MediaFile, sample_rate: int, start: float | None = None, end: float | None = None
 ) -> np.ndarray:
-    """The sound of a file, or what its track holds of [start, end); channels are averaged, then resampled.
+    """Read the sound of a file, or of its part in [start, end); channels are averaged, then resampled.
 
     Args:
         source: an audio or video file, or one opened by `open_media`.
@@ -162,11 +163,11 @@ def read_audio(
 
 
 def read_face(path: str | Path, num_frames: int) -> np.ndarray:
-    """Face crops spread evenly over an array file, by the rule of `Uniform`. Only the crops taken are read.
+    """Read face crops spread evenly over an array file, by the rule of `Uniform`. Only the crops taken are read.
 
     Args:
         path: an .npy file of aligned crops, (N, H, W, 3) uint8, RGB.
-        num_frames: how many to return, 1 or more.
+        num_frames: number of crops to return, 1 or more.
 
     Returns:
         (num_frames, H, W, 3) uint8, RGB.
@@ -178,7 +179,7 @@ def read_face(path: str | Path, num_frames: int) -> np.ndarray:
     try:
         with np.errstate(over="raise"):
             crops = np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # A header is a Python literal of somebody else's: what it can trip over is open-ended.
+    except Exception as error:  # A header is an untrusted Python literal: it can raise any exception.
         raise MediaError(f"{path}: not a whole .npy array of numbers ({error})") from error
     if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[3] != 3:
         raise MediaError(f"{path}: expected (N, H, W, 3) uint8 face crops, got {crops.shape} {crops.dtype}")
@@ -196,7 +197,7 @@ def _opened(source: str | Path | MediaFile) -> AbstractContextManager[MediaFile]
 def _fetch(
     media: MediaFile, track: Track, reader: FrameReader, wanted: list[int], places: np.ndarray, times: np.ndarray
 ) -> dict[int, np.ndarray] | None:
-    """Frames by their index in the order shown; None where only decoding them one after the other can tell them."""
+    """Fetch frames by their index in display order; None if only sequential decoding can determine them."""
     if not wanted or not track.is_indexed():
         return None
     if reader in ("decord", "torchcodec"):
@@ -212,7 +213,7 @@ def _fetch(
 def _pick(
     media: MediaFile, track: Track, wanted: list[int], places: np.ndarray, times: np.ndarray
 ) -> dict[int, np.ndarray] | None:
-    """Decode no more than the wanted frames need: from the key frame before each, without what nothing refers to."""
+    """Decode only what the wanted frames need: from the key frame before each, without unreferenced frames."""
     stretches: list[tuple[int, int]] = []
     for place, time in sorted(zip(places[wanted].tolist(), times[wanted].tolist(), strict=True)):
         # A frame that follows its key frame in the file but is shown before it needs the key frame before that.
@@ -252,7 +253,7 @@ def _sweep(
     choose: Callable[[np.ndarray], list[int]],
     expected: np.ndarray,
 ) -> tuple[dict[int, np.ndarray], np.ndarray, list[int]]:
-    """Decode [start, end) frame by frame: the chosen by index, when each that decodes is shown, and the choice."""
+    """Decode [start, end) frame by frame; return the chosen frames by index, all frames' times, and the choice."""
 
     def take(wanted: Collection[int], seek_to: float | None) -> tuple[dict[int, np.ndarray], np.ndarray]:
         frames: dict[int, np.ndarray] = {}
@@ -281,14 +282,14 @@ def _sweep(
 
 
 class _Converter:
-    """Turns frames of one video into pixels. Some videos change their size: all frames get that of the first."""
+    """Converter of one video's frames to pixels. Some videos change their size: all frames get that of the first."""
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
         self._size: tuple[int, int] | None = None
 
     def __call__(self, frame: VideoFrame) -> np.ndarray:
-        """(H, W, 3) uint8, RGB, the right way up."""
+        """Convert a frame to (H, W, 3) uint8, RGB, with its rotation applied."""
         width, height = self._size = self._size or (frame.width, frame.height)
         # One thread: starting others takes longer than converting a frame.
         pixels = self._reformatter.reformat(frame, width, height, "rgb24", threads=1).to_ndarray()

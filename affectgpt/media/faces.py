@@ -1,9 +1,9 @@
-"""Finds one person's face in the frames of a clip that comes without precomputed crops.
+"""Detection and tracking of one person's face in a clip without precomputed crops.
 
-Crops are upright squares around the face, as steady as the head: positions are smoothed over time, and where the finder
-misses the face in between they are interpolated. Who is who is decided by place alone: a face belongs to the person
-whose last place it overlaps. So a person who leaves and comes back elsewhere counts as another one, and two people
-filmed in turn at the same place count as one.
+Crops are upright squares around the face: positions are smoothed over time, and interpolated where the detector misses
+the face in between. People are told apart by position alone: a face belongs to the person whose last position it
+overlaps. So a person who leaves and comes back elsewhere counts as another one, and two people filmed in turn at the
+same position count as one.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import cv2
 import numpy as np
 
 Box = tuple[float, float, float, float]
-"""A face as a finder gives it: left, top, width, height in pixels, about from brows to chin."""
+"""Face as a detector returns it: left, top, width, height in pixels, about from brows to chin."""
 Detector = Callable[[np.ndarray], Sequence[Box]]
-"""From a frame (H, W, 3) uint8 RGB to the faces on it, in any order."""
+"""Function from a frame (H, W, 3) uint8 RGB to the faces in it, in any order."""
 
 _DETECTION_SIDE = 480
-"""Longer side in pixels of the picture that is searched; a face must be about a twentieth of it."""
+"""Longer side in pixels of the picture that is searched; a face must be at least about a twentieth of it."""
 _SMALLEST_FACE = 24
 _MARGIN = 1.35
-"""Side of a crop in sides of the box: hair and chin are on it too."""
+"""Side of a crop relative to the box, so that it includes hair and chin."""
 _SAME_PERSON = 0.2
 """Least overlap (intersection over union) of a crop with the person's last one: a move of two thirds of its side."""
 _SMOOTHING = np.array([1, 4, 6, 4, 1]) / 16
@@ -34,14 +34,14 @@ _Square = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceTrack:
-    """One person's face over F frames."""
+    """Face of one person over F frames."""
 
     crops: np.ndarray
     """(F, size, size, 3) uint8, RGB; saved with `np.save`, the `face` of a row."""
     found: np.ndarray
-    """(F,) bool: whether the face was seen in the frame; elsewhere the crop is where it should be."""
+    """(F,) bool: whether the face was detected in the frame; elsewhere the position of the crop is estimated."""
     squares: np.ndarray
-    """(F, 3) float64: centre x, centre y and side in pixels of what was cropped."""
+    """(F, 3) float64: centre x, centre y and side of each crop in pixels."""
 
 
 def crop_faces(frames: np.ndarray, size: int = 224, detect: Detector | None = None) -> FaceTrack:
@@ -50,7 +50,7 @@ def crop_faces(frames: np.ndarray, size: int = 224, detect: Detector | None = No
     Args:
         frames: (F, H, W, 3) uint8, RGB, in order of time.
         size: side of a crop in pixels.
-        detect: the face finder, OpenCV's frontal Haar cascade by default.
+        detect: the face detector, OpenCV's frontal Haar cascade by default.
 
     Raises:
         ValueError: frames of another type or shape.
@@ -74,7 +74,7 @@ def crop_faces(frames: np.ndarray, size: int = 224, detect: Detector | None = No
 
 
 def haar_detector() -> Detector:
-    """OpenCV's finder of frontal faces. It runs on a CPU in milliseconds, and misses heads that are turned or tilted.
+    """Make OpenCV's detector of frontal faces. It runs on a CPU in milliseconds, and misses turned or tilted heads.
 
     Raises:
         RuntimeError: this OpenCV has no Haar cascades.
@@ -105,7 +105,7 @@ def haar_detector() -> Detector:
 
 
 def _follow(boxes: list[list[Box]]) -> list[dict[int, _Square]]:
-    """The people in the frames: for each, the square around the face by the number of the frame."""
+    """Track the people in the frames: for each person, the square around the face by the index of the frame."""
     people: list[dict[int, _Square]] = []
     last: list[_Square] = []
     for number, on_frame in enumerate(boxes):
@@ -124,7 +124,7 @@ def _follow(boxes: list[list[Box]]) -> list[dict[int, _Square]]:
 
 
 def _overlap(first: _Square, second: _Square) -> float:
-    """Intersection over union."""
+    """Compute the intersection over union of two squares."""
     reach = (first[2] + second[2]) / 2
     sides = [max(0.0, min(reach - abs(first[k] - second[k]), first[2], second[2])) for k in (0, 1)]
     common = sides[0] * sides[1]
@@ -132,7 +132,7 @@ def _overlap(first: _Square, second: _Square) -> float:
 
 
 def _fill(person: dict[int, _Square], count: int) -> np.ndarray:
-    """(count, 3): a square for every frame, interpolated between those seen, held before and after, and smoothed."""
+    """Return a square for every frame, (count, 3): interpolated between detections, held before and after, smoothed."""
     numbers, seen = list(person), np.array(list(person.values()))
     reach = len(_SMOOTHING) // 2
     columns = [np.interp(np.arange(count), numbers, column) for column in seen.T]
@@ -140,7 +140,7 @@ def _fill(person: dict[int, _Square], count: int) -> np.ndarray:
 
 
 def _cut(frame: np.ndarray, square: np.ndarray, size: int) -> np.ndarray:
-    """(size, size, 3) uint8: the square out of the frame; beyond the border, the border repeated."""
+    """Crop the square from a frame as (size, size, 3) uint8; beyond the frame, its border is repeated."""
     x, y, side = square.tolist()
     pixels = max(1, round(side))
     # OpenCV counts from the middle of the first pixel, boxes from its corner.

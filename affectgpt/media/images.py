@@ -1,4 +1,4 @@
-"""Reads still pictures. A still is a clip of one frame: what sees videos sees it, and nothing is heard."""
+"""Reading of still pictures. A still is a clip of one frame without sound, for every model that takes videos."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from affectgpt.media.faces import crop_faces
 from affectgpt.media.source import MAX_PIXELS, MediaError, require_content
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-"""Decoders of Pillow that a file may choose, by its content, whatever its name; the others stay shut."""
+"""Pillow's decoders that may open a file, by its content, whatever its name; all others are disabled."""
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """A still picture, turned the way its EXIF data say; what is transparent becomes white.
+    """Read a still picture, rotated as its EXIF data say; transparent pixels become white.
 
-    Of a JPEG that carries further pictures, such as a preview, the first.
+    From a JPEG with further pictures, such as a preview, the first one is read.
 
     Args:
         path: JPEG, PNG, WebP, BMP, TIFF or GIF.
 
     Returns:
-        (H, W, 3) uint8, RGB; of 16 bits a channel, the upper 8.
+        (H, W, 3) uint8, RGB; the upper 8 bits of 16-bit channels.
 
     Raises:
         MediaError: no such picture, damaged, truncated, of more than `MAX_PIXELS`, with several frames or pages, or
@@ -34,7 +34,7 @@ def read_image(path: str | Path) -> np.ndarray:
     require_content(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large pictures, which are refused below, and of odd metadata
+            warnings.simplefilter("ignore")  # about large pictures, which are refused below, and odd metadata
             with Image.open(path, formats=FORMATS) as picture:
                 _require_still(path, picture)
                 return _pixels(path, picture)
@@ -44,12 +44,12 @@ def read_image(path: str | Path) -> np.ndarray:
         raise MediaError(f"{path}: no picture that can be read, expected {', '.join(FORMATS)}") from error
     except Image.DecompressionBombError as error:
         raise MediaError(f"{path}: expected a picture of at most {MAX_PIXELS} pixels: {error}") from error
-    except Exception as error:  # What a damaged picture trips over is open-ended.
+    except Exception as error:  # A damaged picture can raise any exception.
         raise MediaError(f"{path}: the picture is truncated or damaged ({error})") from error
 
 
 def decode_image(path: Path, media: Media, wanted: Wanted) -> Decoded:
-    """One frame, at 0 seconds, and the face on it, or its middle."""
+    """Decode a picture as one frame at 0 seconds, and the face in it, or its middle."""
     frames = read_image(path)[None]
     decoded: Decoded = {}
     if "frame" in wanted.streams:

@@ -12,17 +12,17 @@ from pathlib import PurePath
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Medium:
-    """A kind of file."""
+    """Kind of file."""
 
     suffixes: tuple[str, ...]
-    """Endings of its files in lower case: what importers tell media apart by."""
+    """File name endings in lower case, by which importers tell media apart."""
     streams: tuple[str, ...] = ()
-    """What models can be given of it: some of 'face', 'frame' and 'audio'; nothing of what only plugins read."""
+    """Streams that models can take from it: some of 'face', 'frame' and 'audio'; none if only plugins read it."""
     reader: str = ""
     """Function that decodes these streams, as 'module:name'; it is imported when such a file is read, and takes the
     path, the clip's `Media` and the `Wanted` streams that are to come from this file."""
     only: str = ""
-    """Description of the files that a row may name, where any other ending than `suffixes` is refused."""
+    """Description of the files that a row may name, if endings other than `suffixes` are refused."""
 
 
 MEDIA: dict[str, Medium] = {
@@ -52,13 +52,13 @@ MEDIA: dict[str, Medium] = {
         only="an .npy, .npz, EDF or FIF file of channels",
     ),
 }
-"""Field of a row -> medium."""
+"""Media by their field of a row."""
 
 DECODED = tuple(name for name, medium in MEDIA.items() if medium.streams)
-"""The media that are decoded for models."""
+"""Media that are decoded for models."""
 
 
 def medium_of(path: PurePath) -> str:
-    """The medium of a file by its ending, the first that it may be; 'video' where no medium has that ending."""
+    """Return the medium of a file by its ending, the first one that matches; 'video' if no medium has that ending."""
     name = path.name.lower()
     return next((medium for medium, kind in MEDIA.items() if name.endswith(kind.suffixes)), "video")

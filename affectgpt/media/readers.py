@@ -1,7 +1,7 @@
-"""Libraries that fetch frames by index, for comparison with our own reading by PyAV, and for those who prefer them.
+"""Libraries that fetch frames by index, as alternatives to our own reading by PyAV, and for comparison with it.
 
-They are asked only after PyAV has read all packets of a file and found it whole, and believed only where they agree
-with it on how many frames there are and when each is shown.
+They are used only after PyAV has read all packets of a file and verified that it is whole, and only if they agree with
+it on the number of frames and the time of each.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CLOCK_ERROR = 1e-3
 
 
 def reader_versions() -> dict[str, str]:
-    """The version of each reader that can be loaded here, by name; for logs."""
+    """Return the version of each reader that can be loaded, by name; for logs."""
     versions = {"pyav": av.__version__}
     for name in _INSTALL:
         try:
@@ -35,7 +35,7 @@ def reader_versions() -> dict[str, str]:
 
 
 def require_reader(reader: FrameReader) -> None:
-    """ValueError where a reader that is asked for by name cannot be loaded, with how to install it."""
+    """Raise ValueError if a reader that was asked for by name cannot be loaded; the message tells how to install it."""
     if reader not in get_args(FrameReader):
         raise ValueError(f"reader: expected one of {', '.join(get_args(FrameReader))}, got {reader!r}")
     if reader in _INSTALL:
@@ -43,21 +43,21 @@ def require_reader(reader: FrameReader) -> None:
 
 
 def fetch(reader: Literal["decord", "torchcodec"], path: Path, wanted: list[int], times: np.ndarray) -> Any:
-    """Frames by index, from another reader than PyAV.
+    """Fetch frames by index with a reader other than PyAV.
 
     Args:
         reader: its name.
-        path: a file that was found whole, whose pictures are neither rotated nor interlaced.
+        path: a file known to be whole, whose frames are neither rotated nor interlaced.
         wanted: indices of frames, in order.
         times: (n,) float64, seconds at which all frames of the file are shown.
 
     Returns:
-        (len(wanted), H, W, 3) uint8, RGB; None where the reader fails or sees other frames than PyAV.
+        (len(wanted), H, W, 3) uint8, RGB; None if the reader fails or sees other frames than PyAV.
     """
     get = _get_by_decord if reader == "decord" else _get_by_torchcodec
     try:
         count, frames, seconds = get(_load(reader), str(path.absolute()), wanted)
-    except Exception:  # These libraries raise what they like; PyAV, which reads the file then, says what is wrong.
+    except Exception:  # These libraries raise any exception; PyAV then reads the file and reports what is wrong.
         return None
     clocks_agree = np.allclose(seconds - seconds[0], times[wanted] - times[wanted[0]], rtol=0, atol=_CLOCK_ERROR)
     return frames if count == len(times) and clocks_agree else None

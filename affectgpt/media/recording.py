@@ -1,4 +1,4 @@
-"""What names a signal: rows are parsed without a reader of signals, which `signals.py` is."""
+"""Reference to a signal file: rows are parsed without the reader of signals, `signals.py`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A file that holds a signal, and the part of it that counts.
+    """File of a signal, and the part of it to read.
 
     Args:
         path: .npy of (C, N) numbers; .npz with `data` (C, N), `rate` in Hz and `channels` (C,) names; EDF, BDF, GDF or
             FIF.
-        rate, channels: of an .npy, which does not tell them; of another file None.
-        start, end: seconds; the whole when None.
+        rate, channels: of an .npy file, which does not record them; None for other files.
+        start, end: seconds; the whole signal when None.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""Which frames of a video are taken: spread evenly, at a rate, or at given seconds."""
+"""Sampling of a video's frames: spread evenly, at a rate, or at given seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def even_indices(count: int, num_frames: int) -> list[int]:
-    """`num_frames` indices spread evenly over `count` items; the last is repeated where there are too few."""
+    """Return `num_frames` indices spread evenly over `count` items; the last is repeated if there are too few."""
     if num_frames < 1:
         raise ValueError(f"num_frames must be 1 or more, got {num_frames}")
     if count < num_frames:
@@ -20,7 +20,7 @@ def even_indices(count: int, num_frames: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Uniform:
-    """Of n frames, those at floor(k * n / num_frames); where n is less, all of them, and the last is repeated."""
+    """Frames at floor(k * n / num_frames) of n; if there are fewer, all of them, and the last is repeated."""
 
     num_frames: int
 
@@ -28,15 +28,15 @@ class Uniform:
         even_indices(0, self.num_frames)
 
     def choose(self, shown: np.ndarray, begin: float, stop: float) -> list[int]:
-        """Indices into `shown`, (n,): when each frame of the part [begin, stop) is shown, in seconds."""
+        """Choose indices into `shown`, the (n,) times in seconds at which the frames of [begin, stop) are shown."""
         return even_indices(len(shown), self.num_frames)
 
 
 @dataclass(frozen=True, slots=True)
 class Fps:
-    """The frames nearest to every 1/fps of a second; at most max_frames of them, then spread evenly.
+    """Frames nearest to every 1/fps of a second; if they are more than max_frames, so many, spread evenly.
 
-    A video with fewer frames a second than `fps` gives some of them more than once.
+    A video with fewer frames per second than `fps` gives some of them more than once.
     """
 
     fps: float
@@ -47,7 +47,7 @@ class Fps:
             raise ValueError(f"expected fps above 0 and max_frames of 1 or more, got {self.fps} and {self.max_frames}")
 
     def choose(self, shown: np.ndarray, begin: float, stop: float) -> list[int]:
-        """Indices into `shown`, (n,): when each frame of the part [begin, stop) is shown, in seconds."""
+        """Choose indices into `shown`, the (n,) times in seconds at which the frames of [begin, stop) are shown."""
         if not len(shown):
             return []
         # The part may be a rounding error longer than a whole number of periods.
@@ -62,7 +62,7 @@ class Fps:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """The frame that is shown at each of these seconds, counted from the start of the file, in the order given."""
+    """Frames shown at given times in seconds from the start of the file, in the order given."""
 
     times: tuple[float, ...]
 
@@ -71,7 +71,7 @@ class Times:
             raise ValueError(f"expected one or more seconds, each 0 or more, got {self.times}")
 
     def choose(self, shown: np.ndarray, begin: float, stop: float) -> list[int]:
-        """Indices into `shown`, (n,): when each frame of the part [begin, stop) is shown, in seconds."""
+        """Choose indices into `shown`, the (n,) times in seconds at which the frames of [begin, stop) are shown."""
         for time in self.times:
             if not begin <= time <= stop:
                 raise ValueError(f"no frame at {time:g} s, the part that is read is from {begin:g} s to {stop:g} s")

@@ -1,4 +1,4 @@
-"""Runs a function over media files in worker processes that can be killed: one bad file costs one item, not the run."""
+"""Worker processes for media files that can be killed: one bad file costs one item, not the run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Sandbox:
     """Worker processes that decode. They start with the first item and are killed by `close` or with their parent.
 
     Args:
-        workers: processes, 1 or more.
+        workers: number of processes, 1 or more.
         timeout_s: seconds after which the process that works on an item is killed.
     """
 
@@ -44,15 +44,15 @@ class Sandbox:
         """Yield (item, function(item)) in the order of `items`, which are drawn lazily, two per worker ahead.
 
         Args:
-            function: picklable, as is each item and each result; of a module, not of the script that runs.
-            items: may be endless.
+            function: picklable, as is each item and each result; from a module, not from the script that runs.
+            items: any iterable, also an endless one.
 
         Yields:
             The item and its result; a MediaError as the result where the function raised one, ran longer than
             `timeout_s`, or took its process down.
 
         Raises:
-            Exception: whatever else the function raises; the remaining items are not computed.
+            Exception: any other exception of the function; the remaining items are not computed.
         """
         source = iter(items)
         ahead: deque[tuple[Item, Future[Result]]] = deque()
@@ -66,7 +66,7 @@ class Sandbox:
             yield item, outcome
 
     def close(self) -> None:
-        """Kill the workers."""
+        """Kill the worker processes."""
         self._pool.stop()
         # Before the pool destroys its locks: a worker that is still starting would print that it cannot find them.
         for worker in list(self._context.started):
@@ -78,7 +78,7 @@ class Sandbox:
 def map_sandboxed(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int, timeout_s: float
 ) -> Iterator[tuple[Item, Result | MediaError]]:
-    """`Sandbox.map` in a sandbox of its own, which closes when the generator does, by an exception or Ctrl-C too."""
+    """Yield from `Sandbox.map` in a sandbox of its own, which closes with the generator, also on an error or Ctrl-C."""
     sandbox = Sandbox(workers, timeout_s)
     try:
         yield from sandbox.map(function, items)
@@ -90,7 +90,7 @@ _launching = Lock()
 
 
 class _Worker(ForkServerProcess):
-    """A worker that does not first run the user's script, which Python would and which may have no guard for it."""
+    """Worker that does not import the user's script first, as Python would: the script may lack a main guard."""
 
     @staticmethod
     def _Popen(process_obj: BaseProcess) -> Any:
@@ -104,9 +104,9 @@ class _Worker(ForkServerProcess):
 
 
 class WorkerContext(ForkServerContext):
-    """How one pool starts its processes; it remembers them.
+    """Start method of one pool's processes, which it keeps a list of.
 
-    Not by fork: the parent may hold threads, of torch or of CUDA, whose locks a forked child would inherit locked.
+    It does not fork: the parent may have threads, of torch or CUDA, whose locks a forked child would inherit locked.
     """
 
     def __init__(self) -> None:
@@ -114,14 +114,14 @@ class WorkerContext(ForkServerContext):
         self.started: WeakSet[_Worker] = WeakSet()
 
     def Process(self, *args: Any, **kwargs: Any) -> _Worker:  # type: ignore[override]
-        """A worker of this context."""
+        """Create a worker of this context."""
         worker = _Worker(*args, **kwargs)
         self.started.add(worker)
         return worker
 
 
 def die_with_parent() -> None:
-    """In a worker: exit when the parent is gone, even killed, for nobody is left to end a hang."""
+    """Make a worker exit when its parent is gone, even killed, since no process is left to end a hang."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         sentinel = parent.sentinel

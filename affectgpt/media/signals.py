@@ -1,4 +1,4 @@
-"""Reads signals: channels over time, such as an EEG. Models that hear and see take none of it; plugins do.
+"""Reading of signals: channels over time, such as an EEG. Only plugins take them.
 
 Shapes: C channels, N samples.
 """
@@ -16,33 +16,33 @@ from affectgpt.media.recording import Recording
 from affectgpt.media.source import MediaError, require_content
 
 MOST_VALUES = 1 << 27
-"""Numbers of a signal that are read at once: 64 channels at 512 Hz for over an hour, 512 MB."""
+"""Most numbers of a signal: 64 channels at 512 Hz for over an hour, 512 MB."""
 _MOST_NAMES, _LONGEST_NAME = 4096, 256
 _HIGHEST_RATE = 10_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Signal:
-    """A signal in memory."""
+    """Signal in memory."""
 
     samples: np.ndarray
-    """(C, N) float32: of an array as it is stored, of EDF and FIF in volts where the file says so."""
+    """Samples, (C, N) float32: as stored in an array; from EDF and FIF in volts if the file gives that unit."""
     rate: float
     """Samples per second."""
     channels: tuple[str, ...]
-    """C different names."""
+    """Names of the C channels, all different."""
 
 
 def read_signal(recording: Recording) -> Signal:
-    """The part of a signal that counts. Nothing is resampled, filtered, renamed or left out.
+    """Read a signal, or its part in [start, end). Nothing is resampled, filtered, renamed or left out.
 
-    EDF and FIF are read by mne: what triggers an EEG (its status channel) is no channel, and channels that were sampled
-    slower than others are brought to the highest rate.
+    EDF and FIF are read by mne: the status channel of an EEG (its triggers) is left out, and channels sampled slower
+    than others are upsampled to the highest rate.
 
     Raises:
         MediaError: unreadable, truncated, pickled, of another shape, without a channel or a sample in [start, end),
-            with samples that are NaN or infinite, with more than `MOST_VALUES`, names that are not C different ones, or
-            a rate that is none; or mne is needed and not installed.
+            with NaN or infinite samples, with more than `MOST_VALUES` numbers, without C different names, or with an
+            invalid rate; or mne is needed and not installed.
     """
     path = recording.path
     require_content(path)
@@ -52,14 +52,14 @@ def read_signal(recording: Recording) -> Signal:
         signal = read(recording)
     except MediaError:
         raise
-    except Exception as error:  # What a damaged file of somebody else's trips over is open-ended.
+    except Exception as error:  # A damaged file can raise any exception.
         raise MediaError(f"{path}: no signal that can be read ({error})") from error
     _require_sound(path, signal)
     return signal
 
 
 def check_signal(recording: Recording) -> None:
-    """Read a signal and forget it: for a worker process, which need not send it back.
+    """Read a signal and discard it: for a worker process, which need not send it back.
 
     Raises:
         MediaError: see `read_signal`.
@@ -94,7 +94,7 @@ def _read_npz(recording: Recording) -> Signal:
 
 
 def _member(path: Path, archive: np.lib.npyio.NpzFile, name: str, most: int) -> np.ndarray:
-    """An array of an archive. Its header is read first, so that nothing large is unpacked, nor a pickle opened."""
+    """Read an array of an archive. Its header is read first, so that nothing large is unpacked and no pickle opened."""
     assert archive.zip is not None
     with archive.zip.open(f"{name}.npy") as file:
         shape, dtype = _header(file)
@@ -135,7 +135,7 @@ def _read_by_mne(recording: Recording) -> Signal:
 
 
 def _cut(recording: Recording, samples: np.ndarray, rate: float, channels: tuple[str, ...]) -> Signal:
-    """The part that counts of (C, N) numbers."""
+    """Cut (C, N) samples to the part between start and end."""
     path = recording.path
     if samples.ndim != 2 or samples.dtype.kind not in "iuf":
         raise MediaError(f"{path}: expected (channels, samples) of numbers, got {samples.shape} {samples.dtype}")
@@ -148,7 +148,7 @@ def _cut(recording: Recording, samples: np.ndarray, rate: float, channels: tuple
 
 
 def _span(recording: Recording, rate: float, count: int) -> tuple[int, int]:
-    """The first sample of the part, and the one behind its last."""
+    """Return the first sample of the part, and the one after its last."""
     first = 0 if recording.start is None else min(count, round(recording.start * rate))
     return first, count if recording.end is None else min(count, round(recording.end * rate))
 
@@ -159,7 +159,7 @@ def _require_few(path: Path, values: int) -> None:
 
 
 def _require_sound(path: Path, signal: Signal) -> None:
-    """MediaError for what no file format rules out."""
+    """Raise MediaError for invalid values that no file format rules out."""
     count, channels = len(signal.samples), signal.channels
     if not count:
         raise MediaError(f"{path}: no channel, its shape is {signal.samples.shape}")

@@ -1,4 +1,4 @@
-"""Opens media files and reads all their packets. What is not there whole is refused, never silently shortened.
+"""Opening of media files and reading of all their packets. An incomplete file is refused, never silently shortened.
 
 A file counts as truncated when a packet or a frame of it is broken, or when its header promises more bytes (WAV, AVI,
 Matroska), or clearly more seconds (over 0.5 s and over a tenth), than are there. Formats that promise neither
@@ -29,7 +29,7 @@ from av.video.stream import VideoStream
 av.logging.set_level(av.logging.PANIC)
 
 MAX_PIXELS = 1 << 25
-"""Of one frame: 8K fits, and what a damaged header may claim does not."""
+"""Most pixels of a frame: 8K fits, and the claims of a damaged header do not."""
 
 # Demuxers by FFmpeg's names. Playlists (hls, concat, dash) are left out: they make FFmpeg open other files.
 _DECLARING = ("mov", "matroska", "avi", "flv", "asf", "wav", "w64", "flac", "aiff", "caf")
@@ -37,13 +37,13 @@ _ESTIMATED = ("ogg", "mp3", "aac", "ac3", "amr", "mpeg", "mpegts", "gif")
 _INDEXED = ("mov", "matroska")
 _CODEC_OPTIONS = {"max_pixels": str(MAX_PIXELS)}
 OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_DECLARING + _ESTIMATED), **_CODEC_OPTIONS}
-"""With which PyAV opens a file and no other: whatever opens media takes them."""
+"""Options with which PyAV opens the given file and no other; every call that opens media uses them."""
 
 _LOST_SECONDS, _LOST_SHARE = 0.5, 0.1
 _SLACK_BYTES = 1024
-"""By how much a sloppy writer may overstate the size of its file."""
+"""Bytes by which a file may declare more than it has, since some writers overstate the size."""
 _KEPT_BYTES = 1 << 26
-"""Up to this size the packets of a file are kept; a larger file is read again to be decoded."""
+"""Size up to which the packets of a file are kept; a larger file is read again to be decoded."""
 _ONE_FRAME_A_PACKET = ("h264", "hevc", "vp9", "av1")
 _ZEROS = bytes(8)
 
@@ -51,28 +51,28 @@ Kind = Literal["video", "audio"]
 
 
 class MediaError(ValueError):
-    """A file cannot be used; the message says why in words."""
+    """Error of a file that cannot be used; the message gives the reason in words."""
 
 
 @dataclass(slots=True)
 class Track:
-    """One stream of a file, after all packets of the file were read. Times are seconds from the start of the file."""
+    """Stream of a file, after all packets of the file were read. Times are seconds from the start of the file."""
 
     stream: Stream
     times: list[float] = field(default_factory=list)
-    """When each packet that has a time stamp is shown, in the order of the file."""
+    """Display time of each packet that has a time stamp, in the order of the file."""
     ends: list[float] = field(default_factory=list)
-    """When each of these ends."""
+    """End time of each packet in `times`."""
     shown: list[bool] = field(default_factory=list)
-    """Of each of these, False where an edit list hides it."""
+    """Visibility of each packet in `times`; False where an edit list hides it."""
     stamps: list[int | None] = field(default_factory=list)
-    """Of each of these, the stamp that its frame will carry."""
+    """Time stamp that the frame of each packet in `times` will carry."""
     keys: list[int] = field(default_factory=list)
-    """The places among these where decoding can start."""
+    """Indices into `times` at which decoding can start."""
     packets: list[Packet] = field(default_factory=list)
-    """All packets, those without a stamp too, and the one that flushes the decoder; none where too large to keep."""
+    """All packets, also those without a stamp and the one that flushes the decoder; empty if too large to keep."""
     unstamped: int = 0
-    """How many packets have no stamp; the one that flushes the decoder is the first."""
+    """Number of packets without a stamp; the one that flushes the decoder is the first."""
 
     @property
     def covered(self) -> float:
@@ -81,18 +81,18 @@ class Track:
 
     @property
     def seconds(self) -> float:
-        """When the last packet that is shown ends."""
+        """End time of the last packet that is shown."""
         return max(0.0, max(compress(self.ends, self.shown), default=0.0))
 
     def presentation(self) -> tuple[np.ndarray, np.ndarray]:
-        """The packets that are shown, in the order shown: their places in `times`, (n,), and times, (n,) float64."""
+        """Return the packets that are shown, in display order: indices into `times`, (n,), and times, (n,) float64."""
         places = np.flatnonzero(self.shown)
         times = np.array(self.times)[places]
         order = np.argsort(times, kind="stable")
         return places[order], times[order]
 
     def is_indexed(self) -> bool:
-        """Whether each packet holds the frame that is shown at its time, so that frames can be picked by packet."""
+        """Tell whether each packet holds the frame shown at its time, so that frames can be picked by packet."""
         return (
             self.unstamped == 1
             and len(set(self.times)) == len(self.times)
@@ -102,7 +102,7 @@ class Track:
 
 
 class MediaFile:
-    """An open media file, for `read_video` and `read_audio`; what they share is read once. Made by `open_media`."""
+    """Open media file for `read_video` and `read_audio`, which share its packets. Made by `open_media`."""
 
     def __init__(self, path: Path, container: InputContainer) -> None:
         self.path = path
@@ -112,10 +112,10 @@ class MediaFile:
         self._damaged = False
 
     def track(self, kind: Kind) -> Track:
-        """The first video or audio stream, when all packets of the file have been read and found whole.
+        """Return the first video or audio stream, after all packets of the file have been read and verified.
 
         Raises:
-            MediaError: there is none, or some of what the file promises is not there.
+            MediaError: there is no such stream, or the file is incomplete.
         """
         stream = self._find_stream(kind)
         if not self._tracks:
@@ -138,10 +138,10 @@ class MediaFile:
     def decode(
         self, track: Track, seek_to: float | None = None
     ) -> Generator[tuple[float, VideoFrame | AudioFrame], None, None]:
-        """The frames of a track with the times at which they are shown, from the key frame before `seek_to` on.
+        """Yield the frames of a track with their display times, from the key frame before `seek_to` on.
 
         Raises:
-            MediaError: a packet cannot be decoded, or what decodes ends clearly before the track does.
+            MediaError: a packet cannot be decoded, or the decoded frames end clearly before the track does.
         """
         clock = 0.0
         with self.packets(track, seek_to) as (_, packets):
@@ -159,9 +159,9 @@ class MediaFile:
 
     @contextmanager
     def packets(self, track: Track, seek_to: float | None = None) -> Iterator[tuple[CodecContext, Iterable[Packet]]]:
-        """A decoder that starts anew, and the packets of a track for it, from the key frame before `seek_to` on."""
+        """Yield a fresh decoder and the packets of a track for it, from the key frame before `seek_to` on."""
         stream = track.stream
-        # A decoder of sound that is reset goes on with the random numbers that it fills in: it must be a new one.
+        # A reset audio decoder continues its random numbers for filling in: it must be a new one.
         is_fresh = not stream.codec_context.is_open or _codec(stream) in _ONE_FRAME_A_PACKET
         if track.packets and is_fresh:
             first = 0
@@ -194,7 +194,7 @@ class MediaFile:
         return stream
 
     def _read_packets(self) -> None:
-        """Demultiplex the whole file. Nothing is decoded, so it costs little beside reading the bytes."""
+        """Demultiplex the whole file. Nothing is decoded, so it costs little more than reading the bytes."""
         container = self._container
         self._tracks = [Track(stream) for stream in container.streams]
         bases = [stream.time_base or av.time_base for stream in container.streams]
@@ -251,7 +251,7 @@ def open_media(path: str | Path) -> Iterator[MediaFile]:
 
 
 def require_content(path: str | Path) -> None:
-    """MediaError unless `path` is a file with something in it."""
+    """Raise MediaError unless `path` is a non-empty file."""
     path = Path(path)
     if not path.is_file():
         raise MediaError(f"{path}: {'a folder' if path.is_dir() else 'nothing there'}, expected a file")
@@ -281,7 +281,7 @@ def _codec(stream: Stream) -> str:
 
 
 def _declared_bytes(path: str | Path) -> int | None:
-    """The size that a RIFF (WAV, AVI) or Matroska file declares, 0 where it was left open, None for any other file."""
+    """Return the size that a RIFF (WAV, AVI) or Matroska file declares; 0 if it was left open, None for other files."""
     with open(path, "rb") as file:
         head = file.read(4096)
     if head.startswith(b"RIFF"):

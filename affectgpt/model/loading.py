@@ -129,7 +129,7 @@ def load_model(
 
 
 def _load_language_model(source: str | Path, config: Any, arguments: dict[str, Any]) -> PreTrainedModel:
-    """Load a causal language model that reads text alone: from safetensors, every weight of it."""
+    """Load a causal language model that reads text alone; every weight comes from safetensors."""
     _require_writer(source, config)
     auto_class: Any = AutoModelForCausalLM
     model, report = auto_class.from_pretrained(

@@ -1,4 +1,4 @@
-"""What a plugin is: its kind, what it learns from and reads, how large it is, whom it follows."""
+"""Cards of plugins: kind, training data, inputs, number of parameters, and the paper that a plugin follows."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from affectgpt.problems import InputError
 
 
 def card_of(name: str, given: Sequence[str] = ()) -> dict[str, Any]:
-    """Describe a plugin.
+    """Return the card of a plugin.
 
     Args:
-        name: of a registered plugin, whose parameters are counted from shapes alone; or the folder of a trained one.
-        given: KEY=VALUE sizes of the former.
+        name: name of a registered plugin, whose parameters are counted from shapes alone, or folder of a trained one.
+        given: KEY=VALUE sizes of a registered plugin.
 
     Returns:
         `name`, `kind`, `learns_from`, `reads`, `parameters` (part -> count, and `total`), `paper`, `licence`, `status`.
 
     Raises:
-        InputError: no such plugin, or sizes that it does not have or that are of another type.
+        InputError: no such plugin, or sizes that are unknown or of the wrong type.
     """
     if (Path(name) / NOTE).is_file():
         if given:
-            raise InputError(f"--set: expected none beside {name}, a trained plugin, whose sizes are fixed.")
+            raise InputError(f"--set: expected none with {name}, a trained plugin, whose sizes are fixed.")
         plugin = load_plugin(name)
         cls, sizes = type(plugin), plugin.sizes()
     else:
@@ -46,7 +46,7 @@ def card_of(name: str, given: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def describe(card: dict[str, Any]) -> str:
-    """Write a card for people."""
+    """Format a card as text for people."""
     parameters = ", ".join(f"{part} {count:,}" for part, count in card["parameters"].items())
     lines = {
         "evidence": card["kind"],

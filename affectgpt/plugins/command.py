@@ -43,9 +43,9 @@ def list_main(argv: list[str]) -> int:
 
 
 def card_main(argv: list[str]) -> int:
-    """Say what a plugin is: its evidence, what it learns from and reads, its size, the paper that it follows."""
+    """Show a plugin's card: its evidence, what it learns from and reads, its size, and the paper that it follows."""
     parser = argparse.ArgumentParser(prog="affectgpt plugins card", description=card_main.__doc__)
-    names = "of a plugin, see `affectgpt plugins list`, or the folder of a trained one"
+    names = "name of a plugin (see `affectgpt plugins list`), or the folder of a trained one"
     parser.add_argument("plugin", metavar="NAME", help=names)
     sizes = "sizes of the plugin, for example labels=7 (docs/plugins.md)"
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help=sizes)
@@ -57,18 +57,18 @@ def card_main(argv: list[str]) -> int:
 
 
 def train_main(argv: list[str]) -> int:
-    """Train a plugin on rows whose answers are known."""
+    """Train a plugin on rows with gold answers."""
     parser = argparse.ArgumentParser(prog="affectgpt plugins train", description=train_main.__doc__)
-    parser.add_argument("plugin", metavar="NAME", help="of the plugin, see `affectgpt plugins list`")
+    parser.add_argument("plugin", metavar="NAME", help="name of the plugin; see `affectgpt plugins list`")
     data = "a row file, or lines of context and emotion"
     parser.add_argument("--data", required=True, type=Path, metavar="FILE.jsonl", help=data)
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder to write")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write")
     add_task_option(parser, TASKS)
     _add_plugin_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object with what was trained")
     options = parser.parse_args(argv)
     if (options.out / "plugin.json").exists() or (options.out.exists() and not options.out.is_dir()):
-        raise InputError(f"--out: {options.out} is there already. Name another folder, or remove it.")
+        raise InputError(f"--out: {options.out} already exists. Name another folder, or remove it.")
     settings = _settings(options)
     plugin = plugin_class(options.plugin)
     rows = [row for row in labelled_rows(plugin, options.data, options.tasks) if is_read(plugin, row)]
@@ -84,13 +84,13 @@ def train_main(argv: list[str]) -> int:
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
-    """The settings of --set and --encoder."""
+    """Return the settings that --set and --encoder give."""
     more = {"encoder": options.encoder} if options.encoder else {}
     return set_values(options.set, lambda pairs: fit_settings(options.plugin, pairs), more)
 
 
 def run_main(argv: list[str]) -> int:
-    """Put the evidence of a trained plugin on every row of a row file."""
+    """Add the evidence of a trained plugin to every row of a row file."""
     parser = argparse.ArgumentParser(prog="affectgpt plugins run", description=run_main.__doc__)
     parser.add_argument("plugin", type=Path, metavar="DIR", help="a trained plugin")
     _add_row_options(parser)
@@ -107,13 +107,13 @@ def run_main(argv: list[str]) -> int:
 
 
 def crossfit_main(argv: list[str]) -> int:
-    """Put on every row, from which a model will learn, the evidence of a plugin that was trained on the others."""
+    """Add out-of-fold evidence to training rows: each fold is scored by a plugin trained on the other folds."""
     parser = argparse.ArgumentParser(prog="affectgpt plugins crossfit", description=crossfit_main.__doc__)
-    parser.add_argument("plugin", metavar="NAME", help="of the plugin, see `affectgpt plugins list`")
+    parser.add_argument("plugin", metavar="NAME", help="name of the plugin; see `affectgpt plugins list`")
     _add_row_options(parser)
-    parts = f"parts that whole dialogues are dealt into, each told of by the others ({FOLDS})"
+    folds_help = f"number of cross-fitting folds; a dialogue is never split ({FOLDS})"
     add_task_option(parser, TASKS)
-    parser.add_argument("--folds", type=int, default=FOLDS, metavar="N", help=parts)
+    parser.add_argument("--folds", type=int, default=FOLDS, metavar="N", help=folds_help)
     _add_plugin_options(parser)
     options = parser.parse_args(argv)
     settings = _settings(options)
@@ -137,8 +137,8 @@ def crossfit_main(argv: list[str]) -> int:
 def _add_row_options(parser: argparse.ArgumentParser) -> None:
     rows = "a row file, or lines of context and emotion (JSONL)"
     parser.add_argument("rows", type=Path, metavar="ROWS", help=rows)
-    parser.add_argument("--out", required=True, type=Path, metavar="ROWS2", help="the row file to write")
-    roots = "folder of media paths (default: the row file's, of each)"
+    parser.add_argument("--out", required=True, type=Path, metavar="ROWS2", help="row file to write")
+    roots = "folder that media paths are relative to (default: the folder of each row file)"
     parser.add_argument("--media-root", type=Path, metavar="DIR", help=roots)
     parser.add_argument("--json", action="store_true", help="print one JSON object with the counts")
 
@@ -150,10 +150,10 @@ def _add_plugin_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _read(options: argparse.Namespace, plugin: Plugin | type[Plugin]) -> tuple[list[Clip], Path]:
-    """The rows, and the folder that media paths of the new file are relative to.
+    """Read the rows; return them with the folder that media paths of the new file are relative to.
 
     Raises:
-        InputError: with everything that would stop the work at its end.
+        InputError: with every problem that would otherwise show only when the new file is written.
     """
     clips = plugin.read(options.rows, media_root=options.media_root)
     root = Path(os.path.abspath(options.media_root or options.out.parent))

@@ -1,7 +1,7 @@
-"""Evidence for the rows that a plugin learns from, each by a plugin that has not seen its group.
+"""Cross-fitting: out-of-fold evidence for training rows, each by a plugin that was not fitted on the row's group.
 
-A plugin is surer of the rows it was fitted on than of any other. A language model that learned from such evidence would
-trust it too much.
+A plugin is more confident about the rows it was fitted on than about others. A language model trained on such evidence
+would over-trust it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ FOLDS = 5
 def held_out_evidence(
     fit: Callable[[Sequence[Clip]], Plugin], rows: Sequence[Clip], folds: int = FOLDS, seed: int = 0
 ) -> list[Evidence | None]:
-    """Evidence about each row, by a plugin fitted on the groups of all other folds.
+    """Predict evidence for each row with a plugin fitted on the other folds.
 
     Args:
-        fit: a plugin from rows, called once for each fold.
-        folds: how many parts the groups are dealt into.
+        fit: function that fits a plugin on rows; called once for each fold.
+        folds: number of folds that the groups are divided into.
 
     Raises:
         InputError: fewer groups than folds.
@@ -48,7 +48,7 @@ def held_out_evidence(
 
 
 def groups_of(rows: Sequence[Clip]) -> list[str]:
-    """Of each row, what must not stand in training and test both: its group, its first turn, or itself."""
+    """Return, for each row, the group that a split must not divide: its group, its first turn, or the row itself."""
     dialogues = [dialogue_of(row) for row in rows]
     return [
         row.group or (dialogue.group if dialogue else None) or f"row {index}"

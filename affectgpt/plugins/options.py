@@ -1,4 +1,4 @@
-"""Options that several commands about plugins take, and what is read of them."""
+"""Options shared by the commands about plugins, and the reading of their values."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from affectgpt.problems import InputError
 
 
 def add_task_option(parser: argparse.ArgumentParser, choices: Iterable[str] = TASKS) -> None:
-    """Let a user choose which rows of a row file are taken.
+    """Add the option `--tasks`, which chooses the rows of a row file to use.
 
     Args:
-        choices: tasks that there may be; the default stands for all that a plugin learns from.
+        choices: tasks that a user may name; the option's default means all tasks that a plugin learns from.
     """
-    texts = "take rows of these tasks alone (all that the plugin learns from)"
+    texts = "use only rows of these tasks (default: all that the plugin learns from)"
     parser.add_argument("--tasks", nargs="+", choices=[*choices], default=TASKS, metavar="TASK", help=texts)
 
 
@@ -26,11 +26,11 @@ def set_values(
     """Read KEY=VALUE settings of `--set`.
 
     Args:
-        read: makes settings of texts by name.
-        more: settings of other options.
+        read: function that converts texts by name to settings.
+        more: settings given by other options.
 
     Raises:
-        InputError: of `read`, each problem headed by the option.
+        InputError: the problems that `read` raises, each prefixed with the option.
     """
     pairs: dict[str, Any] = {key: value for key, _, value in (item.partition("=") for item in given)}
     pairs.update(more or {})

@@ -1,8 +1,8 @@
-"""Plugins: small affect models that say something about a row, each a file of its own.
+"""Plugins: small affect models that predict evidence about a row, each in a file of its own.
 
 A plugin is a class with the methods of `Plugin`, registered under a name as an entry point of the group
 `affectgpt.plugins`, in this project's setup.cfg or in that of any other package. A saved plugin is a folder:
-`plugin.json` says whose it is, the rest is the plugin's.
+`plugin.json` names the plugin, the other files belong to it.
 """
 
 from __future__ import annotations
@@ -28,76 +28,76 @@ from affectgpt.tasks import TASKS
 
 GROUP = "affectgpt.plugins"
 FORMAT = 1
-"""Changes when older folders can no longer be read."""
+"""Version of saved plugins; raised when older folders can no longer be read."""
 NOTE = "plugin.json"
 Status = Literal["reproduced", "tested", "unverified"]
-"""A published figure was met; it agrees with figures worked out by hand; neither."""
+"""Evidence for an implementation: it met a published figure; it agrees with figures worked out by hand; neither."""
 
 
 class Plugin(ABC):
-    """A small model that turns rows into evidence."""
+    """Small model that predicts evidence about rows."""
 
     name: ClassVar[str]
-    """Under which it is registered."""
+    """Name under which it is registered."""
     kind: ClassVar[str]
-    """Of its evidence: a name in `affectgpt.evidence.table`."""
+    """Kind of its evidence: a name in `affectgpt.evidence.table`."""
     whose: ClassVar[str] = "speaker"
-    """Of a plugin of kind emotion: who feels it, as in `EmotionEvidence`."""
+    """Holder of the emotion, for a plugin of kind emotion, as in `EmotionEvidence`."""
     learns_from: ClassVar[tuple[str, ...]] = ("dialogue", "emotion_label")
-    """Tasks of `affectgpt.tasks` whose rows teach it."""
+    """Tasks of `affectgpt.tasks` whose rows it is trained on."""
     reads: ClassVar[tuple[str, ...]] = ("words",)
-    """What it reads of a row, keys of `affectgpt.plugins.reads.MEDIA`; a row without any of it gets no evidence."""
+    """Inputs that it reads, keys of `affectgpt.plugins.reads.MEDIA`; a row without any of them gets no evidence."""
     labels: Sequence[str] | None = None
-    """Its label set, where that is known before it predicts."""
+    """Label set, if it is known before the plugin predicts."""
     paper: ClassVar[str] = ""
-    """What it follows, for its card."""
+    """Paper that it follows, for its card."""
     licence: ClassVar[str] = "Apache-2.0"
-    """Of its code and of any weights that come with it."""
+    """Licence of its code and of any weights that come with it."""
     status: ClassVar[Status] = "unverified"
 
     @classmethod
     @abstractmethod
     def fit(cls, rows: Sequence[Clip]) -> Self:
-        """A plugin that has learned from rows. Parameters of its own, each with a default, are its settings.
+        """Train a plugin on rows. Further parameters of a subclass, each with a default, are its settings.
 
-        What takes more than some seconds shows an `affectgpt.progress.Progress`.
+        Work of more than a few seconds shows an `affectgpt.progress.Progress`.
         """
 
     @abstractmethod
     def predict(self, rows: Sequence[Clip]) -> Sequence[Evidence | None]:
-        """Evidence about each row, None about rows that it has nothing to say about."""
+        """Predict evidence about each row; None for rows about which the plugin predicts nothing."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write what `load` reads into a folder that is there: weights as safetensors, all else as JSON."""
+        """Write the files that `load` reads into an existing folder: weights as safetensors, all else as JSON."""
 
     @classmethod
     @abstractmethod
     def load(cls, folder: Path) -> Self:
-        """The plugin that was saved there."""
+        """Load a plugin that `save` wrote."""
 
     @abstractmethod
     def card(self) -> Mapping[str, Any]:
-        """What a user should know of it: data, settings, figures; JSON."""
+        """Return information for users as JSON values: training data, settings, figures."""
 
     @classmethod
     def parameters(cls) -> dict[str, int]:
-        """Count its parameters by part, from shapes alone: nothing is allocated; without weights it has none.
+        """Count the parameters by part, from shapes alone: nothing is allocated. A plugin without weights has none.
 
-        Parameters of its own, each with a default, are the sizes that can be asked for.
+        Further parameters of a subclass, each with a default, are the sizes that can be asked for.
         """
         return {}
 
     def sizes(self) -> dict[str, Any]:
-        """Return what `parameters` is to be asked for to count those of this trained plugin."""
+        """Return the arguments with which `parameters` counts the parameters of this trained plugin."""
         return {}
 
     @classmethod
     def read(cls, path: Path, labels: Sequence[str] | None = None, media_root: Path | None = None) -> list[Clip]:
-        """Read a file that its commands are given: rows, or lines of `context` and `emotion`; or a form of its own.
+        """Read an input file of the plugin's commands: rows, lines of `context` and `emotion`, or a format of its own.
 
         Args:
-            labels: which labels such lines may name; any, if None.
+            labels: the labels allowed in such lines; any, if None.
 
         Raises:
             InputError: with every problem of every line.
@@ -106,12 +106,12 @@ class Plugin(ABC):
 
 
 def names_emotion(plugin: Plugin | type[Plugin]) -> bool:
-    """Tell whether a plugin names the speaker's emotion, so that two stages can look at it."""
+    """Tell whether a plugin predicts the speaker's emotion, which two-stage prediction needs."""
     return plugin.kind == "emotion" and plugin.whose == "speaker"
 
 
 def find_plugins() -> dict[str, EntryPoint]:
-    """Every registered plugin, by name; nothing is imported.
+    """Find every registered plugin, by name; nothing is imported.
 
     Raises:
         InputError: a name that two packages register.
@@ -120,10 +120,10 @@ def find_plugins() -> dict[str, EntryPoint]:
 
 
 def plugin_class(name: str) -> type[Plugin]:
-    """The class of a registered plugin.
+    """Import the class of a registered plugin.
 
     Raises:
-        InputError: no plugin of that name, or one that cannot be imported or is no plugin.
+        InputError: no plugin of that name, or one that cannot be imported or is not a plugin.
     """
     entries = find_plugins()
     if name not in entries:
@@ -148,19 +148,19 @@ def plugin_class(name: str) -> type[Plugin]:
 
 
 def fit_settings(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a plugin's `fit`, of the types that its annotations have.
+    """Convert settings of a plugin's `fit` to the types of its annotations.
 
     Raises:
-        InputError: no such plugin, or settings that it does not have or that are of another type; every one is named.
+        InputError: no such plugin, or settings that are unknown or of the wrong type; every one is named.
     """
     return settings_of(plugin_class(name).fit, name, given)
 
 
 def settings_of(function: Callable[..., Any], name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a plugin's method: parameters with a default that is no function.
+    """Convert settings of a plugin's method, its parameters with a default that is not a function.
 
     Raises:
-        InputError: settings that it does not have or that are of another type; every one is named.
+        InputError: settings that are unknown or of the wrong type; every one is named.
     """
     known = [
         key
@@ -178,7 +178,7 @@ def settings_of(function: Callable[..., Any], name: str, given: Mapping[str, Any
 
 
 def save_plugin(plugin: Plugin, folder: Path) -> None:
-    """Write a plugin into a folder, which is made."""
+    """Write a plugin into a folder, which is created."""
     folder.mkdir(parents=True, exist_ok=True)
     plugin.save(folder)
     note = {"plugin": plugin.name, "format": FORMAT, "kind": plugin.kind, "card": dict(plugin.card())}
@@ -186,10 +186,10 @@ def save_plugin(plugin: Plugin, folder: Path) -> None:
 
 
 def load_plugin(folder: str | Path) -> Plugin:
-    """The plugin that was saved in a folder.
+    """Load the plugin saved in a folder.
 
     Raises:
-        InputError: there is none, one of another version, or one whose package is not installed.
+        InputError: there is none, it has another format, or its package is not installed.
     """
     folder = Path(folder)
     fix = "Make one with: affectgpt plugins train NAME --data FILE.jsonl --out DIR"
@@ -206,7 +206,7 @@ def load_plugin(folder: str | Path) -> Plugin:
 
 
 def with_evidence(rows: Sequence[Clip], name: str, evidence: Sequence[Evidence | None]) -> list[Clip]:
-    """Rows with evidence under a name, beside what they carry; None takes away what stood under it."""
+    """Return rows with evidence added under a name; None removes evidence of that name."""
     changed = []
     for row, item in zip(rows, evidence, strict=True):
         carried = {key: value for key, value in (row.evidence or {}).items() if key != name}
@@ -217,14 +217,14 @@ def with_evidence(rows: Sequence[Clip], name: str, evidence: Sequence[Evidence |
 
 
 def require_kind(plugin: Plugin, evidence: Sequence[Evidence | None], rows: int) -> None:
-    """Refuse what a plugin predicts of some rows.
+    """Refuse predictions that do not match a plugin's rows and kind.
 
     Raises:
-        InputError: it answers for another number of rows, or with something that is not of its kind.
+        InputError: a different number of predictions than rows, or one that is not of the plugin's kind.
     """
     cls = kind_class(plugin.kind)
     if len(evidence) != rows:
-        raise InputError(f"plugin '{plugin.name}': expected evidence of {rows} rows, got {len(evidence)}")
+        raise InputError(f"plugin '{plugin.name}': expected evidence for {rows} rows, got {len(evidence)}")
     wrong = next((item for item in evidence if item is not None and not isinstance(item, cls)), None)
     if wrong is not None:
         raise InputError(f"plugin '{plugin.name}': expected {cls.__name__} or None, got {shorten(wrong)}")

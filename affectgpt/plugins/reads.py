@@ -1,4 +1,4 @@
-"""What a plugin may read of a row, and whether the row has it."""
+"""Inputs that a plugin may read, each with a test whether a row has it."""
 
 from __future__ import annotations
 
@@ -20,4 +20,4 @@ MEDIA: dict[str, Callable[[Clip], bool]] = {
     "image": _given("image"),
     "signal": _given("signal"),
 }
-"""What a plugin may read -> whether a row has it. A video has a sound and a face until it is looked at."""
+"""Tests whether a row has an input, by its name. A video counts as having sound and a face until it is decoded."""

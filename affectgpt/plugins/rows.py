@@ -1,4 +1,4 @@
-"""Which rows a plugin learns from, and which it says something about, from what it declares."""
+"""Rows that a plugin learns from, and rows that it predicts evidence about, by what its class declares."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from affectgpt.problems import InputError, nearest
 
 
 def is_read(plugin: Plugin | type[Plugin], row: Clip) -> bool:
-    """Tell whether a row has anything that a plugin reads."""
+    """Tell whether a row has any input that a plugin reads."""
     return any(MEDIA[medium](row) for medium in plugin.reads)
 
 
 def is_learned(plugin: Plugin | type[Plugin], row: Clip, tasks: Sequence[str] | None = None) -> bool:
-    """Tell whether a plugin learns from a row: of its tasks, or of some of them, and with something that it reads."""
+    """Tell whether a plugin learns from a row: it has an input that the plugin reads, and one of the tasks."""
     return row.task in (plugin.learns_from if tasks is None else tasks) and is_read(plugin, row)
 
 
@@ -29,10 +29,10 @@ def described_rows(plugin: Plugin | type[Plugin]) -> str:
 
 
 def tasks_of(plugin: Plugin | type[Plugin], chosen: Sequence[str]) -> tuple[str, ...]:
-    """Return the tasks whose rows are taken for a plugin: those that were chosen, or all that it learns from.
+    """Return the tasks whose rows a plugin uses: the chosen ones, or all that it learns from.
 
     Raises:
-        InputError: a task that it does not learn from; every one is named.
+        InputError: a chosen task that it does not learn from; every one is named.
     """
     if tuple(chosen) == TASKS:
         return plugin.learns_from
@@ -47,19 +47,19 @@ def tasks_of(plugin: Plugin | type[Plugin], chosen: Sequence[str]) -> tuple[str,
 
 
 def gets_evidence(plugin: Plugin | type[Plugin], row: Clip, tasks: Sequence[str]) -> bool:
-    """Tell whether held-out evidence is put on a row, of those tasks that were chosen.
+    """Tell whether a row gets out-of-fold evidence, given the chosen tasks.
 
-    Rows of one clip share what is seen and heard, whatever they ask, so that those of other tasks get evidence as well.
-    A dialogue stands for itself.
+    Rows about one clip share its media, whatever they ask, so rows of other tasks get evidence as well. A dialogue gets
+    it only if its task was chosen.
     """
     return row.task in tasks or (row.task not in plugin.learns_from and {*tasks} != {"dialogue"})
 
 
 def evidence_of(plugin: Plugin, rows: Sequence[Clip]) -> list[Evidence | None]:
-    """What a plugin says of rows, of its kind; None for each that it does not read or has nothing to say about.
+    """Predict a plugin's evidence about rows; None for rows that it cannot read or about which it predicts nothing.
 
     Raises:
-        InputError: it answers for another number of rows, or with something else.
+        InputError: the plugin returns a different number of predictions, or one that is not of its kind.
     """
     read = [index for index, row in enumerate(rows) if is_read(plugin, row)]
     given = list(plugin.predict([rows[index] for index in read]))
@@ -73,10 +73,10 @@ def evidence_of(plugin: Plugin, rows: Sequence[Clip]) -> list[Evidence | None]:
 def labelled_rows(
     plugin: Plugin | type[Plugin], path: Path, chosen: Sequence[str] = TASKS, media_root: Path | None = None
 ) -> list[Clip]:
-    """Read the rows of a file whose answers a plugin learns from, or is scored by.
+    """Read the rows of a file that a plugin learns from or is scored on.
 
     Args:
-        chosen: tasks that the user chose, see `tasks_of`.
+        chosen: tasks that the user chose; see `tasks_of`.
 
     Raises:
         InputError: with every problem of every line, or no row of the tasks.

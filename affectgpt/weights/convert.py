@@ -1,4 +1,4 @@
-"""Weights that others released, as a model that can be loaded, asked and trained."""
+"""Conversion of released weights to a model that can be loaded, used and trained."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from affectgpt.prompts import PAPER
 from affectgpt.weights.released import Converted, State, convert, settings_of
 
 PARTS = "parts"
-"""Beside the adapter: the folder of parts that it adapts."""
+"""Name of the folder of parts that the adapter adapts, inside the adapter's folder."""
 FILLED = ("multi", "audio", "face", "frame", "subtitle")
-"""Fields of the wording that something is filled into, under their own name."""
+"""Fields of the wording with a placeholder of their own name."""
 
 
 def convert_release(
@@ -39,18 +39,18 @@ def convert_release(
     wording: dict[str, str] | None = None,
     lora_alpha: float = 32,
 ) -> dict[str, Any]:
-    """Make an adapter on a folder of parts of a released AffectGPT checkpoint.
+    """Convert a released AffectGPT checkpoint to a LoRA adapter on a folder of parts.
 
     Args:
-        llm, vision, audio: Hub ids or folders of what the checkpoint was made with.
-        wording: fields of `affectgpt.prompts.PAPER` in the words of the release.
-        lora_alpha: the checkpoint does not say it; 32 in the release.
+        llm, vision, audio: Hub ids or folders of the models that the checkpoint was trained with.
+        wording: fields of `affectgpt.prompts.PAPER` in the wording of the release.
+        lora_alpha: alpha of LoRA, which the checkpoint does not record; 32 in the release.
 
     Returns:
-        What was found: 'pooling', 'fusion', 'lora_rank', 'lora_parameters', 'other_parameters', 'dropped'.
+        The findings: 'pooling', 'fusion', 'lora_rank', 'lora_parameters', 'other_parameters', 'dropped'.
 
     Raises:
-        InputError: the checkpoint does not fit; with everything that is missing, left over or of another shape.
+        InputError: the checkpoint does not fit; lists all weights that are missing, unexpected or of another shape.
     """
     if out.exists():
         raise InputError(Problem(str(out), "--out", "a name that is free", "something there", "Name another folder."))
@@ -105,10 +105,10 @@ def save_adapter(converted: Converted, folder: Path, lora_alpha: float) -> None:
 
 
 def read_checkpoint(path: Path) -> State:
-    """The 'model' of a torch file; nothing in the file is run.
+    """Read 'model' from a torch file; no code in the file is run.
 
     Raises:
-        InputError: no such file, or one that holds anything else than tensors and plain values.
+        InputError: no such file, or one that holds anything other than tensors and plain values.
     """
     path = require_file(path, "a released checkpoint (.pth)", "Download it first.")
     try:
@@ -129,7 +129,7 @@ def read_checkpoint(path: Path) -> State:
 
 
 def read_wording(path: Path) -> dict[str, str]:
-    """Fields of the plain prompt in other words.
+    """Read another wording of the plain prompt's fields from a JSON file.
 
     Raises:
         InputError: with every field that is unknown or cannot be filled.
@@ -155,7 +155,7 @@ def read_wording(path: Path) -> dict[str, str]:
 
 
 def _fields(text: str) -> list[str] | None:
-    """The fields of a format string; None where it is none."""
+    """Return the fields of a format string; None if it is not a valid one."""
     try:
         return [name for _, name, _, _ in Formatter().parse(text) if name is not None]
     except ValueError:

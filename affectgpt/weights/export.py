@@ -1,4 +1,4 @@
-"""A checkpoint as a model of its own, checked against what it was made from.
+"""Export of a checkpoint as a self-contained model, checked against the checkpoint.
 
 Shapes: V vocabulary, T features over time, D their width.
 """
@@ -28,7 +28,7 @@ from affectgpt.model.modeling import feature_widths
 from affectgpt.problems import InputError, Problem
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
-"""How far logits may be apart, as a share of the largest (at least 1): merging rounds the weights once more."""
+"""Largest difference of logits, as a share of the largest logit (at least 1): merging rounds the weights again."""
 
 QUESTIONS = ("What does this person feel?", "Explain step by step, what you see and hear. 这个人是什么心情？")
 _SUBTITLE = "I am fine, really."
@@ -36,27 +36,27 @@ _SUBTITLE = "I am fine, really."
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a model is compared by."""
+    """Outputs by which two models are compared."""
 
     ids: list[list[int]]
     logits: list[Tensor]
-    """(V,) of each prompt: what comes after it, in float32."""
+    """Logits (V,) of the token after each prompt, in float32."""
 
 
 def export(source: str | Path, out: Path, dtype: Precision = "auto", rows: Sequence[Clip] = ()) -> dict[str, Any]:
-    """Write a checkpoint as a model of its own.
+    """Export a checkpoint as a self-contained model.
 
     Args:
         source: an adapter, or a whole model.
-        out: the folder to make.
-        dtype: of the weights; 'auto' is that of the checkpoint.
-        rows: further prompts to compare by, media included.
+        out: the folder to create.
+        dtype: dtype of the weights; 'auto' is that of the checkpoint.
+        rows: further prompts for the comparison, media included.
 
     Returns:
-        What was compared: 'dtype', 'prompts', 'max_difference', 'tolerance'.
+        The comparison: 'dtype', 'prompts', 'max_difference', 'tolerance'.
 
     Raises:
-        InputError: `out` is there already, or does not give what the checkpoint gives; then nothing is left of it.
+        InputError: `out` exists, or the exported model differs from the checkpoint; then nothing of it is kept.
     """
     if out.exists():
         raise InputError(Problem(str(out), "--out", "a name that is free", "something there", "Name another folder."))
@@ -92,12 +92,12 @@ def _write(source: str | Path, draft: Path, dtype: Precision, rows: Sequence[Cli
 
 
 def merged(model: Any) -> Any:
-    """A model without its adapter, whose work its weights do; the model itself where it has none."""
+    """Merge a model's adapter into its weights; return the model itself if it has none."""
     return model.merge_and_unload() if hasattr(model, "peft_config") else model
 
 
 def stored_precision(source: str | Path) -> Precision:
-    """The dtype in which a checkpoint's language model is kept; float32 where it does not say."""
+    """Return the dtype in which a checkpoint's language model is stored; float32 if it does not record one."""
     config = AutoConfig.from_pretrained(model_folder(source), trust_remote_code=False)
     name = str(config.dtype or config.get_text_config().dtype).removeprefix("torch.")
     return name if name in get_args(Precision) else "float32"  # type: ignore[return-value]
@@ -105,7 +105,7 @@ def stored_precision(source: str | Path) -> Precision:
 
 @torch.no_grad()
 def trial(model: PreTrainedModel, processor: Any, encoder: ClipEncoder | None, rows: Sequence[Clip] = ()) -> Trial:
-    """Run a model on fixed prompts: of words, and of random features where it takes them; and on rows."""
+    """Run a model on fixed prompts, of words and, if it takes them, of random features; and on rows."""
     assistant = Assistant(model, processor, "")
     made: list[EncodedRow] = []
     for seed, question in enumerate(QUESTIONS):
@@ -125,7 +125,7 @@ def trial(model: PreTrainedModel, processor: Any, encoder: ClipEncoder | None, r
 
 
 def random_features(model: Any, seed: int) -> dict[str, Tensor]:
-    """(T, D) of every stream that an AffectGPT model takes."""
+    """Return random (T, D) features of every stream that an AffectGPT model takes."""
     config = model.config
     rng = torch.Generator().manual_seed(seed)
     lengths = dict.fromkeys(config.streams, config.num_frames) | {"audio": config.num_audio_windows}
@@ -136,7 +136,7 @@ def random_features(model: Any, seed: int) -> dict[str, Tensor]:
 
 
 def _read(assistant: Assistant, encoder: ClipEncoder | None, rows: Sequence[Clip]) -> list[EncodedRow]:
-    """Rows as prediction reads them."""
+    """Encode rows as prediction does."""
     online = OnlineFeatures(encoder, 1, assistant.timeout_s) if encoder is not None else None
     media = online.media if online is not None else DecodedMedia(assistant.wanted, 1, assistant.timeout_s)
     try:
@@ -146,7 +146,11 @@ def _read(assistant: Assistant, encoder: ClipEncoder | None, rows: Sequence[Clip
 
 
 def _compare(source: str, expected: Trial, exported: Trial, dtype: torch.dtype) -> dict[str, Any]:
-    """The report; InputError where the two models are not the same."""
+    """Compare two trials; return the report.
+
+    Raises:
+        InputError: the two models differ.
+    """
     if expected.ids != exported.ids:
         number = next(index for index, ids in enumerate(expected.ids) if ids != exported.ids[index])
         before, after = len(expected.ids[number]), len(exported.ids[number])

@@ -1,4 +1,4 @@
-"""The weights that AffectGPT's authors released, under the names and in the shapes of our modules.
+"""The weights that AffectGPT's authors released, mapped to the names and shapes of our modules.
 
 Shapes: K soft tokens, H width of a Q-Former, r rank of LoRA.
 """
@@ -30,7 +30,7 @@ SETTINGS: dict[str, Any] = {
     "audio_sampling": "windows",
     "audio_window_s": 2.0,
 }
-"""Of the configuration, what is the same in all released models (`AffectGPTConfig`)."""
+"""Settings of `AffectGPTConfig` that all released models share."""
 
 _MODULES = {
     "video_attention_mlp": "pool.visual.score",
@@ -52,7 +52,7 @@ _MODULES = {
     "audio_Qformer": "pool.audio.qformer",
     "multi_Qformer": "fuse.pool.qformer",
 }
-"""Their module -> ours in `SoftTokens`."""
+"""Modules of `SoftTokens` by their name in the released weights."""
 _INSIDE_QFORMER = (
     (re.compile(r"^bert\.embeddings\.LayerNorm\."), "layernorm."),
     (re.compile(r"^bert\.(encoder\.layer\.\d+\.(?:cross)?attention)\.self\."), r"\1.attention."),
@@ -60,26 +60,26 @@ _INSIDE_QFORMER = (
 )
 _LORA = re.compile(r"^llama_model\.base_model\.model\.model\.(layers\.\d+\..+)\.lora_([AB])\.(?:default\.)?weight$")
 _UNUSED = re.compile(r"^(?:visual_encoder|acoustic_encoder)\.|^image_|_Qformer\.bert\.embeddings\.position_ids$")
-"""Frozen towers, which come from where they were published; what reads single images; counters of positions."""
+"""Pattern of unused weights: frozen towers, which are loaded from their own releases; single images; position ids."""
 
 
 @dataclass(slots=True)
 class Converted:
-    """Released weights under our names."""
+    """Released weights under the names of our modules."""
 
     soft_tokens: dict[str, Tensor] = field(default_factory=dict)
     lora: dict[str, Tensor] = field(default_factory=dict)
-    """Module of the language model and '.lora_A' or '.lora_B' -> (r, in) or (out, r)."""
+    """LoRA weights, (r, in) or (out, r), by module of the language model and '.lora_A' or '.lora_B'."""
     dropped: list[str] = field(default_factory=list)
-    """Their names of what we have no use for."""
+    """Released names of unused weights."""
     unknown: list[str] = field(default_factory=list)
-    """Their names of what should not be there."""
+    """Released names of unexpected weights."""
     theirs: dict[str, str] = field(default_factory=dict)
-    """Our name -> theirs."""
+    """Released name of each weight, by our name."""
 
     @property
     def rank(self) -> int:
-        """r."""
+        """Rank r of LoRA."""
         return len(next(value for name, value in self.lora.items() if name.endswith("lora_A")))
 
     @property
@@ -89,10 +89,10 @@ class Converted:
 
 
 def settings_of(state: State) -> dict[str, Any]:
-    """The configuration's settings of a released model: those of `SETTINGS`, and its variant, read off its names.
+    """Return the configuration settings of a released model: `SETTINGS`, and its variant, read off the weights' names.
 
     Raises:
-        InputError: a variant that is none of ours.
+        InputError: a variant that this model does not have.
     """
     modules = {name.partition(".")[0] for name in state}
 
@@ -104,8 +104,8 @@ def settings_of(state: State) -> dict[str, Any]:
     pooling = {stream: kind(stream, f"{stream}_attention_mlp") or "mean" for stream in ("video", "audio")}
     if len(set(pooling.values())) > 1:
         raise InputError(
-            f"the checkpoint pools video by {pooling['video']} and audio by {pooling['audio']}; expected one way for "
-            "both, which is what this model has."
+            f"the checkpoint pools video by {pooling['video']} and audio by {pooling['audio']}; expected the same "
+            "pooling for both, which is all that this model supports."
         )
     queries = {
         ours: state[f"{theirs}_query_tokens"].shape
@@ -120,7 +120,7 @@ def settings_of(state: State) -> dict[str, Any]:
 
 
 def rename(state: State) -> Converted:
-    """Sort released weights by what they are, under our names."""
+    """Sort released weights by type, under our names."""
     result = Converted()
     for name, value in state.items():
         if _UNUSED.search(name):
@@ -142,13 +142,13 @@ def rename(state: State) -> Converted:
 
 
 def convert(state: State, config: AffectGPTConfig) -> Converted:
-    """Released weights as the modules of a model take them.
+    """Convert released weights to those of a model's modules.
 
     Args:
-        config: of the model that they are for.
+        config: configuration of the target model.
 
     Raises:
-        InputError: with all weights that are missing, left over, or of another shape than the model's.
+        InputError: lists all weights that are missing, unexpected, or of another shape than the model's.
     """
     result = rename(state)
     with torch.device("meta"):
@@ -176,7 +176,7 @@ def convert(state: State, config: AffectGPTConfig) -> Converted:
 
 
 def _lora_shapes(converted: Converted, language_model: nn.Module) -> dict[str, tuple[int, ...]]:
-    """LoRA weights by name: of every layer, the kinds of module that have any."""
+    """Return the expected shapes of LoRA weights by name: in every layer, the kinds of module that have any."""
     kinds = {target.rpartition(".")[2] for target in converted.targets}
     ranks = [len(value) for name, value in converted.lora.items() if name.endswith("lora_A")]
     rank = max(ranks, key=ranks.count, default=0)

@@ -1,4 +1,4 @@
-"""Evidence of a cause: the words, and the moments of a clip, that brought an emotion about."""
+"""Evidence of a cause: the words, and the moments of a clip, that caused an emotion."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _STREAMS = {"video": "picture", "audio": "voice"}
 
 @dataclass(frozen=True, slots=True)
 class CauseWord:
-    """A word of a dialogue and how much it has to do with the emotion."""
+    """Word of a dialogue, weighted by how much it contributes to the emotion."""
 
     turn: int
-    """From 0."""
+    """Index of the turn, from 0."""
     start: int
     end: int
-    """Characters of the turn."""
+    """End of the word in the turn, in characters, exclusive."""
     text: str
     weight: float
 
 
 @dataclass(frozen=True, slots=True)
 class CauseSpan:
-    """A stretch of a clip's pictures or sound and how much it has to do with the emotion."""
+    """Span of a clip's pictures or sound, weighted by how much it contributes to the emotion."""
 
     stream: str
     """'video' or 'audio'."""
@@ -47,7 +47,7 @@ class CauseSpan:
 
 @dataclass(frozen=True, slots=True)
 class CauseEvidence(Evidence):
-    """What brought the emotion about: words that were said, stretches of the clip, or both; weights are 0 or more."""
+    """Causes of the emotion: words, spans of the clip, or both; weights are 0 or more."""
 
     kind: ClassVar[str] = "cause"
     plural: ClassVar[str] = "causes"
@@ -69,7 +69,7 @@ class CauseEvidence(Evidence):
         _require(self.spans, "spans", "spans with start_s < end_s", lambda span: 0 <= span.start_s < span.end_s)
 
     def top_words(self, count: int) -> list[str]:
-        """Return the words that weigh most, each once however it is capitalised."""
+        """Return the words of the highest weight, each once regardless of case."""
         heaviest: dict[str, str] = {}
         for word in sorted(self.words, key=lambda word: -word.weight):
             heaviest.setdefault(word.text.casefold(), word.text)
@@ -77,7 +77,7 @@ class CauseEvidence(Evidence):
 
     @classmethod
     def prompt_lines(cls, evidence: Sequence[Self], clip: Clip, cues: Cues) -> list[str]:
-        """Return the words, then the moments, that weigh most."""
+        """Return the words, then the moments, of the highest weight."""
         lines = []
         words = cls(words=tuple(word for item in evidence for word in item.words)).top_words(cues.causes)
         if shown := [word.replace(" ", "-") for word in map(plain, words) if word]:
@@ -88,14 +88,14 @@ class CauseEvidence(Evidence):
 
     @classmethod
     def summary(cls, evidence: Sequence[Self], clip: Clip, cues: Cues) -> str:
-        """Return the words, and the moments, that weigh most."""
+        """Return the words and the moments of the highest weight."""
         words = [word for item in evidence for word in item.top_words(cues.causes)]
         parts = [f"causes: {', '.join(words)}"] if words else []
         moments = ", ".join(map(_moment, _weightiest(evidence, cues.causes)))
         return "; ".join([*parts, *([f"moments: {moments}"] if moments else [])])
 
     def shuffled(self, rng: np.random.Generator, clip: Clip) -> Self:
-        """Return as many words of the row at random with the same weights; moments moved at random."""
+        """Return as many random words of the row with the same weights; moments moved at random."""
         from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS  # takes a second, which prompts need not wait
 
         dialogue = dialogue_of(clip)
@@ -118,7 +118,7 @@ class CauseEvidence(Evidence):
 
 
 def _read(values: Any, field: str, cls: type[Any]) -> tuple[Any, ...]:
-    """Words or spans, some of them perhaps as JSON has them."""
+    """Return words or spans as instances of `cls`, made from JSON objects where necessary."""
     if not isinstance(values, list | tuple):
         raise FieldError(field, "a list", values)
     names = [item.name for item in fields(cls)]

@@ -1,4 +1,4 @@
-"""Evidence of dimensions: valence, arousal, dominance, or whatever else a plugin puts a number on."""
+"""Evidence of dimensions: valence, arousal, dominance, or any other number that a plugin predicts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from affectgpt.prompts import EMPATHY
 from affectgpt.tasks import TASKS, is_number
 
 _MOST = 8
-"""Dimensions that a prompt shows."""
+"""Largest number of dimensions that a prompt shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class DimensionEvidence(Evidence):
-    """Where a row stands on each of some dimensions."""
+    """Value of a row on each of some dimensions."""
 
     kind: ClassVar[str] = "dimensions"
     plural: ClassVar[str] = "dimensions"
@@ -68,7 +68,7 @@ class DimensionEvidence(Evidence):
         return f"{self.values[name]:.2f} of {low:g} to {high:g}"
 
     def shuffled(self, rng: np.random.Generator, clip: Clip) -> Self:
-        """Return values as far from the middle of their range on the other side; one in the middle falls anywhere."""
+        """Return values mirrored about the middle of their range; a value in the middle is drawn at random."""
         values = {}
         for name, value in self.values.items():
             low, high = self.ranges[name]
@@ -89,7 +89,7 @@ class DimensionEvidence(Evidence):
 
 
 def _together(evidence: Sequence[DimensionEvidence]) -> DimensionEvidence:
-    """What several plugins say, averaged; a dimension keeps the range of the first who names it."""
+    """Average the values of several plugins; a dimension keeps the range of the first plugin that names it."""
     ranges: dict[str, tuple[float, float]] = {}
     for item in evidence:
         ranges = {**item.ranges, **ranges}
@@ -103,5 +103,5 @@ def _together(evidence: Sequence[DimensionEvidence]) -> DimensionEvidence:
 
 
 def _moved(value: float, old: tuple[float, float], new: tuple[float, float]) -> float:
-    """The same share of another range."""
+    """Map a value linearly from one range to another."""
     return new[0] + (value - old[0]) / (old[1] - old[0]) * (new[1] - new[0])

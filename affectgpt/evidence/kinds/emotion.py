@@ -1,4 +1,4 @@
-"""Evidence of an emotion: how likely each of a closed set is; and the shortlist that two stages look at."""
+"""Evidence of an emotion: the probability of each label of a closed set; and the shortlist of two-stage prediction."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from affectgpt.prompts import EMPATHY
 from affectgpt.tasks import TASKS
 
 Whose = Literal["speaker", "reader", "response"]
-"""Who feels it: whoever speaks in the row, whoever reads it, or the answer that is still to come."""
+"""Holder of the emotion: the speaker of the row, its reader, or the response that is still to come."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmotionEvidence(Evidence):
-    """How likely each emotion of a closed set is."""
+    """Probability of each emotion of a closed set."""
 
     kind: ClassVar[str] = "emotion"
     plural: ClassVar[str] = "emotions"
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]
-    """Of each label; they add up to 1."""
+    """Probability of each label; they add up to 1."""
     calibrated: bool = False
-    """Whether they were fitted on held-out data to say how often the model is right."""
+    """Whether the probabilities were calibrated on held-out data."""
     whose: Whose = "speaker"
-    """Who feels it; only the speaker's emotion enters the shortlist of two stages."""
+    """Holder of the emotion; only the speaker's emotion enters the shortlist."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", texts(self.labels, "labels"))
@@ -59,18 +59,18 @@ class EmotionEvidence(Evidence):
         return values
 
     def top(self, count: int | None = None) -> list[tuple[str, float]]:
-        """Return the likeliest labels with their probabilities, the first first; of equals, the earlier label."""
+        """Return the likeliest labels with their probabilities, the likeliest first; ties keep the labels' order."""
         return highest(dict(zip(self.labels, self.probabilities, strict=True)), count)
 
     def over(self, labels: Sequence[str], mapping: Mapping[str, str] | None = None) -> EmotionEvidence:
-        """Carry the evidence over to another label set: probabilities of labels that are mapped to one are added up.
+        """Map the evidence to another label set: the probabilities of labels mapped to the same one are added up.
 
         Args:
-            labels: the set that is wanted.
-            mapping: from this evidence's labels to wanted ones; those that are wanted themselves need none.
+            labels: the target label set.
+            mapping: from this evidence's labels to those of the target set; labels of both sets need no entry.
 
         Raises:
-            InputError: a label that is neither wanted nor mapped; every one is named.
+            InputError: a label that is neither in the target set nor mapped; every one is named.
         """
         mapping = mapping or {}
         total = dict.fromkeys(labels, 0.0)
@@ -87,9 +87,9 @@ class EmotionEvidence(Evidence):
 
     @classmethod
     def prompt_lines(cls, evidence: Sequence[Self], clip: Clip, cues: Cues) -> list[str]:
-        """Return the two stages of the speaker's emotion; of a reader's and a response's the likeliest few.
+        """Return the two stages of the speaker's emotion, and the likeliest few of a reader's and a response's.
 
-        A dialogue without evidence of the speaker's names its closed set.
+        A dialogue without evidence of the speaker's emotion lists its closed set.
         """
         lines = []
         emotions = shortlist_of(evidence, clip, cues)
@@ -116,12 +116,12 @@ class EmotionEvidence(Evidence):
         return "; ".join(parts)
 
     def shuffled(self, rng: np.random.Generator, clip: Clip) -> Self:
-        """Return the same probabilities beside labels in random order."""
+        """Return the same probabilities with the labels in random order."""
         labels = tuple(rng.permutation(self.labels).tolist())
         return type(self)(labels, self.probabilities, self.calibrated, self.whose)
 
     def oracle(self, rng: np.random.Generator, clip: Clip, cues: Cues) -> Self:
-        """Return evidence with the row's emotion among the likeliest: where it is not, it changes with any of them.
+        """Return evidence with the gold emotion among the likeliest: if it is not, it swaps with a random one of them.
 
         A row whose answer is a distribution over the same labels gets that one.
         """
@@ -153,21 +153,21 @@ class EmotionEvidence(Evidence):
 
 @dataclass(frozen=True, slots=True)
 class Shortlist:
-    """The emotions of a row as two stages look at them."""
+    """Emotions of a row in the order in which two-stage prediction considers them."""
 
     first: tuple[str, ...]
-    """What the plugins find likeliest, the likeliest first; empty without evidence."""
+    """Likeliest emotions by the plugins, the likeliest first; empty without evidence."""
     rest: tuple[str, ...]
     """All others of the closed set, in its order; empty where any emotion may be named."""
     evidence: EmotionEvidence | None = None
-    """What `first` was taken from, over the labels of both."""
+    """Evidence behind `first`, over the labels of `first` and `rest`."""
 
 
 def shortlist_of(evidence: Sequence[Evidence], clip: Clip, cues: Cues) -> Shortlist:
-    """Put the emotions of a row in the order in which they are to be looked at.
+    """Order the emotions of a row as two-stage prediction considers them.
 
-    Several plugins count alike: their probabilities are averaged. Evidence of another kind, and of an emotion that is
-    not the speaker's, is passed over.
+    The probabilities of several plugins are averaged with equal weight. Evidence of another kind, or of an emotion
+    that is not the speaker's, is ignored.
 
     Raises:
         InputError: evidence of labels that the row's options lack; names the row.
@@ -189,7 +189,7 @@ def shortlist_of(evidence: Sequence[Evidence], clip: Clip, cues: Cues) -> Shortl
 
 
 def _ranked(evidence: Sequence[EmotionEvidence], whose: str) -> list[tuple[str, float]]:
-    """What several plugins say of one's emotion, averaged, the likeliest first."""
+    """Average the evidence of several plugins about one holder's emotion; return the likeliest label first."""
     values = [dict(zip(item.labels, item.probabilities, strict=True)) for item in evidence if item.whose == whose]
     return highest(mean_by_name(values))
 

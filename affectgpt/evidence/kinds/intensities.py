@@ -18,24 +18,24 @@ from affectgpt.tasks import TASKS
 
 HIGHEST = 10
 STRONG = 5
-"""From which on an emotion counts as one that is there."""
+"""Intensity from which an emotion counts as present."""
 
 
 @dataclass(frozen=True, slots=True)
 class IntensityEvidence(Evidence):
-    """How strong each of some emotions is."""
+    """Intensity of each of some emotions."""
 
     kind: ClassVar[str] = "intensities"
     plural: ClassVar[str] = "intensities"
     values: Mapping[str, float]
-    """Label -> 0 (not there) to 10."""
+    """Label -> 0 (absent) to 10."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", numbers_by_name(self.values, "values", 0, HIGHEST))
 
     @classmethod
     def prompt_lines(cls, evidence: Sequence[Self], clip: Clip, cues: Cues) -> list[str]:
-        """Return the strongest few emotions, in tenths; those of no strength are left out."""
+        """Return the strongest few emotions, in tenths; absent ones are left out."""
         shown = _strongest(evidence, cues.top)
         return [EMPATHY["intensities"].format(values=", ".join(f"{plain(n)} {v:g}" for n, v in shown))] if shown else []
 
@@ -46,11 +46,11 @@ class IntensityEvidence(Evidence):
         return f"intensities: {', '.join(f'{name} {value:g}' for name, value in shown)}" if shown else ""
 
     def shuffled(self, rng: np.random.Generator, clip: Clip) -> Self:
-        """Return the same strengths of other emotions."""
+        """Return the same intensities assigned to other emotions."""
         return type(self)(reassigned(self.values, rng, HIGHEST))
 
     def oracle(self, rng: np.random.Generator, clip: Clip, cues: Cues) -> Self:
-        """Return the row's own intensities, or the same strengths with its emotions the strongest."""
+        """Return the gold intensities, or the same intensities with the gold emotions the strongest."""
         if isinstance(clip.answer, dict) and TASKS[clip.task].answer == "intensities":
             return type(self)({name: clip.answer.get(name, value) for name, value in self.values.items()})
         answers = clip.answer if isinstance(clip.answer, list) else [clip.answer]

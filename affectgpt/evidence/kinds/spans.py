@@ -17,12 +17,12 @@ from affectgpt.prompts import EMPATHY
 from affectgpt.tasks import TASKS, is_number
 
 LIKELY = 0.5
-"""Probability from which on a state counts as there."""
+"""Probability from which a state counts as present."""
 
 
 @dataclass(frozen=True, slots=True)
 class StateSpan:
-    """A stretch of a clip and the state of the person in it."""
+    """Span of a clip and the state of the person in it."""
 
     state: str
     start_s: float
@@ -32,7 +32,7 @@ class StateSpan:
 
 @dataclass(frozen=True, slots=True)
 class SpanEvidence(Evidence):
-    """When a person is in some state; several spans may overlap, and there may be none."""
+    """Times at which a person is in some state; spans may overlap, and there may be none."""
 
     kind: ClassVar[str] = "spans"
     plural: ClassVar[str] = "spans"
@@ -58,7 +58,7 @@ class SpanEvidence(Evidence):
     def shuffled(self, rng: np.random.Generator, clip: Clip) -> Self:
         """Return spans of the same lengths and probabilities, moved at random within the clip.
 
-        Of a clip of unknown length the last span's end is taken for it. A span that fills all of it stays.
+        A clip of unknown length is taken to end with its last span. A span that fills the whole clip stays.
         """
         ends = [span.end_s for span in self.spans]
         length = max([*ends, clip.end - (clip.start or 0.0)] if clip.end is not None else ends, default=0.0)
@@ -70,7 +70,7 @@ class SpanEvidence(Evidence):
         return type(self)(tuple(moved))
 
     def oracle(self, rng: np.random.Generator, clip: Clip, cues: Cues) -> Self:
-        """Return the spans of the states that the row's answer names, all where it names none of them."""
+        """Return the spans of the states that the gold answer names, or all spans if it names none of them."""
         answers = clip.answer if isinstance(clip.answer, list) else [clip.answer]
         gold = {tidy(answer) for answer in answers if isinstance(answer, str)}
         if TASKS[clip.task].answer not in ("label", "labels") or not gold & {tidy(span.state) for span in self.spans}:
@@ -91,7 +91,7 @@ class SpanEvidence(Evidence):
 
 
 def _read(index: int, value: Any) -> StateSpan:
-    """Make a span of JSON, if it is none yet, and check it."""
+    """Make a span from JSON, unless it is one already, and check it."""
     field, names = f"spans[{index}]", [item.name for item in fields(StateSpan)]
     if not isinstance(value, StateSpan):
         if not isinstance(value, dict) or set(value) != set(names):

@@ -17,12 +17,12 @@ from affectgpt.prompts import EMPATHY
 from affectgpt.tasks import TASKS
 
 ACTIVE = 0.5
-"""Probability from which on a unit counts as active."""
+"""Probability from which a unit counts as active."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnitEvidence(Evidence):
-    """How likely each action unit is active."""
+    """Probability that each action unit is active."""
 
     kind: ClassVar[str] = "units"
     plural: ClassVar[str] = "units"
@@ -46,11 +46,11 @@ class UnitEvidence(Evidence):
         )
 
     def shuffled(self, rng: np.random.Generator, clip: Clip) -> Self:
-        """Return the same probabilities of other units."""
+        """Return the same probabilities assigned to other units."""
         return type(self)(reassigned(self.probabilities, rng, 1))
 
     def oracle(self, rng: np.random.Generator, clip: Clip, cues: Cues) -> Self:
-        """Return the same probabilities, the highest of them for the units of the row's answer."""
+        """Return the same probabilities, the highest of them assigned to the gold units."""
         gold = (
             {tidy(answer) for answer in clip.answer if isinstance(answer, str)} if isinstance(clip.answer, list) else ()
         )

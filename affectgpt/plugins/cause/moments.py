@@ -1,7 +1,7 @@
 """The clip cause plugin: which moments of a clip's pictures and voice speak for its emotion.
 
 On the features of a model's frozen towers, an attention head for each stream learns the emotion, as the emotion
-plugin's does on words; where it looks is the evidence. Neighbouring moments above the average become one span.
+plugin's head does on words; its attention weights are the evidence. Neighbouring moments above the mean form one span.
 
 Shapes: B clips, T moments of a stream, D their width.
 """
@@ -36,12 +36,12 @@ from affectgpt.problems import InputError
 from affectgpt.progress import Progress
 
 STREAMS = {"face": "video", "frame": "video", "audio": "audio"}
-"""Stream of the model -> what a span calls it."""
+"""Stream of the model -> `stream` of a span."""
 _WORKERS, _TIMEOUT_S = 2, 20.0
 
 
 class ClipCauseModel(Plugin):
-    """Heads on the towers of a model; `fit` or `load` makes one."""
+    """Attention heads on the towers of a model; `fit` or `load` makes one."""
 
     name, kind = "clip_cause", "cause"
     learns_from = ("emotion_label",)
@@ -55,16 +55,16 @@ class ClipCauseModel(Plugin):
 
     @classmethod
     def fit(cls, rows: Sequence[Clip], model: str | None = None, epochs: int = 30, seed: int = 0) -> Self:
-        """Heads trained on clips whose emotion is known.
+        """Train heads on clips whose emotion is known.
 
         Args:
-            model: folder or Hub id of an AffectGPT model, whose towers make the features.
+            model: folder or Hub id of an AffectGPT model, whose towers compute the features.
 
         Raises:
             InputError: no model, too few emotions, or a clip that cannot be used.
         """
         if model is None:
-            raise InputError("clip_cause plugin: expected an AffectGPT model for its towers. Say --set model=DIR.")
+            raise InputError("clip_cause plugin: expected an AffectGPT model for its towers. Set --set model=DIR.")
         told = [row for row in rows if row.task == "emotion_label" and row.has_media]
         labels = sorted({tidy(row.answer) for row in told})
         if len(labels) < 2:
@@ -81,7 +81,7 @@ class ClipCauseModel(Plugin):
         return plugin
 
     def _look(self, rows: Sequence[Clip]) -> list[tuple[dict[str, Tensor], float]]:
-        """Features of each row's streams, (T, D), and its seconds; of every clip once.
+        """Compute the features of each row's streams, (T, D), and its length in seconds; each clip is encoded once.
 
         Raises:
             InputError: with every clip that cannot be used.
@@ -111,7 +111,7 @@ class ClipCauseModel(Plugin):
 
     @torch.no_grad()
     def predict(self, rows: Sequence[Clip]) -> list[CauseEvidence | None]:
-        """The moments of each row, seconds from its start; None of rows without media, or of unknown length."""
+        """Predict each row's moments, in seconds from its start; None for rows without media or of unknown length."""
         found: list[CauseEvidence | None] = []
         for streams, seconds in self._look(rows):
             spans: list[CauseSpan] = []
@@ -124,7 +124,7 @@ class ClipCauseModel(Plugin):
         return found
 
     def save(self, folder: Path) -> None:
-        """Write the heads and where the towers are."""
+        """Write the heads and the path of the towers."""
         save_file(
             {name: value.contiguous().cpu() for name, value in self.heads.state_dict().items()},
             folder / "heads.safetensors",
@@ -134,7 +134,7 @@ class ClipCauseModel(Plugin):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """The model that was saved there."""
+        """Load a model that `save` wrote."""
         saved = json.loads((folder / "clip_cause.json").read_text(encoding="utf-8"))
         tensors = load_file(folder / "heads.safetensors")
         count = len(saved["about"]["labels"])
@@ -149,31 +149,31 @@ class ClipCauseModel(Plugin):
 
     @classmethod
     def parameters(cls, labels: int = 7, face: int = 768, frame: int = 0, audio: int = 768) -> dict[str, int]:
-        """Count the parameters of the heads; the towers are the model's.
+        """Count the parameters of the heads; the towers belong to the model.
 
         Args:
-            labels: emotions.
+            labels: number of emotions.
             face, frame, audio: widths of the towers' features, 0 for a stream that the model lacks.
         """
         widths = {"face": face, "frame": frame, "audio": audio}
         return {stream: head_parameters(width, labels) for stream, width in widths.items() if width}
 
     def sizes(self) -> dict[str, Any]:
-        """Return the sizes that the data and the model decided."""
+        """Return the sizes that the data and the model determined."""
         widths = {name: len(head.get_parameter("project.bias")) for name, head in self.heads.items()}
         return {"labels": len(self.about["labels"]), **dict.fromkeys(STREAMS, 0), **widths}
 
     def card(self) -> dict[str, Any]:
-        """What it was trained on and how."""
+        """Return the training data and settings."""
         return self.about
 
 
 def train_head(features: Sequence[Tensor], targets: Tensor, labels: int, epochs: int, size: int = 32) -> AttentionHead:
-    """A head that tells the emotions of clips apart.
+    """Train a head to classify the emotions of clips.
 
     Args:
         features: (T, D) of each of B clips.
-        targets: (B,) numbers of their emotions.
+        targets: (B,) indices of their emotions.
     """
     device = plugin_device()
     head = AttentionHead(features[0].shape[1], labels, 0.1).to(device)
@@ -194,7 +194,7 @@ def train_head(features: Sequence[Tensor], targets: Tensor, labels: int, epochs:
 
 
 def spans_of(stream: str, weights: np.ndarray, seconds: float) -> list[CauseSpan]:
-    """Neighbouring moments with more than the average of (T,) weights, as spans of a clip of so many seconds."""
+    """Join neighbouring moments above the mean of (T,) weights into spans of a clip that lasts `seconds`."""
     count = len(weights)
     if count < 2:
         return []  # the whole clip tells nothing
@@ -208,7 +208,7 @@ def spans_of(stream: str, weights: np.ndarray, seconds: float) -> list[CauseSpan
 
 
 def seconds_of(decoded: Decoded, sample_rate: int) -> float:
-    """How long a clip is: by its sound, else by its frames; 0 where it has neither."""
+    """Return the length of a clip in seconds, from its sound, else from its frames; 0 where it has neither."""
     if "audio" in decoded:
         return len(decoded["audio"]) / sample_rate
     times = decoded.get("times")

@@ -1,11 +1,11 @@
-"""The cause plugin: which words of a dialogue brought the emotion about.
+"""The cause plugin: which words of a dialogue caused the emotion.
 
-- `naive_bayes`: GEE's rule (Kim et al., EMNLP 2021) with word counts in the place of its generator. A word scores how
-  far it speaks for the two likeliest emotions, taken together, against the two least likely ones; trains in seconds.
+- `naive_bayes`: GEE's rule (Kim et al., EMNLP 2021) with word counts instead of its generator. A word's score is its
+  evidence for the two likeliest emotions, taken together, against the two least likely ones; trains in seconds.
 - `attention`: the weights with which an emotion model pools the words, as ESCM's head gives them.
-- `occlusion`: how much less likely an emotion model finds its emotion without the word; asks nothing of the model.
+- `occlusion`: the log-odds that the emotion of an emotion model loses without the word; works with any such model.
 
-Weights of a dialogue add up to 1. Words that say nothing by themselves (the, my, was) are left out.
+Weights of a dialogue add up to 1. Stop words (the, my, was) are left out.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _TOP, _BOTTOM = 2, 2
 
 
 class WordCounts:
-    """How often each word stands in dialogues of each emotion; `fit` or `load` makes one.
+    """Counts of each word in dialogues of each emotion; `fit` or `load` makes one.
 
     Args:
         words: the vocabulary.
         counts: (E, words).
-        prior: (E,) dialogues of each emotion.
+        prior: (E,) number of dialogues of each emotion.
     """
 
     def __init__(self, words: Sequence[str], counts: np.ndarray, prior: np.ndarray) -> None:
@@ -52,20 +52,20 @@ class WordCounts:
 
     @classmethod
     def fit(cls, texts: Sequence[Text], targets: Sequence[int], labels: int) -> Self:
-        """Counts of texts and the numbers of their emotions."""
+        """Count the words of texts by emotion; `targets` are indices of the `labels` emotions."""
         spoken = [[word.casefold() for *_, word in text.words()] for text in texts]
         totals = Counter(word for words in spoken for word in words)
         words = sorted(word for word, count in totals.items() if count > 1)
-        place = {word: index for index, word in enumerate(words)}
+        columns = {word: index for index, word in enumerate(words)}
         counts = np.zeros((labels, len(words)))
-        for target, said in zip(targets, spoken, strict=True):
-            for word in said:
-                if word in place:
-                    counts[target, place[word]] += 1
+        for target, text_words in zip(targets, spoken, strict=True):
+            for word in text_words:
+                if word in columns:
+                    counts[target, columns[word]] += 1
         return cls(words, counts, np.bincount(targets, minlength=labels).astype(float))
 
     def scores(self, words: Sequence[str]) -> np.ndarray:
-        """(n,) how far each word speaks for what the whole text speaks for, log-probability; 0 at most."""
+        """Score words (n,) by the log-probability that each gives to the text's likeliest emotions; at most 0."""
         columns = [self.place.get(word.casefold()) for word in words]
         known = [column for column in columns if column is not None]
         posterior = self.log_prior + self.log_likelihood[:, known].sum(1)
@@ -81,12 +81,12 @@ class WordCounts:
 
 
 def _emotion_model() -> Any:
-    """Return the class of the plugin `emotion`, whose attention and probabilities two of the methods ask."""
+    """Return the class of the plugin `emotion`, whose attention and probabilities two of the methods use."""
     return plugin_class("emotion")
 
 
 class CauseModel(Plugin):
-    """Weighs words by one of three methods; `fit` or `load` makes one."""
+    """Model that weights words by one of three methods; `fit` or `load` makes one."""
 
     name, kind = "cause", "cause"
     paper = "HEF (arXiv 2402.11801); GEE (Kim et al., EMNLP 2021)"
@@ -106,14 +106,14 @@ class CauseModel(Plugin):
         seed: int = 0,
         **settings: Any,
     ) -> Self:
-        """A model trained on rows whose emotion is known; what caused it need not be.
+        """Train on rows whose emotion is known; its cause need not be known.
 
         Args:
-            encoder, epochs, seed, settings: of the emotion model that `attention` and `occlusion` ask; its encoder is
-                'scratch' unless another is named.
+            encoder, epochs, seed, settings: settings of the emotion model that `attention` and `occlusion` use; its
+                encoder is 'scratch' by default.
 
         Raises:
-            InputError: an unknown method, too few emotions, or settings of an emotion model where none is asked.
+            InputError: an unknown method, too few emotions, or settings of an emotion model with `naive_bayes`.
         """
         if method not in get_args(Method):
             raise InputError(
@@ -131,7 +131,7 @@ class CauseModel(Plugin):
         return cls(method, counts, {"method": method, "rows": len(told), "labels": labels})
 
     def predict(self, rows: Sequence[Clip]) -> list[CauseEvidence | None]:
-        """The words of each row with their weights, of rows in which something is said."""
+        """Predict the weights of each row's words; None for rows without words."""
         said = {place: dialogue for place, row in enumerate(rows) if (dialogue := dialogue_of(row)) is not None}
         found: list[CauseEvidence | None] = [None] * len(rows)
         for place, evidence in zip(said, self._weigh([*said.values()]), strict=True):
@@ -150,7 +150,7 @@ class CauseModel(Plugin):
         return [_evidence(text, weights) for text, weights in zip(texts, raw, strict=True)]
 
     def save(self, folder: Path) -> None:
-        """Write counts, or the emotion model, and the method."""
+        """Write the counts or the emotion model, and the method."""
         (folder / "cause.json").write_text(json.dumps({"method": self.method, "about": self.about}), encoding="utf-8")
         if not isinstance(self.model, WordCounts):
             self.model.save(folder)
@@ -160,7 +160,7 @@ class CauseModel(Plugin):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """The model that was saved there."""
+        """Load a model that `save` wrote."""
         saved = json.loads((folder / "cause.json").read_text(encoding="utf-8"))
         if saved["method"] != "naive_bayes":
             return cls(saved["method"], _emotion_model().load(folder), saved["about"])
@@ -176,30 +176,30 @@ class CauseModel(Plugin):
         encoder: str = SCRATCH,
         features: int = 0,
     ) -> dict[str, int]:
-        """Count the numbers of a model by words, or the parameters of the emotion model that it asks.
+        """Count the numbers of a word-count model, or the parameters of the emotion model that the method uses.
 
         Args:
-            labels: emotions.
-            words: vocabulary, which the data decide.
-            encoder, features: of the emotion model.
+            labels: number of emotions.
+            words: size of the vocabulary, which the data determine.
+            encoder, features: sizes of the emotion model.
         """
         if method == "naive_bayes":
             return {"counts": labels * words, "prior": labels}
         return _emotion_model().parameters(encoder, labels, words, features)
 
     def sizes(self) -> dict[str, Any]:
-        """Return the sizes that the data decided."""
+        """Return the sizes that the data determined."""
         if not isinstance(self.model, WordCounts):
             return {"method": self.method, **self.model.sizes()}
         return {"method": self.method, "labels": len(self.model.prior), "words": len(self.model.words)}
 
     def card(self) -> dict[str, Any]:
-        """What it was trained on and how."""
+        """Return the training data and settings."""
         return self.about
 
 
 def _evidence(text: Text, weights: np.ndarray) -> CauseEvidence:
-    """Words with weights that add up to 1, those that say nothing by themselves left out."""
+    """Make evidence of words whose weights add up to 1; stop words are left out."""
     chosen = [
         (turn, start, word, float(weight))
         for (_, turn, start, word), weight in zip(text.words(), weights, strict=True)

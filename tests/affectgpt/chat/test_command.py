@@ -113,7 +113,7 @@ def test_another_clip_has_other_words_and_no_history(run, heard):
 
 def test_answers_that_are_not_drawn_have_no_temperature(run):
     for option in (["--temperature", "0.5"], ["--top-p", "0.9"]):
-        with pytest.raises(InputError, match="--empathy: answers are not drawn"):
+        with pytest.raises(InputError, match="--empathy: answers are not sampled"):
             run("--empathy", "plugin", *option)
 
 

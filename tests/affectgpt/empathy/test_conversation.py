@@ -128,8 +128,8 @@ def test_what_does_not_go_together(folders):
         main([*model, "--empathy", str(folders / "cause"), "--question", "hi"])
     with pytest.raises(InputError) as caught:
         main([*model, "--set", "top=1", "--temperature", "1"])
-    assert "--set: expected --empathy beside it" in str(caught.value)
-    with pytest.raises(InputError, match="answers are not drawn"):
+    assert "--set: expected --empathy with it" in str(caught.value)
+    with pytest.raises(InputError, match="answers are not sampled"):
         main([*model, "--empathy", str(folders / "emotion"), "--top-p", "0.5"])
     with pytest.raises(InputError, match="unknown setting"):
         main([*model, "--empathy", str(folders / "emotion"), "--set", "tops=1"])

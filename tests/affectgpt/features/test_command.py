@@ -220,7 +220,7 @@ def test_verify_lists_all_damage(build, store, call):
     (key,) = (item["key"] for item in report["damage"] if item["key"])
     assert f"{shard}: offset 0: the checksum of " in said
     assert f"(key {key})" in said
-    assert said.endswith(f"Remove what is damaged with: affectgpt features prune {store}\n")
+    assert said.endswith(f"Remove the damage with: affectgpt features prune {store}\n")
     assert call(prune_main, store)[1]["kept"] == 2
     assert call(verify_main, store)[0] == 0
 
@@ -230,7 +230,7 @@ def test_verify_looks_up_the_clips_of_rows(build, tiny, rows, store, call, tmp_p
     write_mp4(tmp_path / "1.mp4", 7)
     code, report, said = call(verify_main, store, "--model", tiny.folder, rows)
     assert (code, report["clips"], report["found"], report["missing"]) == (0, 3, 2, 1)
-    assert "3 clips of the rows: 2 there, 1 missing." in said
+    assert "3 clips of the rows: 2 stored, 1 missing." in said
     (shard,) = store.glob("*.shard")
     flip(shard, 200)
     code, report, _ = call(verify_main, store, "--model", tiny.folder, rows)
@@ -238,7 +238,7 @@ def test_verify_looks_up_the_clips_of_rows(build, tiny, rows, store, call, tmp_p
     for words in (["--model", tiny.folder], [rows]):
         code, report, said = call(verify_main, store, *words)
         assert (code, report) == (2, {})
-        assert "expected --model and ROWS together, got one of them" in said
+        assert "expected --model and ROWS together, got only one of them" in said
 
 
 def test_verify_compares_settings_where_all_are_others(build, other, rows, store, call):
@@ -275,8 +275,8 @@ def test_stats_say_what_is_kept_in_words(tiny, build, other, store, call, capsys
     marks = {item["settings"]["vision"]["num_frames"]: item["fingerprint"][:12] for item in report["settings"]}
     looks = f"vision resnet {tiny.sources['vision']['hash'][:8]}, its own output"
     hears = f"audio whisper {tiny.sources['audio']['hash'][:8]}"
-    assert f"3 of settings {marks[3]}: {looks}, 3 frames of face; {hears}, its own " in out
-    assert f"3 of settings {marks[4]}: {looks}, 4 frames of face; {hears}, layers -1" in out
+    assert f"3 with settings {marks[3]}: {looks}, 3 frames of face; {hears}, its own " in out
+    assert f"3 with settings {marks[4]}: {looks}, 4 frames of face; {hears}, layers -1" in out
 
 
 def test_settings_in_words(tiny):
@@ -316,8 +316,8 @@ def test_prune_refuses_to_empty_a_store_by_mistake(build, tiny, other, rows, sto
     build()
     code, report, said = call(prune_main, store, "--keep-model", other)
     assert (code, report) == (2, {})
-    assert f"{store}: expected features of {other}, found those of other settings alone" in said
+    assert f"{store}: expected features of {other}, got only those of other settings" in said
     code, _, said = call(prune_main, store, "--keep-rows", rows)
     assert code == 2
-    assert "--keep-rows: its use: expected --keep-model beside it, got none" in said
+    assert "--keep-rows: its use: expected --keep-model with it, got none" in said
     assert len(FeatureStore(store)) == 3

@@ -121,7 +121,7 @@ def test_a_damaged_entry_is_an_error_that_says_how_to_mend_it(tiny, store, decod
     shard.write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:])
     reader = FeatureStore(store.folder)
     stored, _ = build(tiny, reader, clips)
-    with pytest.raises(InputError, match="row 0, found none or a damaged entry") as error:
+    with pytest.raises(InputError, match="row 0, got none or a damaged entry") as error:
         stored.of(clips)
     assert f"affectgpt features prune {store.folder}" in str(error.value)
     prune(FeatureStore(store.folder))

@@ -68,7 +68,7 @@ def test_a_model_of_words_has_no_store_and_takes_no_clips(clips, tmp_path):
     with pytest.raises(InputError) as caught:
         next(work.open_in_parts(clips, 1))
     assert len(caught.value.problems) == 3
-    with pytest.raises(InputError, match="--store: this model has no features that could be kept"):
+    with pytest.raises(InputError, match="--store: this model has no features to store"):
         next(work.open_in_parts([row("words")], 1, tmp_path / "store"))
     assert not (tmp_path / "store").exists()
     assert work.open([row("words")]).reader.read([row("words")])[0].inputs == {}

@@ -146,7 +146,7 @@ def test_many_rows_are_told_a_few_at_a_time_and_in_order(other, tmp_path, monkey
 def test_what_a_plugin_does_wrong_is_said(other):
     with pytest.raises(InputError, match="expected EmotionEvidence or None, got 'angry'"):
         evidence_of(plugin_class("broken")(0), [row("a", "x")])  # type: ignore[call-arg]
-    with pytest.raises(InputError, match="expected evidence of 2 rows, got 1"):
+    with pytest.raises(InputError, match="expected evidence for 2 rows, got 1"):
         evidence_of(plugin_class("broken")(1), [row("a", "x"), row("b", "x")])  # type: ignore[call-arg]
 
 

@@ -312,17 +312,17 @@ def test_training_refuses_what_cannot_work(data, tmp_path):
     (tmp_path / "one.jsonl").write_text('{"context": ["won"], "emotion": "joyful"}\n' * 3)
     with pytest.raises(InputError, match="two emotions or more, got 1"):
         EmotionModel.fit(rows_with_emotion(tmp_path / "one.jsonl"), encoder="scratch")
-    with pytest.raises(InputError, match="besides the conversations that calibration keeps, got 0 in 0 rows"):
+    with pytest.raises(InputError, match="besides the conversations held out for calibration, got 0 in 0 rows"):
         EmotionModel.fit(conversations(1), encoder="scratch")
-    with pytest.raises(InputError, match="besides the conversations that calibration keeps, got 1 in 1 rows"):
+    with pytest.raises(InputError, match="besides the conversations held out for calibration, got 1 in 1 rows"):
         EmotionModel.fit([told("won", "joyful"), told("dark", "afraid")], encoder="scratch")
-    with pytest.raises(InputError, match=r"expected words that come again, .*--set tfidf=false"):
+    with pytest.raises(InputError, match=r"expected words that occur more than once, .*--set tfidf=false"):
         EmotionModel.fit([told("won", "joyful"), told("dark", "afraid"), told("lost", "sad")], encoder="scratch")
     with pytest.raises(InputError, match=r"--encoder: .*expected 'scratch', or the folder"):
         EmotionModel.fit(rows_with_emotion(data), encoder=str(tmp_path))
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "plugin.json").touch()
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         train_main(["emotion", "--data", str(data), "--out", str(tmp_path / "there")])
     wrong = ["--set", "epoch=3", "batch_size=many", "method=x"]
     with pytest.raises(
