@@ -126,7 +126,7 @@ def tabulate(recipe: Recipe, seeds: Sequence[int]) -> dict[str, Any]:
 
 
 def _rows_of_table(recipe: Recipe) -> list[tuple[str, str, int]]:
-    """Return each row's name, the runs it comes from, and the index of their stage: the last, or last supervised one."""
+    """Return each row's name, the runs that it pools, and the index of their stage: the last, or last supervised."""
     last = len([stage for stage in recipe.stages if stage.merges]) - 1
     rows = [("full", "full", -1), ("no_tree_reward", "no_tree_reward", -1), ("supervised", "full", last)]
     return [*rows, *((name, name, -1) for name in variants(recipe))]

@@ -137,13 +137,13 @@ class StageLog(TrainerCallback):
         self.console.say("Stopping after this step; the checkpoint is kept. Ctrl-C again stops at once.")
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Begin the forward pass: the step's batch has been read."""
+        """Report the forward pass to the watchdog: the step's batch has been read."""
         watchdog.doing(f"step {state.global_step + 1}, forward and backward")
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Begin the update: the gradients are there."""
+        """Report the update to the watchdog: the gradients are there."""
         watchdog.doing(f"step {state.global_step + 1}, optimizer")
 
     def on_step_end(
@@ -187,7 +187,7 @@ class StageLog(TrainerCallback):
 
 
 def show_rollouts(path: Path, stage: str, to_wandb: bool, step: int, rollouts: Sequence[Mapping[str, Any]]) -> None:
-    """Append rollouts with their rewards to a file of the run, a line each, and send them to W&B as a table if asked."""
+    """Append rollouts with their rewards to a file of the run, a line each; send them to W&B as a table if asked."""
     with path.open("a", encoding="utf-8") as file:
         for rollout in rollouts:
             line = {"stage": stage, "step": step, **rollout, "completion": rollout["completion"][:_LONGEST_ANSWER]}

@@ -1,4 +1,4 @@
-"""The command `affectgpt predict`: a model's answers to a row file, one JSON line each."""
+"""The command `affectgpt predict`: write a model's predictions for a row file, one JSON line each."""
 
 from __future__ import annotations
 
@@ -92,8 +92,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("rows", type=Path, metavar="ROWS", help="a row file (JSONL)")
     add_model_options(parser, max_new_tokens=512)
-    parser.add_argument("--out", required=True, type=Path, metavar="PREDICTIONS.jsonl", help="the file to write")
-    parser.add_argument("--store", type=Path, metavar="DIR", help="feature store to read from; what it lacks is added")
+    parser.add_argument("--out", required=True, type=Path, metavar="PREDICTIONS.jsonl", help="prediction file to write")
+    parser.add_argument(
+        "--store", type=Path, metavar="DIR", help="feature store to read from; missing features are added"
+    )
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=[], metavar="TASK", help=f"of {', '.join(TASKS)}")
     shown = "what of the rows' evidence the model is shown, for example top=5 causes=3 (docs/plugins.md)"
     parser.add_argument("--evidence", nargs="+", default=[], metavar="KEY=VALUE", help=shown)
@@ -106,7 +108,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 
 def _require_sense(options: argparse.Namespace) -> None:
-    """Refuse, before any work, what would fail after it."""
+    """Refuse, before any work, options that would fail after it."""
     problems = counts_below_one(options, ("limit", "batch_size", "max_new_tokens", "workers"))
     if options.timeout <= 0:
         problems.append(f"--timeout: expected more than 0 seconds, got {options.timeout:g}.")

@@ -86,7 +86,7 @@ class ModelConfig(FusionSettings):
     lora: LoraSettings | None = None
     """LoRA adapter; None trains the language model in full."""
     dtype: Precision = "auto"
-    """Precision of a language model that is not trained in full; 'auto' is bfloat16 on a GPU that has it, else float32."""
+    """Precision of a language model not trained in full; 'auto' is bfloat16 on a GPU that has it, else float32."""
     attention: Attention = "auto"
     """Attention; 'auto' is flash attention where it is installed and the GPU supports it, else PyTorch's own."""
 

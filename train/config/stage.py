@@ -12,7 +12,7 @@ from train.config.section import Section
 
 
 class StageConfig(Section):
-    """Settings of a stage. `mixture` weighs tasks: the replay of earlier levels and the draw of targets are its weights."""
+    """Settings of a stage. `mixture` weighs tasks: replay of earlier levels and the draw of targets are its weights."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     kind: str

@@ -143,7 +143,7 @@ def _stranger_in(checkpoint: Path) -> str | None:
 
 
 def rotate(folder: Path, kept: int = KEPT) -> None:
-    """Delete all trainer checkpoints but the newest whole ones, judged by their sizes; if none is whole, delete none."""
+    """Delete all trainer checkpoints but the newest whole ones, judged by sizes; if none is whole, delete none."""
     whole = 0
     for _, path in steps_of(folder):
         if whole >= kept:
@@ -178,7 +178,7 @@ def require_room(folder: Path, expected: int) -> None:
 
 
 def _is_full(error: BaseException, folder: Path, written: int) -> str | None:
-    """Return the message for a save that failed on a full disk, else None. torch and safetensors wrap the system's error."""
+    """Return the message for a save that failed on a full disk, else None. torch and safetensors wrap that error."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if not full and "No space left" not in str(error) and "file write failed" not in str(error):
         return None

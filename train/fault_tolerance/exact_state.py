@@ -22,7 +22,7 @@ class ExactStateMixin:
     _globalstep_last_logged: int
 
     def kept(self) -> dict[str, Any]:
-        """Return the state: tensors, numbers, texts, lists and dicts of them; here the losses since the last log line."""
+        """Return the state, of tensors, numbers, texts, lists, dicts; here the losses since the last log line."""
         return {"loss": self._tr_loss, "last_logged": self._globalstep_last_logged}
 
     def restore(self, kept: dict[str, Any]) -> None:

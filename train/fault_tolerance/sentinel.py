@@ -1,9 +1,9 @@
 """Sentinel of a run: a process that watches one process of the run and, with the other sentinels, all of them.
 
 It is a process of its own, so that it still reports when the process it watches was killed or hangs in native code; it
-imports only the standard library. Each process of a run has one (`watchdog.py` starts it). The sentinel of process 0
-listens; the others report to it what their process does, and how it ended. If a process dies or stops responding, or all
-of them hang, it reports which one and where, and all sentinels end their processes.
+imports the standard library alone. Each process of a run has one (`watchdog.py` starts it). The sentinel of process 0
+listens; the others report to it what their process does, and how it ended. If a process dies or stops responding, or
+all of them hang, it reports which one and where, and all sentinels end their processes.
 
 Lines of JSON go from a process to its sentinel (standard input), and between sentinels:
 

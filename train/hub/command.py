@@ -28,7 +28,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--merge", action="store_true", help="publish one whole model, as `affectgpt export` makes it")
     parser.add_argument("--private", action="store_true", help="make the repository private")
     parser.add_argument("--license", metavar="NAME", help="licence in the card, such as apache-2.0 (none)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object: the URL and the files that were sent")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object: the URL and the files that were sent"
+    )
     options = parser.parse_args(argv)
     from affectgpt.problems import InputError
     from train.config.hub_names import name_flaw

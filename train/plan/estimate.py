@@ -299,14 +299,15 @@ def advise(recipe: Recipe, stage: StageKind, options: list[dict[str, Any]], rows
     if own["fits"]:
         return f"fits as it stands ({own['strategy']})"
     item, remedy = _remedy(recipe, stage, own, rows)
-    short = f"{own['strategy']} wants {own['memory_mb']['peak'] / 1e3:.0f} GB, most of it for {item}"
+    short = f"{own['strategy']} needs {own['memory_mb']['peak'] / 1e3:.0f} GB, most of it for {item}"
     if fitting := [option for option in options if option["fits"]]:
         better = f"deepspeed={fitting[0]['deepspeed']}" if fitting[0]["deepspeed"] else "leave 'deepspeed' out"
         return f"{short}; {fitting[0]['strategy']} fits: {better}. Or: {remedy}"
     least = min(options, key=lambda option: option["memory_mb"]["peak"])
     item, remedy = _remedy(recipe, stage, least, rows)
     peak = least["memory_mb"]["peak"] / 1e3
-    return f"fits nowhere here: {least['strategy']} wants least, {peak:.0f} GB, most of it for {item}; {remedy}"
+    needs = f"{least['strategy']} needs the least memory, {peak:.0f} GB"
+    return f"does not fit on this machine; {needs}, most of it for {item}; {remedy}"
 
 
 def own_option(recipe: Recipe, options: list[dict[str, Any]]) -> dict[str, Any]:

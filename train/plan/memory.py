@@ -68,7 +68,7 @@ class Decoder:
 
     @classmethod
     def of(cls, config: Any) -> Decoder:
-        """Read the sizes from a configuration; of a mixture of experts, the inner width counts the experts of one token."""
+        """Read the sizes from a configuration; of a mixture of experts, the inner width of those of one token."""
         heads = config.num_attention_heads
         head = getattr(config, "head_dim", None) or config.hidden_size // heads
         inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
@@ -90,7 +90,7 @@ class Weights:
     """Parameters that a process holds, as a run without DeepSpeed loads them."""
 
     trained: int
-    """Bytes or counts are per parameter in float32."""
+    """Number of trained parameters, which are float32."""
     frozen: int
     frozen_bytes: float
 
@@ -206,7 +206,7 @@ def host_memory(job: Training, strategy: Strategy, processes: int, per_node: int
 
 
 def activations(job: Training, batch: Batch, strategy: Strategy) -> float:
-    """Return the bytes that T tokens keep for the backward pass; with checkpointing all layer inputs and one whole layer."""
+    """Return the bytes that T tokens keep for the backward pass; with checkpointing, layer inputs and one layer."""
     decoder, tokens = job.decoder, batch.rows * (batch.prompt + batch.completion)
     autocast = strategy.zero == 0
     stream = 4 if autocast and job.lora is None else 2
