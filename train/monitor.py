@@ -134,7 +134,7 @@ class StageLog(TrainerCallback):
         if self.signal:
             raise KeyboardInterrupt(number)
         self.signal = number
-        self.console.say("Stopping after this step; the checkpoint is kept. Ctrl-C again stops at once.")
+        self.console.say("Stopping after this step; a checkpoint is saved. Ctrl-C again stops at once.")
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Report the forward pass to the watchdog: the step's batch has been read."""

@@ -74,7 +74,7 @@ def _alone_in(folder: RunFolder) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise InputError(
-            f"{folder.path}: another run is going on there. Wait for its end, or name another folder: output=..."
+            f"{folder.path}: another run is under way there. Wait until it ends, or name another folder: output=..."
         ) from None
     try:
         yield
@@ -119,7 +119,7 @@ def _run(recipe: Recipe, memory: MemoryMeter, closing: ExitStack) -> dict[str, A
                 if publish is not None:
                     publish(result, summary(recipe, prepared, context, entries))
     except KeyboardInterrupt:
-        console.say(f"Stopped. Go on with: affectgpt train {recipe.folder.recipe}")
+        console.say(f"Stopped. Resume with: affectgpt train {recipe.folder.recipe}")
         raise
     if rank != 0:
         return None

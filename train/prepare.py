@@ -240,7 +240,7 @@ def _report_bad(folder: RunFolder, budget: float, bad: Sequence[BadSample], tota
         raise InputError(
             [f"unusable: {text}" for text in named],
             advice=f"{len(bad)} of {total} clips cannot be used, more than data.bad_sample_budget allows "
-            f"({budget:.0%}). Listed in {path}. Mend or remove them, or raise the budget.",
+            f"({budget:.0%}). Listed in {path}. Repair or remove them, or raise the budget.",
         )
     for text in named:
         console.say(f"      unusable: {text}")

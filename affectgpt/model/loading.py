@@ -34,7 +34,7 @@ Attention = Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attentio
 ADAPTER = "adapter_config.json"
 _COPY = "Copy or download the model again."
 _UNLOADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError, StrictDataclassError)
-"""What transformers raises of files that it cannot use."""
+"""Errors that transformers raises for files that it cannot use."""
 
 
 def resolve_dtype(dtype: Precision = "auto") -> torch.dtype:
@@ -129,7 +129,7 @@ def load_model(
 
 
 def _load_language_model(source: str | Path, config: Any, arguments: dict[str, Any]) -> PreTrainedModel:
-    """A causal language model that reads text alone; from safetensors, every weight of it."""
+    """Load a causal language model that reads text alone; every weight comes from safetensors."""
     _require_writer(source, config)
     auto_class: Any = AutoModelForCausalLM
     model, report = auto_class.from_pretrained(

@@ -31,5 +31,5 @@ def main(argv: list[str]) -> int:
         return 2 if problems else 0
     if problems:
         raise InputError(problems, most=None)
-    print(f"{options.rows}: {len(clips)} rows, all right.", file=sys.stderr)
+    print(f"{options.rows}: {len(clips)} rows, no problems.", file=sys.stderr)
     return 0

@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     for split, rows in tables.items():
         write_clips(options.out / f"{split}.jsonl", rows)
         groups = len({row.group for row in rows})
-        gaps = f" {behind[split]} turns behind a missing one were left out." if behind[split] else ""
+        gaps = f" {behind[split]} turns after a missing one were left out." if behind[split] else ""
         print(f"Wrote {options.out / split}.jsonl: {len(rows)} rows of {groups} dialogues.{gaps}", file=sys.stderr)
     if options.json:
         print(json.dumps({split: len(rows) for split, rows in tables.items()}))

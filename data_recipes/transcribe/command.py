@@ -20,9 +20,9 @@ from affectgpt.progress import Progress
 from data_recipes.transcribe.engines import ENGINES, SAMPLE_RATE, language_code, load_transcriber, pick_engine
 
 _NOTES = """
-Each distinct sound is decoded and transcribed once, and its text kept in ROWS2.jsonl.part at once: after a cut, the
-same command goes on where it was. ROWS2.jsonl appears whole at the end, with all rows in their order.
-A row in which nothing is said gets no subtitle. A sound that cannot be decoded is named, and its rows stay as they are;
+Each distinct sound is decoded and transcribed once, and its text kept in ROWS2.jsonl.part at once: if
+interrupted, run the same command to resume. ROWS2.jsonl appears whole at the end, with all rows in their order.
+A row without speech gets no subtitle. A sound that cannot be decoded is named, and its rows stay as they are;
 the exit code is 0 even so. Where none can be decoded it is 2, and ROWS2.jsonl is not written.
 """
 
@@ -118,12 +118,12 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     models = "Whisper model: a folder (transformers, CTranslate2), a .pt file, a name ('small'), owner/name of the Hub"
     parser.add_argument("--model", required=True, metavar="MODEL", help=models)
     parser.add_argument("--out", required=True, type=Path, metavar="ROWS2.jsonl", help="row file to write")
-    engines = "what runs the model; auto goes by what the model is, and what is installed"
+    engines = "package that runs the model; auto chooses by the files of the model and by what is installed"
     parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help=engines)
     parser.add_argument(
         "--language", metavar="CODE", help="language of the speech, such as en; by default the model detects it"
     )
-    overwrite = "transcribe rows with a subtitle too; where nothing is said, theirs is removed"
+    overwrite = "transcribe rows with a subtitle too; it is removed where there is no speech"
     parser.add_argument("--overwrite-subtitles", action="store_true", help=overwrite)
     roots = "folder that media paths are relative to, in both files; by default the folder of each"
     parser.add_argument("--media-root", type=Path, metavar="DIR", help=roots)

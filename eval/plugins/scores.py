@@ -53,7 +53,7 @@ def score_evidence(rows: Sequence[Clip], evidence: Sequence[Evidence | None]) ->
     answers = [None if item is None else item.answer_to(row) for row, item in zip(rows, evidence, strict=True)]
     if all(answer is None for answer in answers) and any(item is not None for item in evidence):
         kind = next(item.kind for item in evidence if item is not None)
-        raise InputError(f"evidence of kind {kind} says no answer to task {rows[0].task}. Choose others with --tasks.")
+        raise InputError(f"evidence of kind {kind} gives no answer to task {rows[0].task}. Choose others with --tasks.")
     return _SCORERS[kinds.pop()](rows, evidence, answers)
 
 

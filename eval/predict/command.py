@@ -23,11 +23,11 @@ from eval.predict.run import answer_pending, answer_settings
 from eval.predict.search import open_search, read_search
 
 _NOTES = """
-Answers are kept in PREDICTIONS.jsonl.part as they come: after a cut, the same command goes on where it was. At the end
+Answers are kept in PREDICTIONS.jsonl.part as they come: if interrupted, run the same command to resume. At the end
 PREDICTIONS.jsonl holds a line for every row, in the order of the rows; lines that it held before are kept, but for
 those of clips that could not be used, which are tried again. A clip that cannot be used has status 'error' and a
 reason; the exit code is 2 only if more rows than the budget allows have it.
-Without --store, features are computed as they are wanted and not kept. It runs in one process: under a launcher, give
+Without --store, features are computed on demand and not kept. It runs in one process: under a launcher, give
 each process a row file and an output of its own.
 --search n=4 answers rows that ask for a tree level by level and keeps the best of 4 candidates of each level. Further
 settings: scorer=likelihood (or consistency, or a reward model's folder or Hub id), node_bonus=0 (what each node adds to

@@ -38,7 +38,7 @@ class PredictionFile:
             differing = [name for name in settings | before if before.get(name) != settings.get(name)]
             raise InputError(
                 f"{path}: its lines were made with other settings ({', '.join(differing)}). Name another --out, or "
-                "remove it and what lies beside it."
+                "remove it and the files beside it."
             )
         self.settings = settings
         self._torn = self.journal.is_file() and not self.journal.read_bytes().endswith(b"\n")
@@ -56,7 +56,7 @@ class PredictionFile:
                     Problem(str(file), f"line {number}", "the prediction of a row", f"one of {line['id']!r} of old")
                     if row
                     else Problem(str(file), f"line {number}", "the id of a row", repr(line["id"])),
-                    advice="The row file is another than it was. Name another --out.",
+                    advice="The row file has changed. Name another --out.",
                 )
             if line["status"] != "error":
                 self.known[row.id] = line  # type: ignore[assignment]

@@ -13,7 +13,7 @@ from eval.report.html import DASH, Cell, Cells, Table, percent, percent_range, s
 NAMES = {
     "plugin": "with the plugins",
     "no_plugin": "by itself",
-    "oracle": "oracle: the true emotion always on the list",
+    "oracle": "oracle: the gold emotion always on the list",
     "random_emotions": "random emotions",
     "random_causes": "random causes",
     "plugin_situation": "with the plugins and the situation",

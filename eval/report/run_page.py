@@ -31,7 +31,7 @@ from videmo.tree import parse_tree
 METRICS = {
     "emotion_uar": ("Emotion (UAR)", "recall of the emotion, averaged over emotions: each counts the same"),
     "emotion_war": ("Emotion (WAR)", "share of clips whose emotion is named right"),
-    "tree_similarity": ("Tree similarity", "how close the written explanation is to the true one; 100 is identical"),
+    "tree_similarity": ("Tree similarity", "how close the written explanation is to the gold one; 100 is identical"),
     "expression_accuracy": ("Expressions", "share of questions about what is expressed answered right"),
     "attribute_accuracy": ("Attributes", "share of questions about what is seen and heard answered right"),
     "parse_rate": ("Well-formed", "share of explanations that obey the syntax"),

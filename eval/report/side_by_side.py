@@ -25,7 +25,7 @@ from eval.report.side_by_side_figures import class_bars, score_bars
 SCORES = {
     ("tree", "emotion_uar"): ("Emotion (UAR)", "recall of the emotion, averaged over emotions: each counts the same"),
     ("tree", "emotion_war"): ("Emotion (WAR)", "share of clips whose emotion is named right"),
-    ("tree", "tree_similarity"): ("Tree similarity", "how close the written explanation is to the true one"),
+    ("tree", "tree_similarity"): ("Tree similarity", "how close the written explanation is to the gold one"),
     ("tree", "attribute_similarity"): ("Tree: attributes", "the same, of what is seen and heard alone"),
     ("tree", "expression_similarity"): ("Tree: expressions", "the same, of what is expressed alone"),
     ("expression_single", "accuracy"): ("Expressions", "share of questions about what is expressed answered right"),

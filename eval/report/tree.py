@@ -19,9 +19,9 @@ Pair = tuple[int | None, int | None]
 
 MARKS = {
     "right": ("", "in both trees"),
-    "wrong": ("✗", "wrong; the true one follows the arrow"),
-    "extra": ("+", "not in the true tree"),
-    "missing": ("○", "missing here, in the true tree"),
+    "wrong": ("✗", "wrong; the gold label follows the arrow"),
+    "extra": ("+", "not in the gold tree"),
+    "missing": ("○", "missing here, in the gold tree"),
     "misplaced": ("⤳", "right, but does not support this"),
 }
 """Signs before the labels of nodes, and their meanings, by the status of a node."""

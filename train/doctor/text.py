@@ -38,5 +38,5 @@ def _lines(checks: Mapping[str, Finding]) -> list[str]:
 
 
 def _flat(text: str) -> str:
-    """On one line, without the full stop; what ends in ` .` or `...` is a command."""
+    """Put a text on one line, without the full stop; a text that ends in ` .` or `...` is a command and keeps it."""
     return re.sub(r"(?<![\s.])\.$", "", " ".join(text.split()))

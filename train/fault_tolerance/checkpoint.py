@@ -24,7 +24,7 @@ MANIFEST = "manifest.json"
 KEPT = 2
 """Number of checkpoints of a stage that are kept."""
 _NAME = re.compile(r"checkpoint-(\d+)")
-_ADVICE = "The checkpoint before is kept; make room and start again."
+_ADVICE = "The last checkpoint is kept; free some space, then run the same command to resume."
 
 
 class SaveError(RunError):
@@ -91,13 +91,13 @@ def flaw_of(place: Path, read: bool = True) -> str | None:
         entries = json.loads((place / MANIFEST).read_text(encoding="utf-8"))["files"]
         wanted = {name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in entries.items()}
     except OSError:
-        return "it has no manifest: its writing was cut off"
+        return "it has no manifest: its writing was interrupted"
     except (ValueError, KeyError, TypeError, AttributeError):
         return "its manifest cannot be read"
     for name, (size, _) in wanted.items():
         path = place / name
         if Path(name).is_absolute() or ".." in Path(name).parts or path.is_symlink():
-            return f"{shorten(name)} leads out of it"
+            return f"{shorten(name)} is outside of it"
         if not path.is_file():
             return f"{name} is missing"
         if path.stat().st_size != size:
@@ -128,7 +128,7 @@ def newest_valid(folder: Path, say: Callable[[str], object] = lambda text: None)
         flaw = flaw_of(path) or _stranger_in(path)
         if flaw is None:
             return path
-        say(f"{path} is passed over: {flaw}")
+        say(f"{path} is skipped: {flaw}")
     return None
 
 

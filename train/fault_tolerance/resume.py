@@ -33,8 +33,8 @@ def train_from_newest(trainer: Any, stage: str, folder: Path, logs: Sequence[Pat
         trainer.train(resume_from_checkpoint=point)
     except pickle.UnpicklingError as error:
         raise RunError(
-            f"{point} holds what is not read from a file ({str(error).splitlines()[0]}). Delete it, to go on from the "
-            f"one before; or begin stage '{stage}' anew: delete {folder}"
+            f"{point} holds data that are not safe to load ({str(error).splitlines()[0]}). Delete it, to resume from "
+            f"the one before; or begin stage '{stage}' anew: delete {folder}"
         ) from error
 
 
@@ -86,7 +86,7 @@ def _require_same_way(checkpoint: Path, stage: str, expects_shards: bool, proces
     way = f"with deepspeed, by {_count(saved_by)}" if sharded else "without deepspeed"
     here = f"with deepspeed, by {_count(processes)}" if expects_shards else "without deepspeed"
     raise InputError(
-        f"{checkpoint} was saved {way}, and this run is {here}. Go on the same way; or begin stage '{stage}' "
+        f"{checkpoint} was saved {way}, and this run is {here}. Resume in the same way; or begin stage '{stage}' "
         f"anew: delete {checkpoint.parent}"
     )
 

@@ -109,8 +109,8 @@ def judge(
     for member in members.values():
         if member.end == "died":
             return Verdict(
-                f"{member.name} died without a word, while: {member.doing}. If its host ran out of memory, `dmesg` "
-                f"there says so.{_last_lines(member.said)}"
+                f"{member.name} died without an error message, during: {member.doing}. If its host ran out of memory, "
+                f"`dmesg` there says so.{_last_lines(member.said)}"
             )
     failed = sorted(
         (member for member in members.values() if member.end == "failed"),
@@ -121,25 +121,25 @@ def judge(
         waited = now - min(member.ended for member in failed) > GRACE_S
         alike = len({member.why for member in failed}) == 1
         if waited or not (running or alike):
-            return Verdict(f"{cause.name} failed, while: {cause.doing}. {cause.why}")
+            return Verdict(f"{cause.name} failed, during: {cause.doing}. {cause.why}")
         return None
     for member in running:
         if now - member.heard > silence_s:
             return Verdict(
-                f"{member.name} has not been heard of for {now - member.heard:.0f} s; then: {member.doing}. It hangs, "
+                f"{member.name} has not responded for {now - member.heard:.0f} s; last: {member.doing}. It hangs, "
                 f"or its host or the network to it is gone.{_last_lines(member.said)}"
             )
     missing = [rank for rank in range(world) if rank not in members]
     if missing and now - started > hang_s:
-        return Verdict(f"process {', '.join(map(str, missing))} of {world} never came.")
+        return Verdict(f"process {', '.join(map(str, missing))} of {world} never started.")
     if running and not missing and now - max(member.moved for member in running) > hang_s:
         standing = (f"{member.name}: {member.doing}, for {now - member.moved:.0f} s" for member in running)
-        return Verdict("the run stands still.\n  " + "\n  ".join(standing), stacks=True)
+        return Verdict("the run hangs.\n  " + "\n  ".join(standing), stacks=True)
     return None
 
 
 def _last_lines(said: Sequence[str]) -> str:
-    return "".join(["\n  The last lines that it wrote:", *(f"\n    {line}" for line in said)]) if said else ""
+    return "".join(["\n  Its last lines:", *(f"\n    {line}" for line in said)]) if said else ""
 
 
 class Sentinel:
@@ -307,10 +307,10 @@ class Sentinel:
                 self._send({})
                 silent = time.monotonic() - self.first_heard
                 if silent > self.settings.silence_s:
-                    text = f"process 0 on {self.settings.address} has not been heard of for {silent:.0f} s: its host, "
+                    text = f"process 0 on {self.settings.address} has not responded for {silent:.0f} s: its host, "
                     await self._end_parent(Verdict(text + "or the network to it, is gone."), show=True)
             elif time.monotonic() - self.started > self.settings.hang_s:
-                await self._end_parent(Verdict("process 0 never came."), show=True)
+                await self._end_parent(Verdict("process 0 never started."), show=True)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.orphaned.wait(), BEAT_S)
         with contextlib.suppress(TimeoutError):
@@ -326,8 +326,8 @@ class Sentinel:
             return
         self.ending = True
         if show:
-            said = verdict.text + (f"\n  Where each stood: {self.settings.stacks}" if verdict.stacks else "")
-            advice = "What was saved is kept: the same command goes on from it."
+            said = verdict.text + (f"\n  Stacks of each process: {self.settings.stacks}" if verdict.stacks else "")
+            advice = "Run the same command to resume from the last checkpoint."
             print(f"Watchdog: {said}\n{advice}", file=sys.stderr, flush=True)
         if verdict.stacks and not self.orphaned.is_set():
             os.kill(self.settings.pid, signal.SIGUSR2)

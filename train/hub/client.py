@@ -56,7 +56,7 @@ def require_access() -> None:
     if huggingface_hub.is_offline_mode():
         raise InputError(
             "HF_HUB_OFFLINE: expected 0 or not set, to send something to the Hub; it is set. Unset HF_HUB_OFFLINE "
-            "(and TRANSFORMERS_OFFLINE), and start again."
+            "(and TRANSFORMERS_OFFLINE), and run the same command again."
         )
     if not huggingface_hub.get_token():
         raise InputError(f"Hub: expected a login, found none. {LOG_IN}")
@@ -100,8 +100,8 @@ def send(
             time.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT_S)
     raise RunError(
-        f"{repo}: the upload failed {TRIES} times, at last with: {failure}. Nothing is lost: the same command goes on "
-        "with what has not arrived yet."
+        f"{repo}: the upload failed {TRIES} times, at last with: {failure}. Nothing is lost: run the same "
+        "command to send the rest."
     )
 
 
@@ -162,13 +162,13 @@ def _refusal(error: Exception, repo: str) -> Exception | None:
     if status == 403:
         return InputError(Problem(repo, "the Hub", "a login that may write there", got, f"Name your own. {LOG_IN}"))
     if status == 404:
-        fix = f"Look at the name; a private one is seen by those alone who may. {LOG_IN}"
+        fix = f"Check the name; a private repository is visible only to those with access. {LOG_IN}"
         return InputError(Problem(repo, "the Hub", "a repository", got, fix))
     return RunError(_refused(error, repo))
 
 
 def _refused(error: Exception, repo: str) -> str:
-    return f"{repo}: the Hub refused the upload: {_described(error)}. Mend that and run the same command again."
+    return f"{repo}: the Hub refused the upload: {_described(error)}. Correct that and run the same command again."
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -10,8 +10,8 @@ from pathlib import Path
 _NOTES = """
 What is sent: the stage's weights (an adapter, or a whole model) and processor, README.md (the model card),
 recipe.yaml, metrics.json and versions.json. None of them names a folder of this machine. A checkpoint is sent only if
-its manifest holds. An upload that fails is tried again; started anew, it goes on with what has not arrived yet. Log in
-before, with: hf auth login
+its manifest holds. A failed upload is retried; run the same command again to send the rest.
+Log in first, with: hf auth login
 """
 
 

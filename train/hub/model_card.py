@@ -19,8 +19,8 @@ METRICS = {
     "expression_accuracy": "expressions: right answers",
     "emotion_war": "emotion: right answers (WAR)",
     "emotion_uar": "emotion: mean recall of the emotions (UAR)",
-    "tree_similarity": "affective tree: similarity to the true one",
-    "parse_rate": "affective tree: obeys the syntax to the letter",
+    "tree_similarity": "affective tree: similarity to the gold tree",
+    "parse_rate": "affective tree: obeys the syntax exactly",
     "accuracy_plugin": "emotion in dialogues, with the evidence of plugins",
     "accuracy_no_plugin": "emotion in dialogues, without evidence",
     "accuracy_random_emotions": "emotion in dialogues, with false evidence",
@@ -168,7 +168,7 @@ def _summary(subject: Subject) -> str:
     else:
         kind = "A whole model" + (", with its adapter merged into it" if subject.merged else "")
         if subject.recipe["model"]["tiny"]:
-            kind += ", small and begun from nothing"
+            kind += ", small and trained from scratch"
         elif bases:
             kind += f", made of {bases}" if parts else f", trained from {bases}"
     return (

@@ -169,7 +169,7 @@ def test_a_full_account_is_said_at_once(hub):
 
 def test_what_the_storage_refuses_is_said_at_once(hub):
     hub.full = True
-    with pytest.raises(RunError, match=r"the Hub refused the upload: .*storage quota exceeded\. Mend that"):
+    with pytest.raises(RunError, match=r"the Hub refused the upload: .*storage quota exceeded\. Correct that"):
         send(REPO, FILES, "one")
     assert hub.waits == []
 
