@@ -132,7 +132,7 @@ def confusion_matrix(labels: Sequence[str], columns: Sequence[str], counts: Sequ
     axes.tick_params(which="minor", length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("the model said")
-    axes.set_ylabel("true emotion")
+    axes.set_ylabel("gold emotion")
     return figure
 
 

@@ -40,10 +40,10 @@ def _card(run: Run, row: Mapping[str, Any], shown: Mapping[str, str]) -> dict[st
         "clip": clip_values(run, row),
         "verdicts": [_verdict(title, row["truth"], text) for title, text in responses.items()],
         "trees": [
-            tree_column("True tree", gold),
+            tree_column("Gold tree", gold),
             *(tree_column(title, gold, text) for title, text in responses.items()),
         ],
-        "as_written": {"true tree": row["truth"], **row["predictions"]},
+        "as_written": {"gold tree": row["truth"], **row["predictions"]},
     }
 
 

@@ -97,7 +97,7 @@ def _introduction(run: Run) -> dict[str, Any]:
         "clips": f"{test['clips']} clips of {test['actors']} people" if known else "clips",
         "rewarded": any(stage["rewarded"] for stage in run.stages),
         "clip": clip_values(run, example) if example else None,
-        "tree": tree_column("What is true of this clip", parse_tree(example["truth"])) if example else None,
+        "tree": tree_column("Gold tree of this clip", parse_tree(example["truth"])) if example else None,
     }
 
 

@@ -75,7 +75,7 @@ def test_templates_are_installed_with_the_package() -> None:
     package = ROOT / "eval" / "report"
     shipped = {
         path
-        for pattern in setup["options.package_data"]["eval.report.run_page"].split()
+        for pattern in setup["options.package_data"]["eval.report"].split()
         for path in package.glob(pattern)
     }
     assert {path.name for path in shipped} == set(environment().list_templates())
