@@ -74,8 +74,6 @@ def test_templates_are_installed_with_the_package() -> None:
     setup.read(ROOT / "setup.cfg", encoding="utf-8")
     package = ROOT / "eval" / "report"
     shipped = {
-        path
-        for pattern in setup["options.package_data"]["eval.report"].split()
-        for path in package.glob(pattern)
+        path for pattern in setup["options.package_data"]["eval.report"].split() for path in package.glob(pattern)
     }
     assert {path.name for path in shipped} == set(environment().list_templates())
