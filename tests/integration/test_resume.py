@@ -158,7 +158,7 @@ def test_launches_may_share_a_cache_but_not_a_run_folder(start_train, write_reci
     finally:
         os.kill(first.pid, signal.SIGCONT)
     assert second.returncode == 2, err
-    assert "one: another run is going on there" in err
+    assert "one: another run is under way there" in err
     for running in (first, other):
         _, err = running.communicate(timeout=PATIENCE_S)
         assert running.returncode == 0, err

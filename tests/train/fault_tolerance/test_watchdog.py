@@ -147,7 +147,7 @@ def test_the_first_process_is_missed_too(ended):
 def test_an_exception_on_one_rank_ends_the_others(ended):
     assert ended[0]["raises"]["codes"] == [1, 3]
     assert ended[0]["raises"]["seconds"] > GRACE_S - 1  # the others may fail by themselves until then
-    assert "failed, while: sft one: step 2. ValueError: row 7 is odd" in said(ended, "raises", 0)
+    assert "failed, during: sft one: step 2. ValueError: row 7 is odd" in said(ended, "raises", 0)
     assert ended[0]["first_raises"]["codes"] == [3, 1]
     assert "process 0 (pid" in said(ended, "first_raises", 0)
 
