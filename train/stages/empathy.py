@@ -228,7 +228,7 @@ def _fitted(
     cls, progress, fits = plugin_class(name), Rounds(f"fitting plugin {name}"), iter(range(folds + 1))
 
     def fit(part: Sequence[Clip]) -> Plugin:
-        watchdog.doing(f"training plugin {name} on {len(part)} rows")
+        watchdog.doing(f"fitting plugin {name} on {len(part)} rows")
         with progress.round(next(fits), folds + 1):
             return cls.fit([row for row in part if is_learned(cls, row)], **settings)
 
