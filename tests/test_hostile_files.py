@@ -355,7 +355,7 @@ def test_a_trainer_checkpoint(bomb, interrupted, name, tmp_path):
     draft = place.rename(steps / ".draft")
     publish(draft, place)
     if name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
-        with pytest.raises(RunError, match=r"checkpoint-1 holds what is not read from a file"):
+        with pytest.raises(RunError, match=r"checkpoint-1 holds data that are not safe to load"):
             interrupted(steps, 2)
     else:  # never read
         assert interrupted(steps, 2).state.global_step == 2

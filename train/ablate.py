@@ -42,7 +42,7 @@ SEARCHES = {
     "search": TreeSearch(SearchSettings(n=4), likelihood),
     "search_bonus": TreeSearch(SearchSettings(n=4, node_bonus=0.02), likelihood),
 }
-"""What is added to the name of a row -> how its trees are searched for."""
+"""Suffix of a row's name -> the search for its trees."""
 COMPARED = [
     ("no_tree_reward", "full"),
     ("supervised", "full"),
@@ -53,14 +53,14 @@ _Answers = tuple[list[Clip], list[Prediction]]
 
 
 class _DoneRun(NamedTuple):
-    """A run that is done: its recipe, and what its stages were given."""
+    """Finished run: its recipe, and the context of its stages."""
 
     recipe: Recipe
     context: StageContext
 
 
 def variants(recipe: Recipe) -> dict[str, dict[str, Any]]:
-    """Name -> what an ablation changes in the recipe, stages left out."""
+    """Return what each ablation changes in the recipe, by name; stages are left out."""
     inputs = {f"{name}_only": {"model": recipe.model.model_copy(update={"inputs": (name,)})} for name in MODALITIES}
     return {
         **inputs,
@@ -70,7 +70,7 @@ def variants(recipe: Recipe) -> dict[str, dict[str, Any]]:
 
 
 def derive(recipe: Recipe, name: str, seed: int) -> Recipe:
-    """The recipe of one run: `name` is 'full', 'no_tree_reward' or one of `variants`."""
+    """Return the recipe of one run: `name` is 'full', 'no_tree_reward' or one of `variants`."""
     output = recipe.output.with_name(f"{recipe.output.name}-{name}-{seed}")
     common: dict[str, Any] = {"output": output, "seed": seed, "threads": 1, "hub": None}
     supervised = tuple(stage for stage in recipe.stages if stage.merges)
@@ -93,7 +93,7 @@ def derive(recipe: Recipe, name: str, seed: int) -> Recipe:
 def run_ablations(recipe: Recipe, seeds: Sequence[int], workers: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Run every ablation with every seed, `workers` at a time; returns `ablations.json` of the recipe's run.
 
-    Writes `comparisons.json` beside it. Runs that are done are found again: an interrupted call goes on where it was.
+    Writes `comparisons.json` beside it. Finished runs are reused: an interrupted call resumes where it stopped.
     """
     say(f"ablations: {len(variants(recipe)) + 2} x {len(seeds)} runs, {workers} at a time")
     for names in (["full", *variants(recipe)], ["no_tree_reward"]):
@@ -105,7 +105,7 @@ def run_ablations(recipe: Recipe, seeds: Sequence[int], workers: int, say: Calla
 
 
 def tabulate(recipe: Recipe, seeds: Sequence[int]) -> dict[str, Any]:
-    """Score what the runs of `run_ablations` left, pooled over seeds."""
+    """Score the finished runs of `run_ablations`, pooled over seeds."""
     rows = _rows_of_table(recipe)
     sources = dict.fromkeys(source for _, source, _ in rows)
     runs = {source: [_done_run(derive(recipe, source, seed)) for seed in seeds] for source in sources}
@@ -126,14 +126,14 @@ def tabulate(recipe: Recipe, seeds: Sequence[int]) -> dict[str, Any]:
 
 
 def _rows_of_table(recipe: Recipe) -> list[tuple[str, str, int]]:
-    """Name in the table, the runs it comes from, and which stage of them: the last, or the last supervised one."""
+    """Return each row's name, the runs that it pools, and the index of their stage: the last, or last supervised."""
     last = len([stage for stage in recipe.stages if stage.merges]) - 1
     rows = [("full", "full", -1), ("no_tree_reward", "no_tree_reward", -1), ("supervised", "full", last)]
     return [*rows, *((name, name, -1) for name in variants(recipe))]
 
 
 def _run(recipe: Recipe) -> Path:
-    """One run in a process of its own."""
+    """Run a recipe in a process of its own."""
     path = recipe.folder.ablation
     save_recipe(recipe, path)
     with recipe.folder.console.open("w") as log:
@@ -149,7 +149,7 @@ def _done_run(recipe: Recipe) -> _DoneRun:
 
 
 def _pooled(runs: Sequence[_DoneRun], stage: int) -> _Answers:
-    """Test rows and answers of several runs together; clips of one actor stay one cluster."""
+    """Return the test rows and answers of several runs together; clips of one actor stay one cluster."""
     clips: list[Clip] = []
     predictions: list[Prediction] = []
     for recipe, context in runs:
@@ -161,7 +161,7 @@ def _pooled(runs: Sequence[_DoneRun], stage: int) -> _Answers:
 def _answered_again(
     runs: Sequence[_DoneRun], stage: int, inputs: Sequence[str] = MODALITIES, search: TreeSearch | None = None
 ) -> _Answers:
-    """Trees of a stage's model when it is given some modalities only, or searches."""
+    """Answer tree rows again with a stage's model that is given some modalities only, or searches."""
     clips: list[Clip] = []
     predictions: list[Prediction] = []
     for recipe, context in runs:
@@ -177,7 +177,7 @@ def _answered_again(
 
 
 def _compare(first: _Answers, second: _Answers) -> Difference:
-    """Tree similarity of the second answers over that of the first, on the same clips, clustered by actor."""
+    """Compare the tree similarity of the second answers with that of the first: same clips, clustered by actor."""
     scored = []
     for clips, predictions in (first, second):
         pairs = [pair for pair in zip(clips, predictions, strict=True) if pair[0].task == "tree"]

@@ -12,7 +12,7 @@ from affectgpt.problems import InputError
 
 
 def main(argv: list[str]) -> int:
-    """Draw clips, teach a small model emotion from them by curriculum and GRPO, and report what it learned."""
+    """Draw clips, train a small model on them by curriculum and GRPO, and report its scores."""
     parser = argparse.ArgumentParser(prog="affectgpt demo", description=main.__doc__)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to train/recipes/demo.yaml")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Hashes that identify what something was made from, and random streams that follow from a seed and a name."""
+"""Fingerprints of what something was made from, and random streams that follow from a seed and a name."""
 
 from __future__ import annotations
 

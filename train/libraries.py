@@ -35,7 +35,7 @@ def set_up_wandb(folder: Path) -> None:
 
 
 def quiet_libraries() -> None:
-    """Keep the libraries' progress bars and notices off the console; what matters is said by ours."""
+    """Keep the libraries' progress bars and notices off the console; the run prints its own."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not torch.accelerator.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns that it found nothing better

@@ -1,4 +1,4 @@
-"""Models as stages train and score them: loaded, under an adapter, with parts of them frozen."""
+"""Loading of models for training and scoring: adapters and frozen parts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from train.config.model import LoraSettings, ModelConfig
 
 
 def load_stage_model(folder: Path, settings: ModelConfig, trainable: bool = False) -> PreTrainedModel:
-    """Load the model of a checkpoint as a recipe's `model` asks for.
+    """Load the model of a checkpoint as the recipe's `model` section says.
 
     A language model that is trained in full is trained in float32; under an adapter it is loaded in `model.dtype`.
     """
@@ -51,7 +51,7 @@ def add_adapter(model: PreTrainedModel, settings: LoraSettings) -> PreTrainedMod
 
 
 def decoder_name(model: Any) -> str:
-    """Find the name under which a model holds its language model."""
+    """Return the name of the attribute that holds a model's language model."""
     decoder = model.get_decoder()
     return next(name for name, module in model.named_modules() if module is decoder)
 
@@ -62,7 +62,7 @@ def without_adapter(model: Any) -> Any:
 
 
 def freeze_encoders(model: PreTrainedModel) -> None:
-    """Take everything out of training but the language model, its head and what joins the modalities."""
+    """Freeze all parameters but those of the language model, its head and what joins the modalities."""
     whole = without_adapter(model)
     joined = tuple(getattr(whole, "adapter_modules_to_save", ()))
     kept = (decoder_name(whole), "lm_head", *joined)
@@ -72,7 +72,7 @@ def freeze_encoders(model: PreTrainedModel) -> None:
 
 
 def freeze(model: PreTrainedModel, parts: Sequence[str]) -> None:
-    """Take parts of the model out of training: 'language_model', 'soft_tokens'."""
+    """Freeze parts of the model: 'language_model', 'soft_tokens'."""
     whole = without_adapter(model)
     names = {"language_model": (decoder_name(whole), "lm_head"), "soft_tokens": ("soft_tokens",)}
     for name, parameter in whole.named_parameters():

@@ -1,4 +1,4 @@
-"""What a run says while it runs: a plan with the time left, a line per step of the plan, JSONL logs, memory used."""
+"""Progress of a run: a plan with the time left, a line per step of the plan, JSONL logs, memory used."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ LOGGED = {
         for part in ("rollout", "reward", "scoring", "update")
     },
 }
-"""What a trainer logs -> its name in `log.jsonl`; rewards by component are added, mean and spread."""
+"""Keys of a trainer's log -> keys of `log.jsonl`; mean and spread of each reward are added."""
 
 _LONGEST_ANSWER = 4000
-"""Characters of a completion in `rollouts.jsonl`."""
+"""Maximum characters of a completion in `rollouts.jsonl`."""
 
 
 class Console:
-    """The plan of a run on standard error: one line per step, rewritten in a terminal, printed once elsewhere.
+    """Plan of a run on standard error: one line per step, rewritten in a terminal, printed once elsewhere.
 
     Args:
-        steps: title -> rough seconds, in order; what has been measured corrects what is left.
-        quiet: say nothing (ranks other than the first).
+        steps: title -> estimated seconds, in order; measured steps correct the estimates of those to come.
+        quiet: print nothing (ranks other than the first).
     """
 
     def __init__(self, steps: dict[str, float], quiet: bool = False, out: TextIO = sys.stderr) -> None:
@@ -68,7 +68,7 @@ class Console:
         self.show("", 0.0, force=self.live)
 
     def show(self, detail: str, share: float, force: bool = False) -> None:
-        """Rewrite the live line: `share` of the step is done. Outside a terminal, a line every 20 s."""
+        """Rewrite the live line: `share` of the step is done. Outside a terminal, print a line every 20 s."""
         watchdog.doing(detail)
         now = time.monotonic()
         if self.quiet or (not force and now - self.shown_at < (0.2 if self.live else 20)):
@@ -82,14 +82,14 @@ class Console:
         self._write(f"{self._head()} {detail:<46} {_clock(left)} left, all {_clock(left + self._rest())}", end="")
 
     def done(self, detail: str) -> None:
-        """Finish the step with a line that stays."""
+        """Finish the step with a permanent line."""
         spent = time.monotonic() - self.step_started
         self.measured[self.title] = spent
         if not self.quiet:
             self._write(f"{self._head()} {detail:<58} {_clock(spent)}", end="\n")
 
     def say(self, text: str) -> None:
-        """A line of its own."""
+        """Print a line of its own."""
         if not self.quiet:
             self._write(text, end="\n")
 
@@ -99,7 +99,7 @@ class Console:
         return f"[{number:>2}/{len(names)}] {self.title:<22}"
 
     def _rest(self) -> float:
-        """Seconds for the steps to come: the guesses, corrected by how far off they were so far."""
+        """Return the seconds of the steps to come: their estimates, corrected by the measured ones."""
         done = [title for title in self.measured if self.guess.get(title)]
         ratio = sum(self.measured[t] for t in done) / sum(self.guess[t] for t in done) if done else 1.0
         names = list(self.guess)
@@ -120,36 +120,36 @@ def _clock(seconds: float) -> str:
 
 
 class StageLog(TrainerCallback):
-    """Writes what a trainer logs to `log.jsonl`, shows it on the console, and stops on Ctrl-C with a checkpoint."""
+    """Callback that writes a trainer's log to `log.jsonl` and the console, and stops on Ctrl-C with a checkpoint."""
 
     def __init__(self, stage: str, console: Console, path: Path, rewards: Sequence[str] = ()) -> None:
         self.stage, self.console, self.path, self.rewards = stage, console, path, rewards
         self.started = time.monotonic()
         self.signal = 0
-        """Number of the signal that asked the stage to stop; 0 while none did."""
+        """Number of the signal that asked the stage to stop; 0 if none has."""
         self.last: dict[str, float] = {}
 
     def interrupt(self, number: int, _: Any) -> None:
-        """Signal handler: save at the end of this step, then stop. A second signal stops at once."""
+        """Handle a signal: save at the end of this step, then stop. A second signal stops at once."""
         if self.signal:
             raise KeyboardInterrupt(number)
         self.signal = number
-        self.console.say("Stopping after this step; the checkpoint is kept. Ctrl-C again stops at once.")
+        self.console.say("Stopping after this step; a checkpoint is saved. Ctrl-C again stops at once.")
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """The step's batch has been read."""
+        """Report the forward pass to the watchdog: the step's batch has been read."""
         watchdog.doing(f"step {state.global_step + 1}, forward and backward")
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """The gradients are there."""
+        """Report the update to the watchdog: the gradients are there."""
         watchdog.doing(f"step {state.global_step + 1}, optimizer")
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
-        """Move the live line; save and stop, all processes at the same step, if one of them was asked to."""
+        """Update the live line; save and stop, all processes at the same step, if one of them was asked to."""
         loss = f"loss {self.last['loss']:.3f}" if "loss" in self.last else ""
         reward = f"reward {self.last['reward']:.3f}" if "reward" in self.last else ""
         detail = f"step {state.global_step}/{state.max_steps}  {reward or loss}"
@@ -187,7 +187,7 @@ class StageLog(TrainerCallback):
 
 
 def show_rollouts(path: Path, stage: str, to_wandb: bool, step: int, rollouts: Sequence[Mapping[str, Any]]) -> None:
-    """Append rollouts, with their rewards, to a file of the run, a line each; and send them to W&B as a table."""
+    """Append rollouts with their rewards to a file of the run, a line each; send them to W&B as a table if asked."""
     with path.open("a", encoding="utf-8") as file:
         for rollout in rollouts:
             line = {"stage": stage, "step": step, **rollout, "completion": rollout["completion"][:_LONGEST_ANSWER]}
@@ -232,7 +232,7 @@ class MemoryMeter:
 
 
 def _largest(value: int, args: TrainingArguments) -> int:
-    """The largest of a number over all processes."""
+    """Return the largest value of a number over all processes."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return value
     held = torch.tensor(value, device=args.device)

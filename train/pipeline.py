@@ -27,7 +27,7 @@ from train.stages.run import require_rows, run_stages, world
 
 
 def plan_of(stages: Sequence[StageKind]) -> dict[str, float]:
-    """List the steps of a run, with a guess of their seconds."""
+    """Return the steps of a run with their estimated seconds."""
     plan = {"data": 60.0, "media": 25.0}
     for stage in stages:
         plan[f"{stage.kind} {stage.name}"] = stage.seconds_per_step * stage.steps
@@ -36,13 +36,12 @@ def plan_of(stages: Sequence[StageKind]) -> dict[str, float]:
 
 
 def run_recipe(recipe: Recipe) -> dict[str, Any] | None:
-    """Run a recipe from wherever an earlier run of it stopped; returns the report, None on ranks other than the first.
+    """Run a recipe, resuming an earlier run of it; return the report, None on ranks other than the first.
 
     Raises:
-        InputError: bad data, stages that could not be published where they are to be, or another run in the folder;
-            before any training.
-        KeyboardInterrupt: stopped by the user; the message how to go on has been printed.
-        RunError: it cannot go on, or another of its processes is gone.
+        InputError: bad data, stages that could not be published, or another run in the folder; before any training.
+        KeyboardInterrupt: stopped by the user; the message how to resume has been printed.
+        RunError: the run cannot go on, or another of its processes is gone.
     """
     quiet_libraries()
     try:
@@ -53,18 +52,18 @@ def run_recipe(recipe: Recipe) -> dict[str, Any] | None:
     except RuntimeError as error:
         if is_broken_connection(error):
             raise RunError(
-                "The connection to another process broke; the watchdog's line says which, and why. "
-                "The same command goes on from what was saved."
+                "The connection to another process broke; the watchdog's message above names it. "
+                "Run the same command to resume from the last checkpoint."
             ) from error
         raise
 
 
 @contextmanager
 def _alone_in(folder: RunFolder) -> Iterator[None]:
-    """Keep other runs out of a run folder; a run that was killed does not.
+    """Lock a run folder against other runs; the lock of a killed run does not last.
 
     Raises:
-        InputError: another run is going on there.
+        InputError: another run is under way there.
     """
     if world()[0] != 0:
         yield
@@ -75,7 +74,7 @@ def _alone_in(folder: RunFolder) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise InputError(
-            f"{folder.path}: another run is going on there. Wait for its end, or name another folder: output=..."
+            f"{folder.path}: another run is under way there. Wait until it ends, or name another folder: output=..."
         ) from None
     try:
         yield
@@ -120,7 +119,7 @@ def _run(recipe: Recipe, memory: MemoryMeter, closing: ExitStack) -> dict[str, A
                 if publish is not None:
                     publish(result, summary(recipe, prepared, context, entries))
     except KeyboardInterrupt:
-        console.say(f"Stopped. Go on with: affectgpt train {recipe.folder.recipe}")
+        console.say(f"Stopped. Resume with: affectgpt train {recipe.folder.recipe}")
         raise
     if rank != 0:
         return None

@@ -1,7 +1,7 @@
-"""What a run needs before its first step: data, the untrained model, features. Done once, found again later.
+"""Preparation of a run before its first step: data, the untrained model, features. Done once, reused later.
 
 Under a launcher every process calls `prepare` behind a file lock, not behind a collective: the first does the work, the
-others find it done, however long it takes.
+others reuse it, however long it takes.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from train.tiny_model import build_tiny
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Rows by part ('train', 'rl', 'dev', 'test', 'text'), features, and where the untrained model lies."""
+    """Prepared run: rows by part ('train', 'rl', 'dev', 'test', 'text'), features, and the untrained model's folder."""
 
     clips: dict[str, list[Clip]]
     reader: Reader
@@ -61,17 +61,17 @@ class Prepared:
     fingerprint: str
     """Hash of everything that training depends on besides the stages."""
     v0_1_0: str
-    """The same as v0.1.0 had it, by which its checkpoints are found again."""
+    """Fingerprint that v0.1.0 gave the same run; with it, that version's checkpoints are reused."""
     bad: int
 
 
 def synthetic_settings(data: DataConfig) -> synthetic.Settings:
-    """Return the generator's settings of a recipe."""
+    """Return the settings with which a recipe draws synthetic data."""
     return synthetic.Settings(**(data.synthetic or {}))  # type: ignore[arg-type]
 
 
 def context_of(recipe: Recipe, prepared: Prepared, console: Console) -> StageContext:
-    """Gather what stages are given of a run."""
+    """Return the context that a run gives its stages."""
     return StageContext(
         folder=recipe.folder,
         model=recipe.model,
@@ -87,7 +87,7 @@ def context_of(recipe: Recipe, prepared: Prepared, console: Console) -> StageCon
 
 
 def prepare(recipe: Recipe, console: Console) -> Prepared:
-    """Make or find everything; all problems of all row files are reported before a weight is loaded."""
+    """Make or reuse data, model and features; report all problems of all row files before a weight is loaded."""
     cache = recipe.folder.cache
     cache.mkdir(parents=True, exist_ok=True)
     recipe.output.mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,7 @@ def prepare(recipe: Recipe, console: Console) -> Prepared:
 
 
 def _require_conversations(recipe: Recipe, paths: dict[str, Path], clips: dict[str, list[Clip]]) -> None:
-    """Refuse mixtures that draw rows without a conversation; names the first such row of each task and file."""
+    """Refuse mixtures that draw rows without a conversation, naming the first such row of each task and file."""
     problems = []
     for stage in recipe.stages:
         for task, weight in stage.mixture.items():
@@ -143,7 +143,7 @@ def _require_conversations(recipe: Recipe, paths: dict[str, Path], clips: dict[s
 def _open_reader(
     recipe: Recipe, base: Path | str, processor: Any, clips: Sequence[Clip], console: Console
 ) -> tuple[Reader, list[BadSample]]:
-    """What reads rows for the model, and the clips that it cannot read."""
+    """Return the reader of rows for the model, and the clips that it cannot read."""
     workers, timeout_s = os.cpu_count() or 1, recipe.data.decode_timeout_s
     folder, settings = model_folder(base), recipe.model
 
@@ -195,7 +195,7 @@ def _row_files(data: DataConfig, cache: Path, console: Console) -> dict[str, Pat
 
 
 def _starting_model(settings: ModelConfig, seed: int, cache: Path, clips: dict[str, list[Clip]]) -> Path:
-    """Find the untrained model; it is made if it is not one that the recipe names."""
+    """Return the folder of the untrained model, which is built unless the recipe names one."""
     if settings.path is not None:
         return Path(settings.path)
     shape: Any = settings.model_dump(mode="json", exclude={"inputs", "lora", "dtype", "attention", "max_pixels", "fps"})
@@ -227,12 +227,12 @@ def _starting_model(settings: ModelConfig, seed: int, cache: Path, clips: dict[s
 
 
 def _weights_hash(folder: Path, index: ContentIndex) -> str:
-    """Hash of a model folder's weights; of its name for a model of the Hub."""
+    """Return the hash of a model folder's weights; for a model of the Hub, of its name."""
     return fingerprint(sorted(index.hashes(folder.glob("*.safetensors")).values()) or str(folder))
 
 
 def _report_bad(folder: RunFolder, budget: float, bad: Sequence[BadSample], total: int, console: Console) -> None:
-    """Name every unusable clip; stop beyond the budget, a share of all clips."""
+    """Name every unusable clip; stop if their share of all clips exceeds the budget."""
     path = folder.bad_samples
     path.write_text("".join(json.dumps(sample.to_json()) + "\n" for sample in bad))
     named = [f"{', '.join(sample.files)} (row {sample.rows[0]}): {sample.reason}" for sample in bad]
@@ -240,7 +240,7 @@ def _report_bad(folder: RunFolder, budget: float, bad: Sequence[BadSample], tota
         raise InputError(
             [f"unusable: {text}" for text in named],
             advice=f"{len(bad)} of {total} clips cannot be used, more than data.bad_sample_budget allows "
-            f"({budget:.0%}). Listed in {path}. Mend or remove them, or raise the budget.",
+            f"({budget:.0%}). Listed in {path}. Repair or remove them, or raise the budget.",
         )
     for text in named:
         console.say(f"      unusable: {text}")

@@ -1,4 +1,4 @@
-"""A recipe: all that a run does. `train/config/recipe_file.py` reads it from YAML."""
+"""A recipe: all settings of a run. `train/recipe_file.py` reads it from YAML."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from train.stages.order import merged_stages, planned_stages
 
 
 class Recipe(Section):
-    """A whole run."""
+    """Settings of a whole run."""
 
     title: str = "AffectGPT"
     output: Path
@@ -27,14 +27,14 @@ class Recipe(Section):
     model: ModelConfig
     stages: tuple[AnyStage, ...]
     curriculum: bool = True
-    """False reads the rows of all supervised stages shuffled, as one stage."""
+    """Whether supervised stages run in order; False shuffles the rows of all of them into one stage."""
     evidence: EvidenceConfig = Field(default_factory=EvidenceConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     deepspeed: Path | None = None
-    """A DeepSpeed configuration, for runs under its launcher."""
+    """DeepSpeed configuration, for runs under its launcher."""
     wandb: bool = False
     hang_s: float = Field(default=1800.0, gt=0)
-    """Seconds after which a run in which no process gets on is ended; each then writes where it stands."""
+    """Seconds without progress in any process after which the run is ended; each process then writes its stacks."""
     hub: HubConfig | None = None
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of torch per process; all cores by default."""
@@ -57,10 +57,10 @@ class Recipe(Section):
 
     @property
     def planned(self) -> list[StageKind]:
-        """Stages as they run; without a curriculum, the supervised ones are one."""
+        """Stages as they run; without a curriculum, the supervised ones are merged into one."""
         return planned_stages(self.stages, self.curriculum)
 
     @property
     def merged(self) -> tuple[StageKind, ...]:
-        """Stages that run as one, without a curriculum."""
+        """Stages that are merged into one without a curriculum."""
         return merged_stages(self.stages, self.curriculum)

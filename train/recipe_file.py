@@ -1,4 +1,4 @@
-"""Recipes: one YAML file says what a run does. Every problem of a recipe is reported at once, before anything loads."""
+"""Recipe files: one YAML file describes a run. All problems of a recipe are reported at once, before anything loads."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from train.stages.kinds import KINDS, keys_without_effect
 
 RECIPES = Path(__file__).parent / "recipes"
 Location = tuple[str | int, ...]
-"""Names and numbers that lead to a key of a recipe."""
+"""Names and indices that lead to a key of a recipe."""
 _MOST_KEYS, _DEEPEST = 10_000, 20
 
 
 def find_recipe(name: str | Path) -> Path:
-    """Find a recipe's file: a path, or the name of one in `train/recipes`."""
+    """Find a recipe's file by its path, or by its name in `train/recipes`."""
     path = Path(name)
     shipped = RECIPES / f"{path.name}.yaml"
     if not path.suffix and shipped.is_file():
@@ -100,10 +100,10 @@ def _override(values: dict[str, Any], text: str) -> dict[str, Any]:
 
 
 def _line_numbers(root: yaml.Node | None) -> dict[Location, int]:
-    """Line of every key of a YAML document, by its path.
+    """Return the line of every key of a YAML document, by its location.
 
     Raises:
-        YAMLError: so many that aliases of aliases must have made them, or one inside itself.
+        YAMLError: there are more keys than aliases of aliases should make, or a node contains itself.
     """
     lines: dict[Location, int] = {}
     left: list[tuple[Location, yaml.Node | None]] = [((), root)]
@@ -122,9 +122,9 @@ def _line_numbers(root: yaml.Node | None) -> dict[Location, int]:
 
 
 def _errors(failure: ValidationError, values: dict[str, Any]) -> Iterator[Any]:
-    """Yield everything that is wrong with a recipe, also in stages of a kind that there is not.
+    """Yield every error of a recipe, also those in stages of an unknown kind.
 
-    Of those pydantic reports the kind alone, so that the rest is looked for in stages of the nearest kind.
+    Of such a stage pydantic reports the kind alone, so that it is validated again as one of the nearest kind.
     """
     of_no_kind = [error for error in failure.errors() if error["type"].startswith("union_tag")]
     if not of_no_kind:
@@ -164,7 +164,7 @@ def _problem(file: str, error: Any, lines: dict[Location, int]) -> Problem | str
 
 
 def _without_kind(loc: Location) -> Location:
-    """Return where a key stands in the file: pydantic puts the kind of a stage behind its number."""
+    """Return the location of a key in the file: pydantic puts the kind of a stage behind its index."""
     is_stage = len(loc) > 2 and loc[0] == "stages" and loc[2] in KINDS
     return (*loc[:2], *loc[3:]) if is_stage else loc
 

@@ -1,4 +1,4 @@
-"""The report of a run: `report.json`, `examples.jsonl`, `report.html`."""
+"""Report of a run: `report.json`, `examples.jsonl`, `report.html`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VERSIONS = ("torch", "transformers", "trl", "peft", "accelerate", "av", "numpy")
 
 
 def summary(recipe: Recipe, prepared: Prepared, context: StageContext, entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Gather what the report says of the stages so far and of what they were made with."""
+    """Return the report of the stages so far, their data and their settings."""
     test = scored_rows(context, "test")
     baselines = {}
     if test:
@@ -49,7 +49,7 @@ def finish(
     wall_s: float,
     memory: MemoryMeter,
 ) -> Path:
-    """Write the report of a run; returns the HTML file."""
+    """Write the report of a run; return the path of the HTML file."""
     folder = context.folder
     report = {
         **summary(recipe, prepared, context, entries),
@@ -64,7 +64,7 @@ def finish(
 def _resources(
     folder: RunFolder, results: Sequence[StageResult], wall_s: float, memory: MemoryMeter
 ) -> dict[str, float]:
-    """Time and memory of a run in which nothing was reused; a run that reuses stages keeps the figures of the first."""
+    """Return time and memory of a run that reused nothing; a run that reuses stages keeps the figures of the first."""
     path = folder.resources
     if path.is_file() and any(result.reused for result in results):
         return dict(json.loads(path.read_text()))
@@ -94,7 +94,7 @@ def _kept_ablations(folder: RunFolder) -> dict[str, Any]:
 
 
 def _write_examples(context: StageContext, results: Sequence[StageResult]) -> None:
-    """Write the clips of the gallery: of different emotions, conflicts first, drawn without a look at the answers."""
+    """Write the clips of the gallery: of different emotions, conflicts first, drawn regardless of the answers."""
     trees = [clip for clip in scored_rows(context, "test") if clip.task == "tree"]
     rng = stream_of(context.seed, "examples")
     shuffled = [trees[index] for index in rng.permutation(len(trees))]

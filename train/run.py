@@ -1,4 +1,4 @@
-"""Runs a recipe: what `affectgpt train` and the launcher start.
+"""Run of a recipe, the entry point of `affectgpt train` and of the launcher.
 
 affectgpt train demo seed=1
 deepspeed --num_accelerators 2 --module train.run RECIPE deepspeed=deepspeed_configs/zero2.json
@@ -15,10 +15,15 @@ from affectgpt.command_line import run
 
 
 def main(argv: list[str]) -> int:
-    """Train a recipe, stage by stage, score it and write its report."""
+    """Train a recipe stage by stage, score every stage and write the report."""
     parser = argparse.ArgumentParser(prog="affectgpt train", description=main.__doc__)
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe file, or the name of one in train/recipes")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example seed=1 stages.grpo.steps=10")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="changes to the recipe, for example seed=1 stages.grpo.steps=10",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
     # The launcher of DeepSpeed adds this; the rank is read from the environment.
     parser.add_argument("--local_rank", type=int, default=None, help=argparse.SUPPRESS)
@@ -41,7 +46,7 @@ def main(argv: list[str]) -> int:
 
 
 def entry(argv: Sequence[str] | None = None) -> int:
-    """`main` with bad input and Ctrl-C turned into messages and exit codes."""
+    """Run `main` with bad input and Ctrl-C turned into messages and exit codes."""
     return run(main, list(sys.argv[1:] if argv is None else argv))
 
 

@@ -1,4 +1,4 @@
-"""The folder of a run: where everything lies that a run writes, in one place."""
+"""Paths of all that a run writes, in one file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """A run folder, what a recipe calls `output`. Nothing is made or read here; these are paths."""
+    """Run folder, the `output` of a recipe. These are paths only: nothing is created or read here."""
 
     path: Path
 
@@ -69,7 +69,7 @@ class RunFolder:
 
     @property
     def console(self) -> Path:
-        """What an ablation, which runs in a process of its own, said."""
+        """Console output of an ablation, which runs in a process of its own."""
         return self.path / "console.log"
 
     @property
@@ -84,50 +84,50 @@ class RunFolder:
 
     @property
     def lock(self) -> Path:
-        """Lock behind which the processes of a run do once what all of them need."""
+        """Lock behind which one process of a run does what all of them need."""
         return self.path / ".lock"
 
     @property
     def cache(self) -> Path:
-        """What runs beside each other share: synthetic data, features, untrained models."""
+        """Folder that neighbouring runs share: synthetic data, features, untrained models."""
         return self.path.parent / "cache"
 
     def checkpoint(self, stage: str) -> Path:
-        """Find the finished model of a stage."""
+        """Return the path of the finished model of a stage."""
         return self.path / "checkpoints" / stage
 
     def note(self, stage: str) -> Path:
-        """Find the note of a finished stage: its fingerprint, seconds and steps."""
+        """Return the path of the note of a finished stage: its fingerprint, seconds and steps."""
         return self.checkpoint(stage) / NOTE
 
     def steps(self, stage: str) -> Path:
-        """Find the trainer checkpoints of a stage that is going on."""
+        """Return the folder of the trainer checkpoints of an unfinished stage."""
         return self.path / "checkpoints" / f"{stage}.steps"
 
     def predictions(self, stage: str, part: str) -> Path:
-        """Find the answers of a stage to the rows of a part."""
+        """Return the path of a stage's predictions for the rows of a part."""
         return self.path / "predictions" / f"{stage}-{part}.jsonl"
 
     def empathy_scores(self, stage: str) -> Path:
-        """Find the scores of an empathy stage with plugins, without, and with false evidence."""
+        """Return the path of an empathy stage's scores with plugins, without, and with false evidence."""
         return self.path / "predictions" / f"{stage}-empathy.json"
 
     def plugins(self, stage: str) -> Path:
-        """Find the plugins of a stage, each in a folder of its name."""
+        """Return the folder of a stage's plugins, each in a folder of its name."""
         return self.path / "plugins" / stage
 
     def published_report(self, stage: str) -> Path:
-        """Find the report that goes to the Hub with a stage."""
+        """Return the path of the report that is published with a stage."""
         return self.path / "hub" / f"{stage}.json"
 
     def published(self, stage: str) -> Path:
-        """Find the note that a stage was published: where, and with which fingerprint."""
+        """Return the path of the note that a stage was published: its URL and fingerprint."""
         return self.path / "hub" / f"{stage}.sent"
 
     def merged(self, stage: str, fingerprint: str) -> Path:
-        """Find the whole model that is made of an adapter until it has been published."""
+        """Return the folder of the whole model that is made of an adapter, until it is published."""
         return self.path / f".merged-{stage}-{fingerprint}"
 
 
 NOTE = "stage.json"
-"""File of a checkpoint that says that its stage is finished."""
+"""Name of the file of a checkpoint that shows that its stage is finished."""

@@ -1,4 +1,4 @@
-"""The embedded default: a small Qwen3 that starts from nothing, on the shipped towers, with a tokenizer of its own."""
+"""The embedded default: a small Qwen3, trained from scratch, on the shipped towers, with a tokenizer of its own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHATML = (
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer with ChatML turns."""
+    """Train a byte-level BPE tokenizer with ChatML turns."""
     tokenizer = Tokenizer(models.BPE())
     words = pre_tokenizers.Split(Regex(r'\n| ?[^\s.,?!"]+|[.,?!"]| +'), "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -50,7 +50,7 @@ def build_tiny(settings: ModelConfig, clips: Iterable[Clip], towers: Path, seed:
     Args:
         clips: rows whose text the tokenizer learns from.
         towers: folder with `vision` and `audio`.
-        home: where `folder` will be moved to; checkpoints find the towers there.
+        home: path that `folder` will be moved to; checkpoints name the towers there.
     """
     assert settings.tiny is not None
     texts = (text for clip in clips for text in _texts_of(clip))
@@ -98,6 +98,6 @@ def build_tiny(settings: ModelConfig, clips: Iterable[Clip], towers: Path, seed:
 
 
 def _texts_of(clip: Clip) -> list[str]:
-    """Everything of a row that the model reads or says."""
+    """Return all texts of a row that the model reads or writes."""
     said = [*(turn["content"] for turn in prompt_of(clip)), clip.target] if clip.messages else []
     return [clip.subtitle or "", *said]

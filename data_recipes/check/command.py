@@ -1,4 +1,4 @@
-"""`affectgpt data check`: every problem of row files, undecodable media included."""
+"""The command `affectgpt data check`: list every problem of row files, undecodable media included."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="affectgpt data check", description=main.__doc__)
     parser.add_argument("rows", type=Path, metavar="ROWS", help="a row file (JSONL)")
     parser.add_argument("--media-root", type=Path, help="folder that media paths are relative to (default: the file's)")
-    parser.add_argument("--no-decode", action="store_true", help="look at the rows only, not into their media")
+    parser.add_argument("--no-decode", action="store_true", help="check the rows only, without decoding their media")
     parser.add_argument("--timeout", type=float, default=20.0, metavar="S", help="seconds to decode one clip (20)")
     parser.add_argument("--workers", type=int, default=2, help="processes that decode (2)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -31,5 +31,5 @@ def main(argv: list[str]) -> int:
         return 2 if problems else 0
     if problems:
         raise InputError(problems, most=None)
-    print(f"{options.rows}: {len(clips)} rows, all right.", file=sys.stderr)
+    print(f"{options.rows}: {len(clips)} rows, no problems.", file=sys.stderr)
     return 0

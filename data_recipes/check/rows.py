@@ -1,4 +1,4 @@
-"""`affectgpt data check`: everything that training would refuse, listed at once, before any time is spent."""
+"""Checks of row files: all that training would refuse, listed at once, before any time is spent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from videmo.tree import explain_syntax_errors
 
 
 def scan_rows(path: Path, media_root: Path | None = None) -> tuple[list[Clip], list[Problem]]:
-    """The right rows of a file, and the problems of the others: fields, files, answers, syntax of gold trees."""
+    """Return the valid rows of a file, and the problems of the others: fields, files, answers, syntax of gold trees."""
     clips, problems = scan_clips(path, media_root)
     right = []
     for clip in clips:
@@ -36,7 +36,7 @@ def scan_rows(path: Path, media_root: Path | None = None) -> tuple[list[Clip], l
 
 
 def _evidence_problems(path: Path, clip: Clip) -> list[Problem]:
-    """What keeps the evidence of a row from being shown."""
+    """Return the problems that keep the evidence of a row from being shown."""
     try:
         require_prompts([clip])
     except InputError as error:
@@ -49,7 +49,7 @@ def _evidence_problems(path: Path, clip: Clip) -> list[Problem]:
 
 
 def load_rows(paths: Sequence[Path], media_root: Path | None = None) -> list[list[Clip]]:
-    """The rows of several files.
+    """Read the rows of several files.
 
     Raises:
         InputError: with every problem of every file.
@@ -62,8 +62,8 @@ def load_rows(paths: Sequence[Path], media_root: Path | None = None) -> list[lis
 
 
 def media_problems(path: Path, clips: Sequence[Clip], timeout_s: float, workers: int) -> list[Problem]:
-    """Decode the media of every row as training would, and read its signal as plugins would; a problem for each clip,
-    and each signal, that fails, at its first row."""
+    """Decode the media of every row as training would, and read its signal as plugins would; return a problem for each
+    clip and each signal that fails, at its first row."""
     line = {clip.id: clip.line for clip in clips}
     problems = [
         Problem(str(path), f"row {line[sample.rows[0]]} ({sample.rows[0]})", "media that decode", sample.reason)

@@ -1,4 +1,4 @@
-"""The command `affectgpt data empathetic-dialogues`."""
+"""The command `affectgpt data empathetic-dialogues`: convert the tables of EmpatheticDialogues to row files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from data_recipes.empathetic_dialogues.recipe import SPLITS, read_turns, rows_of
 
 
 def main(argv: list[str]) -> int:
-    """Turn the public tables of EmpatheticDialogues into row files of dialogues with their emotion and response."""
+    """Convert the public tables of EmpatheticDialogues to row files of dialogues with their emotion and response."""
     parser = argparse.ArgumentParser(prog="affectgpt data empathetic-dialogues", description=main.__doc__)
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="with train.csv, valid.csv and test.csv, or some")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="train.jsonl, dev.jsonl, test.jsonl")
+    parser.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="folder of train.csv, valid.csv and test.csv, or some of them"
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="folder for train.jsonl, dev.jsonl, test.jsonl"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object with the counts")
     options = parser.parse_args(argv)
     present = {split: options.folder / name for split, name in SPLITS.items() if (options.folder / name).is_file()}
@@ -35,7 +39,7 @@ def main(argv: list[str]) -> int:
     for split, rows in tables.items():
         write_clips(options.out / f"{split}.jsonl", rows)
         groups = len({row.group for row in rows})
-        gaps = f" {behind[split]} turns behind a missing one were left out." if behind[split] else ""
+        gaps = f" {behind[split]} turns after a missing one were left out." if behind[split] else ""
         print(f"Wrote {options.out / split}.jsonl: {len(rows)} rows of {groups} dialogues.{gaps}", file=sys.stderr)
     if options.json:
         print(json.dumps({split: len(rows) for split, rows in tables.items()}))

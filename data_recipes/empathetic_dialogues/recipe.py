@@ -1,9 +1,9 @@
-"""EmpatheticDialogues (Rashkin et al., ACL 2019; CC BY-NC 4.0) from its public tables to rows.
+"""Conversion of EmpatheticDialogues (Rashkin et al., ACL 2019; CC BY-NC 4.0) from its public tables to rows.
 
 A table is no CSV of the usual kind: fields are split at every comma, quotation marks mean nothing, and a comma of the
 text is written `_comma_`. Every turn of the listener becomes a row: the turns before it are the dialogue, its target is
-the emotion and the response, a line each. What the speaker wrote about the situation stays outside the dialogue
-(`situation`), since it gives the emotion away.
+the emotion and the response, a line each. The speaker's description of the situation stays outside the
+dialogue (`situation`), since it gives the emotion away.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _COMMA = "_comma_"
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A line of a table."""
+    """Turn of a conversation: a line of a table."""
 
     line: int
     conversation: str
@@ -35,7 +35,7 @@ class Turn:
 
 
 def read_turns(path: Path) -> list[Turn]:
-    """The lines of a table.
+    """Read the lines of a table.
 
     Raises:
         InputError: with every line that has too few fields, an unknown emotion, no words or no number.
@@ -69,7 +69,7 @@ def read_turns(path: Path) -> list[Turn]:
 
 
 def whole_conversations(turns: list[Turn]) -> tuple[list[list[Turn]], int]:
-    """Conversations in the order of the table, each up to its first gap; and how many turns stand behind a gap."""
+    """Return the conversations in the order of the table, each up to its first gap, and how many turns follow a gap."""
     spoken: dict[str, list[Turn]] = {}
     for turn in turns:
         spoken.setdefault(turn.conversation, []).append(turn)
@@ -82,7 +82,7 @@ def whole_conversations(turns: list[Turn]) -> tuple[list[list[Turn]], int]:
 
 
 def rows_of(conversations: list[list[Turn]]) -> Iterator[Clip]:
-    """A row for each turn of a listener."""
+    """Yield a row for each turn of a listener."""
     for ordered in conversations:
         for place, turn in enumerate(ordered):
             if place % 2 == 0:

@@ -1,4 +1,4 @@
-"""The commands `affectgpt data import` and `affectgpt data from-csv`: other people's data files to a row file."""
+"""The commands `affectgpt data import` and `affectgpt data from-csv`: convert other data formats to a row file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def from_csv_main(argv: list[str]) -> int:
     parser.add_argument(
         "--file", default="file", metavar="COLUMN", help="column of the videos, sounds or pictures: file"
     )
-    parser.add_argument("--subtitle", metavar="COLUMN", help="column of what is said: subtitle, if there is one")
+    parser.add_argument("--subtitle", metavar="COLUMN", help="column of the subtitles: subtitle, if there is one")
     parser.add_argument("--group", metavar="COLUMN", help="column of speaker or dialogue: group, if there is one")
     _add_common(parser)
     args = parser.parse_args(argv)

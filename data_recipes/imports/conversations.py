@@ -1,4 +1,4 @@
-"""Conversations of ms-swift and ShareGPT as rows.
+"""Importers of the conversations of ms-swift and ShareGPT.
 
 Every importer returns all rows or raises an InputError that lists every problem of the file. Whether media files exist
 is left to `affectgpt data check`, except in `from_csv`, whose paths are typed by hand.
@@ -20,7 +20,7 @@ from affectgpt.problems import InputError, Problem, nearest, require_file, short
 from affectgpt.tasks import LEVELS, SPOKEN, TASKS
 
 KINDS = ("video", "audio", "image")
-"""The media that these formats know; each is a medium of ours."""
+"""Media of these formats; each is also a medium of `affectgpt.media`."""
 _PLACEHOLDER = re.compile(r"[ \t]*<(video|audio|image)>[ \t]*\n?")
 _ROLES = {"human": "user", "gpt": "assistant"}
 
@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 
 def from_ms_swift(path: str | Path, task: str = "caption", media_root: str | Path | None = None) -> list[Clip]:
-    """Rows of ms-swift's format, which Emo-CFG uses too.
+    """Read rows of ms-swift's format, which Emo-CFG uses too.
 
     A row holds `messages`, whose user turns mark media by `<video>`, `<audio>` and `<image>`, and `videos`, `audios`
     and `images`, lists of at most one path; `id` and `source` are kept, everything else goes to `extra`.
@@ -39,14 +39,14 @@ def from_ms_swift(path: str | Path, task: str = "caption", media_root: str | Pat
         media_root: folder that relative paths start from; the file's own by default.
 
     Raises:
-        InputError: no such file or task, or rows that are wrong.
+        InputError: the file or task does not exist, or rows are invalid.
     """
     return _conversations(path, task, media_root, _messages_of_ms_swift)
 
 
 def from_sharegpt(path: str | Path, task: str = "caption", media_root: str | Path | None = None) -> list[Clip]:
-    """Rows of the ShareGPT format: `conversations` of {from: human | gpt | system, value}, and `video` or `videos` and
-    the like.
+    """Read rows of the ShareGPT format: `conversations` of {from: human | gpt | system, value}, and `video` or `videos`
+    and the like.
 
     Arguments, the other fields and errors are those of `from_ms_swift`.
     """
@@ -54,7 +54,7 @@ def from_sharegpt(path: str | Path, task: str = "caption", media_root: str | Pat
 
 
 class _Place:
-    """Collects the problems of one row."""
+    """Collector of the problems of one row."""
 
     def __init__(self, file: Path, number: int, problems: list[Problem]) -> None:
         self.file, self.number, self.problems = str(file), number, problems
@@ -120,7 +120,7 @@ def _conversations(
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Row | Problem]]:
-    """The rows of a JSONL file or of a JSON array, with their numbers from 1."""
+    """Yield the rows of a JSONL file or of a JSON array, with their numbers from 1."""
     with path.open("rb") as file:
         is_array = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
     if not is_array:
@@ -180,7 +180,7 @@ def _check_roles(messages: list[Row], field: str, place: _Place) -> None:
 
 
 def _strip_placeholders(messages: list[Row], place: _Place) -> tuple[list[Row], Counter[str]]:
-    """The turns without their placeholders, and how many of each kind there were in the user's turns."""
+    """Return the turns without their placeholders, and the number of each kind in the user's turns."""
     counts: Counter[str] = Counter()
     stripped = []
     for index, turn in enumerate(messages):
@@ -195,7 +195,7 @@ def _strip_placeholders(messages: list[Row], place: _Place) -> tuple[list[Row], 
 
 
 def _media(row: Row, kind: str, marked: int, root: Path, place: _Place) -> Path | None:
-    """The one file of a kind that a row names, under `video` or `videos` and the like; None for none."""
+    """Return the one file of a kind that a row names, under `video` or `videos` and the like; None for none."""
     paths: list[Any] = []
     for field in (kind, f"{kind}s"):
         value = row.get(field)
@@ -213,7 +213,7 @@ def _media(row: Row, kind: str, marked: int, root: Path, place: _Place) -> Path 
 
 
 def _answer(messages: list[Row], task: str, place: _Place) -> str | float | list[str]:
-    """The target as the type of `task` asks for it."""
+    """Read the target as an answer of the type of `task`."""
     target = messages[-1]["content"]
     if TASKS[task].answer == "labels":
         labels = list(dict.fromkeys(label.strip() for label in target.split(",") if label.strip()))

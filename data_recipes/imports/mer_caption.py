@@ -1,4 +1,4 @@
-"""MER-Caption, AffectGPT's training data, as rows."""
+"""Importer of MER-Caption, AffectGPT's training data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _QUOTES = " \t'\"\u2018\u2019\u201c\u201d"
 
 
 def from_mer_caption(folder: str | Path, name: str = "mercaptionplus") -> list[Clip]:
-    """The training set of MER2025: an `emotion_open` row for each clip, and a `caption` row where it has a reason.
+    """Read the training set of MER2025: an `emotion_open` row for each clip, and a `caption` row if it has a reason.
 
     Args:
         folder: holds track2_train_NAME.csv (name, openset); and, if they are there, track3_train_NAME.csv (name,
@@ -22,7 +22,7 @@ def from_mer_caption(folder: str | Path, name: str = "mercaptionplus") -> list[C
         name: "mercaptionplus" or "ovmerd".
 
     Raises:
-        InputError: a file is missing or wrong.
+        InputError: a file is missing or invalid.
     """
     folder = Path(folder).absolute()
     labels_file, reasons_file = (folder / f"track{track}_train_{name}.csv" for track in (2, 3))
@@ -59,6 +59,6 @@ def from_mer_caption(folder: str | Path, name: str = "mercaptionplus") -> list[C
 
 
 def parse_openset(text: str) -> list[str]:
-    """The labels of a list-like string such as "['happy', 'proud']" or "[happy, proud]"; ["neutral"] for none."""
+    """Read the labels of a list-like string such as "['happy', 'proud']" or "[happy, proud]"; ["neutral"] for none."""
     items = (item.strip(_QUOTES) for item in re.split(r"[,\uff0c\u3001]", text.strip().strip("[]")))
     return list(dict.fromkeys(item for item in items if item)) or ["neutral"]

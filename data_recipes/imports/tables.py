@@ -1,4 +1,4 @@
-"""Tables of labelled clips as rows; tables that importers join."""
+"""Importer of tables of labelled clips; tables that importers join."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def from_csv(
     group_column: str | None = None,
     media_root: str | Path | None = None,
 ) -> list[Clip]:
-    """A CSV of clips with one label each, as `emotion_label` rows; their options are the labels found, sorted.
+    """Read a CSV of clips with one label each as `emotion_label` rows; their options are all labels, sorted.
 
     Args:
         path: CSV in UTF-8 with a header.
         label_column: holds the label.
         file_column: holds the path of a video, sound or picture, relative to `media_root`; also the row's id.
-        subtitle_column: holds what is said; "subtitle" by default, if there is one.
+        subtitle_column: holds the subtitle; "subtitle" by default, if there is one.
         group_column: holds the speaker, actor or dialogue; "group" by default, if there is one.
         media_root: folder that relative paths start from; the file's own by default.
 
@@ -77,12 +77,12 @@ def from_csv(
 
 
 def conversation(question: str, target: str) -> list[dict[str, str]]:
-    """Put a question and the answer to learn into chat turns."""
+    """Return the chat turns of a question and the answer to learn."""
     return [{"role": "user", "content": question}, {"role": "assistant", "content": target}]
 
 
 def read_table(path: Path, column: str, problems: list[Problem]) -> dict[str, str]:
-    """Column `name` -> another column of a CSV file."""
+    """Read another column of a CSV file, by the values of its column `name`."""
     table: dict[str, str] = {}
     for line, row in _read_csv(path, ["name", column], problems):
         name = row["name"].strip()
@@ -95,7 +95,7 @@ def read_table(path: Path, column: str, problems: list[Problem]) -> dict[str, st
 
 
 def _read_csv(path: Path, wanted: list[str], problems: list[Problem]) -> list[tuple[int, dict[str, str]]]:
-    """The rows of a CSV file with the lines they end on; none, and problems, where it lacks a wanted column."""
+    """Read the rows of a CSV file with the lines they end on; none, and problems, if it lacks a wanted column."""
     rows = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

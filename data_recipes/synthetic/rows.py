@@ -1,4 +1,4 @@
-"""The rows that a synthetic clip yields, questions at all three levels, and the plain-text rows of the replay."""
+"""Rows of a synthetic clip, questions at all three levels, and the plain-text rows of the replay."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ CLOSED_QUESTIONS = {
 ATTRIBUTES_QUESTION = "What can you see and hear?"
 EXPRESSION_QUESTIONS = {"face": "What does the face show?", "voice": "What does the voice show?"}
 EXPRESSIONS_QUESTION = "What do face, voice and words show, and why?"
-"""Open answers of the lower levels are the lower levels of the tree, so that each stage builds on the last."""
+"""Question whose answer is the lower levels of the tree, so that each stage builds on the last."""
 
 
 def rows_of_clip(name: str, scene: Scene, written: Annotation, video: Path, face: Path) -> Iterator[Clip]:
-    """Every row of one clip. Its answers are those of `written`, which automatic annotation may have made wrong.
+    """Yield every row of one clip. Its answers are those of `written`, which may hold errors of automatic annotation.
 
-    `extra` keeps what is certain: the scene's true emotion and whether it is a conflict.
+    `extra` keeps what is certain: the scene's own emotion and whether it is a conflict.
     """
 
     def row(kind: str, task: str, level: str | None, question: str, target: str, **values: object) -> Clip:
@@ -98,14 +98,14 @@ def rows_of_clip(name: str, scene: Scene, written: Annotation, video: Path, face
 
 
 def caption(written: Annotation) -> str:
-    """A sentence about a clip, as the description rows have it."""
+    """Return a sentence about a clip, the answer of a description row."""
     face, voice, words = written.expressions
     link = "but" if EMOTIONS[written.emotion].conflict else "and"
     return f"A {face}, {link} a {voice} with {words}: this person {EMOTIONS[written.emotion].says}. {written.emotion}"
 
 
 def text_rows(seed: int, count: int) -> Iterator[Clip]:
-    """Plain-text rows, the tone of a line: they keep the language model reading (VidEmo mixes MAGPIE in)."""
+    """Yield plain-text rows about the tone of a line: they preserve the model's reading (VidEmo mixes MAGPIE in)."""
     rng: np.random.Generator = stream(seed, "text")
     lines = [(tone, line) for tone, all_lines in lines_for("train").items() for line in all_lines]
     for index in range(count):

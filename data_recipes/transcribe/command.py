@@ -1,4 +1,4 @@
-"""The command `affectgpt data transcribe`: subtitles for rows that have sound and none, by a Whisper model."""
+"""The command `affectgpt data transcribe`: add subtitles to rows with sound but none, by a Whisper model."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from affectgpt.progress import Progress
 from data_recipes.transcribe.engines import ENGINES, SAMPLE_RATE, language_code, load_transcriber, pick_engine
 
 _NOTES = """
-Each distinct sound is decoded and transcribed once, and its text kept in ROWS2.jsonl.part at once: after a cut, the
-same command goes on where it was. ROWS2.jsonl appears whole at the end, with all rows in their order.
-A row in which nothing is said gets no subtitle. A sound that cannot be decoded is named, and its rows stay as they are;
+Each distinct sound is decoded and transcribed once, and its text kept in ROWS2.jsonl.part at once: if
+interrupted, run the same command to resume. ROWS2.jsonl appears whole at the end, with all rows in their order.
+A row without speech gets no subtitle. A sound that cannot be decoded is named, and its rows stay as they are;
 the exit code is 0 even so. Where none can be decoded it is 2, and ROWS2.jsonl is not written.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """What is heard in a row; rows with equal sounds share the transcript."""
+    """Sound of a row; rows with equal sounds share the transcript."""
 
     path: Path
     start: float | None
@@ -40,16 +40,16 @@ class Sound:
 
 
 Key = tuple[str | float | None, ...]
-"""What a transcript depends on: path, size and time of the file, span, engine, model, language."""
+"""Key of a transcript: path, size and time of the file, span, engine, model, language."""
 
 
 def decode_sound(sound: Sound) -> np.ndarray:
-    """(samples,) float32 at SAMPLE_RATE; MediaError where it cannot be decoded."""
+    """Decode a sound, (samples,) float32 at SAMPLE_RATE; raise MediaError if that fails."""
     return read_audio(sound.path, SAMPLE_RATE, sound.start, sound.end)
 
 
 def read_journal(path: Path) -> dict[Key, str]:
-    """The transcripts that a run wrote down before it was cut off; what it left of a last line is taken off the file.
+    """Read the transcripts of an interrupted run; a last line that was cut off is removed from the file.
 
     Lines that cannot be read are named on standard error; their sounds are transcribed again.
     """
@@ -71,7 +71,7 @@ def read_journal(path: Path) -> dict[Key, str]:
 
 
 def main(argv: list[str]) -> int:
-    """Transcribe the rows that have sound and no subtitle, with a Whisper model."""
+    """Transcribe the rows that have sound but no subtitle, with a Whisper model."""
     options = _parse(argv)
     clips = read_clips(options.rows, options.media_root)
     root = Path(os.path.abspath(options.media_root or options.out.parent))
@@ -118,10 +118,12 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     models = "Whisper model: a folder (transformers, CTranslate2), a .pt file, a name ('small'), owner/name of the Hub"
     parser.add_argument("--model", required=True, metavar="MODEL", help=models)
     parser.add_argument("--out", required=True, type=Path, metavar="ROWS2.jsonl", help="row file to write")
-    engines = "what runs the model; auto goes by what the model is, and what is installed"
+    engines = "package that runs the model; auto chooses by the files of the model and by what is installed"
     parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help=engines)
-    parser.add_argument("--language", metavar="CODE", help="what is spoken, such as en; by default the model finds out")
-    overwrite = "transcribe rows with a subtitle too; where nothing is said, theirs is removed"
+    parser.add_argument(
+        "--language", metavar="CODE", help="language of the speech, such as en; by default the model detects it"
+    )
+    overwrite = "transcribe rows with a subtitle too; it is removed where there is no speech"
     parser.add_argument("--overwrite-subtitles", action="store_true", help=overwrite)
     roots = "folder that media paths are relative to, in both files; by default the folder of each"
     parser.add_argument("--media-root", type=Path, metavar="DIR", help=roots)
@@ -132,7 +134,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 
 def _require_usable(options: argparse.Namespace, clips: Sequence[Clip], root: Path) -> None:
-    """Refuse, before any work, what would fail after it."""
+    """Refuse, before any work, options and rows that would fail after it."""
     problems = []
     if options.timeout <= 0:
         problems.append(Problem("--timeout", "its value", "more than 0 seconds", f"{options.timeout:g}"))
@@ -149,7 +151,7 @@ def _require_usable(options: argparse.Namespace, clips: Sequence[Clip], root: Pa
 def _transcribe(
     wanted: dict[Sound, list[Clip]], root: Path, journal: Path, options: argparse.Namespace
 ) -> tuple[dict[Sound, str], dict[Sound, str]]:
-    """The text of each sound, and the reason why of each that has none."""
+    """Return the transcript of each sound, and the reason of each failure."""
     engine = pick_engine(options.model) if options.engine == "auto" else options.engine
     language = language_code(options.language) if options.language else None
     keys: dict[Sound, Key] = {}

@@ -1,4 +1,4 @@
-"""Speech to text by Whisper models, in whichever of three packages is there: sound in, one line of text out.
+"""Speech to text by Whisper models, in whichever of three packages is installed: sound in, one line of text out.
 
 All three decode greedily, and go to sampling only for a passage where that fails by Whisper's own rules (it repeats
 itself, or is improbable); the random numbers start from the same seed for every sound. Packages are imported only when
@@ -19,22 +19,22 @@ from affectgpt.problems import InputError, Problem, nearest, shorten
 
 SAMPLE_RATE = 16_000
 Transcriber = Callable[[np.ndarray], str]
-"""From sound (samples,) float32 at SAMPLE_RATE to what is said in it, on one line; empty where nothing is."""
+"""Function from sound, (samples,) float32 at SAMPLE_RATE, to its transcript on one line; empty without speech."""
 
 _INAUDIBLE = 1e-3
-"""Peak (-60 dB of full scale) below which nobody hears anything; Whisper would make something up."""
+"""Peak (-60 dB of full scale) below which sound is inaudible; Whisper would make up words."""
 _TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 def pick_engine(model: str) -> str:
-    """The engine that reads a model, by what it is.
+    """Choose the engine that reads a model.
 
     A file is a checkpoint of openai-whisper. A folder, or `owner/name` of the Hub, is read by transformers where its
     config.json has a model type, and by faster-whisper where it has none (CTranslate2). A name like `small` is for
     faster-whisper where that is installed, for openai-whisper otherwise.
 
     Raises:
-        InputError: neither here nor on the Hub.
+        InputError: the model is neither local nor on the Hub.
     """
     if Path(model).is_file():
         return "openai-whisper"
@@ -44,7 +44,7 @@ def pick_engine(model: str) -> str:
 
 
 def language_code(name: str) -> str:
-    """Whisper's code of a language: `en` for `en`, `English` or `english`.
+    """Return Whisper's code of a language: `en` for `en`, `English` or `english`.
 
     Raises:
         InputError: Whisper does not know it.
@@ -64,7 +64,7 @@ def load_transcriber(model: str, engine: str, language: str | None = None) -> Tr
     Args:
         model: a folder, a file, or a name that the engine knows.
         engine: one of `ENGINES`.
-        language: code of what is spoken; None lets the model find out for each sound.
+        language: code of the language; None lets the model detect it for each sound.
 
     Raises:
         InputError: the engine is not installed, cannot read the model, or the model does not know the language.
@@ -180,7 +180,7 @@ ENGINES: dict[str, Callable[[str, str | None], Transcriber]] = {
     "openai-whisper": _openai_whisper,
     "transformers": _transformers,
 }
-"""What reads a model, by the name of its package: from model and language to a transcriber."""
+"""Loaders by the name of their package, each from model and language to a transcriber."""
 
 
 def _require_language(model: str, language: str | None, multilingual: bool) -> None:

@@ -1,4 +1,4 @@
-"""The command `affectgpt plugins eval`: a trained plugin on rows whose answers are known."""
+"""The command `affectgpt plugins eval`: score a trained plugin on rows with gold answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eval.plugins.scores import describe, score_evidence
 
 
 def main(argv: list[str]) -> int:
-    """Score a trained plugin by what its evidence says as answers, beside the best constant answer."""
+    """Score the answers of a trained plugin's evidence, beside the best constant answer."""
     parser = argparse.ArgumentParser(prog="affectgpt plugins eval", description=main.__doc__)
     parser.add_argument("plugin", type=Path, metavar="DIR", help="a trained plugin")
     data = "a row file, or lines of context and emotion"

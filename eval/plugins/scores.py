@@ -1,4 +1,4 @@
-"""How good a plugin's evidence is as answers to the tasks of its rows, by their answer type.
+"""Scores of a plugin's evidence as answers to the tasks of its rows, by answer type.
 
 | answer type | figures |
 |---|---|
@@ -8,8 +8,8 @@
 | `intensities` | the same over labels, and of each label |
 | `distribution` | JS and KL divergence, accuracy of the likeliest |
 
-Evidence is asked through `Evidence.answer_to` alone, so that any kind is scored. A row without an answer is wrong where
-a label, or a set of them, is asked for, and left out elsewhere; `coverage` is the share of answers that are there.
+Answers come from `Evidence.answer_to` alone, so that evidence of any kind is scored. A row without an answer is wrong
+if its task asks for a label or a set of labels, else it is left out; `coverage` is the share of rows with an answer.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from eval.metrics.recognition import js_divergence, kl_divergence, label_tallies
 from eval.metrics.stats import Tally, best_constant, divide, intervals, mean_tally
 
 _CANDIDATES = 30
-"""Sets of labels that are tried as constant answers: those that are right most often."""
+"""Number of label sets that are tried as constant answers: those that are right most often."""
 Scores = dict[str, Any]
 
 
 def score_evidence(rows: Sequence[Clip], evidence: Sequence[Evidence | None]) -> Scores:
-    """Score what evidence says of rows; figures are fractions, None where one cannot be computed.
+    """Score evidence as answers to rows; figures are fractions, None if one cannot be computed.
 
     Returns:
         `n`, `coverage`, the figures by name; `intervals`, name -> value, low, high, n, clustered by `group`; and
@@ -53,12 +53,12 @@ def score_evidence(rows: Sequence[Clip], evidence: Sequence[Evidence | None]) ->
     answers = [None if item is None else item.answer_to(row) for row, item in zip(rows, evidence, strict=True)]
     if all(answer is None for answer in answers) and any(item is not None for item in evidence):
         kind = next(item.kind for item in evidence if item is not None)
-        raise InputError(f"evidence of kind {kind} says no answer to task {rows[0].task}. Choose others with --tasks.")
+        raise InputError(f"evidence of kind {kind} gives no answer to task {rows[0].task}. Choose others with --tasks.")
     return _SCORERS[kinds.pop()](rows, evidence, answers)
 
 
 def describe(scores: Scores) -> str:
-    """Write scores for people."""
+    """Write scores as text."""
     lines = [f"{scores['n']} rows, {100 * scores['coverage']:.1f} % answered"]
     constant = scores["baseline"]
     for name, metric in scores["intervals"].items():
@@ -117,7 +117,7 @@ def _score_labels(rows: Sequence[Clip], evidence: Sequence[Evidence | None], ans
 
 
 def _macro_f1(right: np.ndarray, answered: np.ndarray, count: int) -> Tally:
-    """Mean F1 over the labels that are right of some row; one that is never predicted has an F1 of 0."""
+    """Return the mean F1 over all gold labels; a label that is never predicted has an F1 of 0."""
     ones = np.eye(count + 1)[:, :count]
     counts = np.stack([ones[right] * ones[answered], ones[right], ones[answered]], axis=1)
 
@@ -159,7 +159,7 @@ def _score_intensities(rows: Sequence[Clip], evidence: Sequence[Evidence | None]
 def _score_named(
     rows: Sequence[Clip], gold: Sequence[Mapping[str, float]], predicted: Sequence[Mapping[str, float]]
 ) -> Scores:
-    """Figures of numbers by name: means over names, and of each name where there are several."""
+    """Score numbers by name: means over names, and each name's figures if there are several names."""
     names = list(dict.fromkeys(name for item in gold for name in item))
     right = np.array([[item.get(name, np.nan) for name in names] for item in gold], float)
     given = np.array([[item.get(name, np.nan) for name in names] for item in predicted], float)
@@ -182,7 +182,7 @@ def _score_named(
 
 
 def _of_name(right: np.ndarray, given: np.ndarray) -> dict[str, Tally]:
-    """CCC, Pearson's r and MAE of the rows that have both numbers; the others add nothing to the totals."""
+    """Return CCC, Pearson's r and MAE of the rows that have both numbers; the others add nothing to the totals."""
     known = ~np.isnan(right) & ~np.isnan(given)
     tallies = number_tallies(right[known], given[known])
     whole = {}
@@ -194,7 +194,7 @@ def _of_name(right: np.ndarray, given: np.ndarray) -> dict[str, Tally]:
 
 
 def _mean_over(each: Mapping[str, Mapping[str, Tally]]) -> dict[str, Tally]:
-    """Each figure's mean over names, as one score; names without the figure are left out."""
+    """Return each figure's mean over names, as one score; names without the figure are left out."""
     return {figure: _mean_tally([tallies[figure] for tallies in each.values()]) for figure in ("ccc", "pearson", "mae")}
 
 
@@ -243,4 +243,4 @@ _SCORERS: dict[str, Callable[[Sequence[Clip], Sequence[Evidence | None], Sequenc
     "intensities": _score_intensities,
     "distribution": _score_distributions,
 }
-"""Answer type -> how its answers are scored."""
+"""Functions that score answers, by answer type."""

@@ -1,4 +1,4 @@
-"""Answers of a model to rows: batched, greedy or searched for, in the order of the rows."""
+"""Answers of a model to rows: batched, greedy or by search, in the order of the rows."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from videmo.search import TreeSearch
 
 
 class Prediction(TypedDict):
-    """One answer: a line of a prediction file."""
+    """Prediction for a row: a line of a prediction file."""
 
     id: str
     task: str
     response: str
     status: str
-    """'ok'; 'truncated' where the answer did not end by itself; 'error' where the clip could not be used."""
+    """Status: 'ok'; 'truncated' if the answer did not end by itself; 'error' if the clip could not be used."""
     answer: object
     reason: NotRequired[str]
-    """Why the clip could not be used."""
+    """Reason why the clip could not be used."""
     group: NotRequired[str]
     """Speaker, actor or dialogue of the clip; comparisons draw whole groups."""
     options: NotRequired[list[str]]
-    """The closed set of the row, if it names one: what the answer is judged by."""
+    """Closed set of the row, if it names one; the answer is scored against it."""
     question: NotRequired[str]
-    """What was asked, where it lists options by letters."""
+    """Question of the row, if it lists options by letters."""
 
 
 def as_prediction(clip: Clip, response: str, status: str = "ok") -> Prediction:
-    """Put a response to a row into the form of prediction files."""
+    """Return the prediction that a response to a row makes."""
     prediction = Prediction(id=clip.id, task=clip.task, response=response, status=status, answer=clip.answer)
     if clip.group:
         prediction["group"] = clip.group
@@ -58,7 +58,7 @@ def answer_rows(
     """Answer every row. `status` is 'ok', or 'truncated' where the answer did not end within `max_new_tokens`.
 
     Args:
-        search: of rows whose answer is a tree; None answers them greedily, as the others.
+        search: search for the answers of rows whose answer is a tree; None answers them greedily, as the others.
     """
     by_search: list[int] = []
     greedily: list[int] = []

@@ -1,4 +1,4 @@
-"""The command `affectgpt predict`: a model's answers to a row file, one JSON line each."""
+"""The command `affectgpt predict`: write a model's predictions for a row file, one JSON line each."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from eval.predict.run import answer_pending, answer_settings
 from eval.predict.search import open_search, read_search
 
 _NOTES = """
-Answers are kept in PREDICTIONS.jsonl.part as they come: after a cut, the same command goes on where it was. At the end
+Answers are kept in PREDICTIONS.jsonl.part as they come: if interrupted, run the same command to resume. At the end
 PREDICTIONS.jsonl holds a line for every row, in the order of the rows; lines that it held before are kept, but for
 those of clips that could not be used, which are tried again. A clip that cannot be used has status 'error' and a
 reason; the exit code is 2 only if more rows than the budget allows have it.
-Without --store, features are computed as they are wanted and not kept. It runs in one process: under a launcher, give
+Without --store, features are computed on demand and not kept. It runs in one process: under a launcher, give
 each process a row file and an output of its own.
 --search n=4 answers rows that ask for a tree level by level and keeps the best of 4 candidates of each level. Further
 settings: scorer=likelihood (or consistency, or a reward model's folder or Hub id), node_bonus=0 (what each node adds to
@@ -92,8 +92,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("rows", type=Path, metavar="ROWS", help="a row file (JSONL)")
     add_model_options(parser, max_new_tokens=512)
-    parser.add_argument("--out", required=True, type=Path, metavar="PREDICTIONS.jsonl", help="the file to write")
-    parser.add_argument("--store", type=Path, metavar="DIR", help="feature store to read from; what it lacks is added")
+    parser.add_argument("--out", required=True, type=Path, metavar="PREDICTIONS.jsonl", help="prediction file to write")
+    parser.add_argument(
+        "--store", type=Path, metavar="DIR", help="feature store to read from; missing features are added"
+    )
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=[], metavar="TASK", help=f"of {', '.join(TASKS)}")
     shown = "what of the rows' evidence the model is shown, for example top=5 causes=3 (docs/plugins.md)"
     parser.add_argument("--evidence", nargs="+", default=[], metavar="KEY=VALUE", help=shown)
@@ -106,7 +108,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 
 def _require_sense(options: argparse.Namespace) -> None:
-    """Refuse, before any work, what would fail after it."""
+    """Refuse, before any work, options that would fail after it."""
     problems = counts_below_one(options, ("limit", "batch_size", "max_new_tokens", "workers"))
     if options.timeout <= 0:
         problems.append(f"--timeout: expected more than 0 seconds, got {options.timeout:g}.")

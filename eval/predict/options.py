@@ -1,4 +1,4 @@
-"""Options of every command that asks a model about rows: which model, how it is run, how its clips are decoded."""
+"""Options of every command that runs a model on rows: the model, how it is run, how its clips are decoded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def add_model_options(parser: argparse.ArgumentParser, max_new_tokens: int) -> None:
-    """Add them to a command.
+    """Add the options to a command.
 
     Args:
         max_new_tokens: default of the longest answer.

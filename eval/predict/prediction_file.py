@@ -1,4 +1,4 @@
-"""A prediction file that grows by parts, survives a kill at any moment, and is put in its place whole."""
+"""Prediction files that grow batch by batch, survive a kill at any moment, and are published whole."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from eval.predict.answers import Prediction
 
 
 class PredictionFile:
-    """The predictions of a row file: what is there already, what comes, and the file that holds all in the end.
+    """Predictions of a row file: those of an earlier run, those that are added, and the file that holds all in the end.
 
     Args:
-        path: the prediction file. Beside it lie `.part`, to which lines are appended until it is whole, and
-            `.settings.json`, which says what they were made with.
+        path: the prediction file. Beside it are `.part`, to which lines are appended until all are there, and
+            `.settings.json`, the settings of the predictions.
         clips: all rows of the row file.
-        settings: what answers depend on besides the rows.
+        settings: all that answers depend on besides the rows.
 
     Raises:
-        InputError: the predictions there are of other rows, or were made otherwise.
+        InputError: the existing predictions are of other rows or settings.
     """
 
     def __init__(self, path: Path, clips: Sequence[Clip], settings: dict[str, Any]) -> None:
@@ -38,13 +38,13 @@ class PredictionFile:
             differing = [name for name in settings | before if before.get(name) != settings.get(name)]
             raise InputError(
                 f"{path}: its lines were made with other settings ({', '.join(differing)}). Name another --out, or "
-                "remove it and what lies beside it."
+                "remove it and the files beside it."
             )
         self.settings = settings
         self._torn = self.journal.is_file() and not self.journal.read_bytes().endswith(b"\n")
 
     def _take(self, file: Path) -> None:
-        """Take over the lines of a file that are right; one cut off by a kill is passed over."""
+        """Take over the valid lines of a file; a line cut off by a kill is skipped."""
         rows = {clip.id: clip for clip in self.clips}
         for number, line in iterate_json(file) if file.is_file() else ():
             if isinstance(line, Problem) or not {"id", "task", "response", "status", "answer"} <= line.keys():
@@ -56,13 +56,13 @@ class PredictionFile:
                     Problem(str(file), f"line {number}", "the prediction of a row", f"one of {line['id']!r} of old")
                     if row
                     else Problem(str(file), f"line {number}", "the id of a row", repr(line["id"])),
-                    advice="The row file is another than it was. Name another --out.",
+                    advice="The row file has changed. Name another --out.",
                 )
             if line["status"] != "error":
                 self.known[row.id] = line  # type: ignore[assignment]
 
     def add(self, predictions: Sequence[Prediction]) -> None:
-        """Keep predictions, on disk at once."""
+        """Add predictions, writing them to disk at once."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.note.write_text(json.dumps(self.settings))
         with self.journal.open("a", encoding="utf-8") as file:
@@ -72,7 +72,7 @@ class PredictionFile:
         self.known |= {item["id"]: item for item in predictions}
 
     def publish(self) -> None:
-        """Write the file aside, in the order of the rows, and put it in its place."""
+        """Write the whole file beside its path, in the order of the rows, and rename it to its path."""
         draft = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         try:
             with draft.open("w", encoding="utf-8") as file:

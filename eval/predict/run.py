@@ -1,4 +1,4 @@
-"""Answers the rows that a prediction file lacks, part by part, each kept as soon as it is there."""
+"""Prediction of the rows that a prediction file lacks, batch by batch, each saved at once."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def answer_pending(
     """Answer rows and add their predictions to a file; rows whose clips cannot be used get status 'error'.
 
     Args:
-        before: rows that were answered earlier, for the progress.
+        before: number of rows that were answered earlier, for the progress.
         store: a feature store's folder to read from, and to fill.
-        search: of rows whose answer is a tree.
+        search: search for the answers of rows whose answer is a tree.
 
     Raises:
-        InputError: rows or a store that the model does not take.
+        InputError: rows or a store that do not fit the model.
     """
     progress, done = Progress("rows", before), before
     with closing(work):
@@ -56,7 +56,7 @@ def answer_pending(
 def answer_settings(
     model: str, max_new_tokens: int, cues: Cues | None, search: SearchSettings | None
 ) -> dict[str, Any]:
-    """What answers depend on besides the rows; a model by the names, sizes and times of its weight files."""
+    """Return all that answers depend on besides the rows; a model as the names, sizes and times of its weight files."""
     folders = {Path(folder) for folder in (model, model_folder(model))}
     stamps = [
         (file.name, file.stat().st_size, file.stat().st_mtime_ns)

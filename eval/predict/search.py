@@ -16,7 +16,7 @@ def read_search(given: Sequence[str] | None) -> SearchSettings | None:
     """Read the settings, KEY=VALUE each; None where no search is asked for.
 
     Raises:
-        InputError: with everything that is wrong with them.
+        InputError: with every problem of the settings.
     """
     if given is None:
         return None

@@ -1,4 +1,4 @@
-"""One clip as one small figure: frames, voice and pitch under each other on one time axis."""
+"""Figure of a clip: frames, voice and pitch under each other on one time axis."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _LEFT, _WIDTH, _VOICE, _PITCH, _GAP = 62, 660, 60, 72, 8
 
 
 def read_clip(video: Path) -> tuple[list[np.ndarray], np.ndarray, float]:
-    """`NUM_FRAMES` frames (H, W, 3) RGB uint8 from the middles of equal spans, the sound (samples,), the seconds.
+    """Read `NUM_FRAMES` frames (H, W, 3) RGB uint8 from the middles of equal spans, the sound (samples,), the seconds.
 
-    A clip without a sound track gives no samples.
+    A clip without a sound track has no samples.
     """
     with av.open(os.path.abspath(video), options=OPTIONS) as container:
         seconds = float(container.duration or 0) / av.time_base
@@ -45,7 +45,7 @@ def read_clip(video: Path) -> tuple[list[np.ndarray], np.ndarray, float]:
 
 
 def pitch_track(wave: np.ndarray) -> np.ndarray:
-    """Pitch in Hz every 10 ms from 40 ms of sound, by autocorrelation; NaN where nothing is voiced."""
+    """Estimate the pitch in Hz every 10 ms from 40 ms of sound, by autocorrelation; NaN where nothing is voiced."""
     if len(wave) < _WINDOW:
         return np.zeros(0)
     windows = np.lib.stride_tricks.sliding_window_view(wave, _WINDOW)[::_HOP]
@@ -68,7 +68,7 @@ def pitch_track(wave: np.ndarray) -> np.ndarray:
 
 
 def clip_figure(video: Path) -> str:
-    """The figure as SVG. Raises what PyAV raises on a file that it cannot read."""
+    """Draw the figure as SVG. Raises PyAV's errors if it cannot read the file."""
     frames, wave, seconds = read_clip(video)
     slot = _WIDTH / NUM_FRAMES
     tallest = max((frame.shape[0] / frame.shape[1] for frame in frames), default=0.0)
@@ -132,7 +132,7 @@ def _time_axis(seconds: float, y: float) -> str:
 
 
 def _wave(wave: np.ndarray, seconds: float, middle: float) -> str:
-    """The outline of the waveform: lowest and highest sample under every second pixel."""
+    """Draw the outline of the waveform: lowest and highest sample under every second pixel."""
     columns = _WIDTH // 2
     edges = np.linspace(0, seconds * SAMPLE_RATE, columns + 1).astype(int)
     inside = [(index, wave[edges[index] : edges[index + 1]]) for index in range(columns)]
@@ -149,7 +149,7 @@ def _wave(wave: np.ndarray, seconds: float, middle: float) -> str:
 
 
 def _pitch(track: np.ndarray, seconds: float, top: float) -> str:
-    """A line through every voiced stretch of at least 30 ms; a gap or a leap of over a fifth breaks it."""
+    """Draw a line through every voiced stretch of at least 30 ms; a gap or a leap of over a fifth breaks it."""
     times = (np.arange(len(track)) * _HOP + _WINDOW / 2) / SAMPLE_RATE
     xs, ys = _LEFT + _WIDTH * times / seconds, _pitch_y(track, top)
     drawn: list[str] = []

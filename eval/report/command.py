@@ -1,4 +1,4 @@
-"""`affectgpt report`: the page of a run, or of several side by side."""
+"""The command `affectgpt report`: write the page of a run, or of several side by side."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eval.report.side_by_side import write_side_by_side
 def main(argv: Sequence[str] | None = None) -> int:
     """Make the HTML report of a run folder again, or one page of several runs side by side.
 
-    Training makes that of a run already; this is for a folder that came from elsewhere, or after an update.
+    Training writes the report of a run already; use this for a folder from elsewhere, or after an update.
     """
     parser = argparse.ArgumentParser(prog="affectgpt report", description=(main.__doc__ or "").splitlines()[0])
     folders = "folder of a run, for example runs/demo; the others are compared with the first"

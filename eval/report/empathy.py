@@ -13,18 +13,18 @@ from eval.report.html import DASH, Cell, Cells, Table, percent, percent_range, s
 NAMES = {
     "plugin": "with the plugins",
     "no_plugin": "by itself",
-    "oracle": "oracle: the true emotion always on the list",
+    "oracle": "oracle: the gold emotion always on the list",
     "random_emotions": "random emotions",
     "random_causes": "random causes",
     "plugin_situation": "with the plugins and the situation",
     "no_plugin_situation": "with the situation alone",
 }
 SHOWN = 4
-"""Dialogues that are shown whole."""
+"""Number of dialogues that are shown whole."""
 
 
 def empathy(found: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of empathy.html.j2: table, figure and some dialogues of an evaluation of plugins."""
+    """Return the values of empathy.html.j2: table, figure and some dialogues of an evaluation of plugins."""
     conditions = found["conditions"]
     rows = [_row(name, metrics, found["over_no_plugin"].get(name)) for name, metrics in conditions.items()]
     heads = ["the model is told", "accuracy", "more than by itself", "macro F1", "decided in stage 1", "answers read"]
@@ -41,7 +41,7 @@ def empathy(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shown(row: Mapping[str, Any]) -> str:
-    """Word the evidence of an example; runs of v0.1.0 kept the likeliest emotions and the causes alone."""
+    """Write the evidence of an example as text; runs of v0.1.0 kept only the likeliest emotions and the causes."""
     causes = f"causes: {', '.join(row['causes'])}" if row.get("causes") else ""
     return "; ".join(row.get("evidence") or filter(None, [", ".join(row["first"]), causes]))
 

@@ -1,4 +1,4 @@
-"""The figures of a run's report, each an inline SVG without script, link or font of its own. Same numbers, same bytes.
+"""Figures of a run's report, each an inline SVG without script, link or font of its own. Same numbers, same bytes.
 
 Charts are drawn by matplotlib; the figure of a clip is written by hand, so that frames, voice and pitch share one time
 axis and the frames stay small JPEGs. Colours are Okabe and Ito's, which colour-blind people tell apart; marker, dash or
@@ -41,7 +41,7 @@ StageScores = tuple[str, Metrics, Metrics]
 
 
 def _curve(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str, colour: str) -> tuple[float, float] | None:
-    """Raw values faint, their running mean over an eighth of the curve strong; returns where that ends."""
+    """Draw raw values faint and their running mean over an eighth of the curve strong; return the end of the mean."""
     points = [(row["step"], plotted(row.get(key))) for row in rows]
     steps, values = np.array([point for point in points if math.isfinite(point[1])]).reshape(-1, 2).T
     half = len(values) // 16
@@ -78,7 +78,7 @@ def loss_curves(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
 
 @chart
 def reward_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Reward of a GRPO stage over steps, in all and by component, beside what tells whether training is healthy."""
+    """Reward of a GRPO stage over steps, in all and by component, beside signs of the health of training."""
     figure = new_figure(1040, 320)
     health = {
         "kl": "drift from the start (KL)",
@@ -109,7 +109,7 @@ def reward_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 @chart
 def confusion_matrix(labels: Sequence[str], columns: Sequence[str], counts: Sequence[Sequence[int]]) -> Figure:
-    """Confusion matrix: rows are what is true, columns what the model said, shades the share of the row."""
+    """Confusion matrix: rows are gold labels, columns the model's predictions, shades the share of the row."""
     table = np.array(counts, float).reshape(len(labels), len(columns))
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     size = 40 if len(columns) <= 16 else 26
@@ -132,12 +132,12 @@ def confusion_matrix(labels: Sequence[str], columns: Sequence[str], counts: Sequ
     axes.tick_params(which="minor", length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("the model said")
-    axes.set_ylabel("true emotion")
+    axes.set_ylabel("gold emotion")
     return figure
 
 
 def _series(axes: Axes, metric: str, scores: Sequence[Any], shift: float, **looks: Any) -> None:
-    """One metric over stages, a little beside their ticks."""
+    """Draw one metric over stages, shifted from their ticks."""
     values = [plotted(stage.get(metric, {}).get("value")) for stage in scores]
     places = [place + shift for place in range(len(values))]
     axes.plot(places, values, color=looks["color"], alpha=0.35, linewidth=1.5)
@@ -182,7 +182,7 @@ def stage_chart(stages: Sequence[StageScores], titles: Mapping[str, str], baseli
 
 @chart
 def ablation_bars(rows: Sequence[tuple[str, Metrics]], titles: Mapping[str, str]) -> Figure:
-    """What is lost without a part: the full model and its ablations with 95 % intervals, one panel a metric."""
+    """Scores lost without a part: the full model and its ablations with 95 % intervals, one panel a metric."""
     figure = new_figure(1040, 70 + 34 * len(rows))
     grid = figure.subplots(1, len(titles), sharey=True, squeeze=False)
     for axes, (metric, title) in zip(grid.flat, titles.items(), strict=True):

@@ -1,4 +1,4 @@
-"""The gallery of the report: a card for every clip, with what goes in, what is true and what the model wrote."""
+"""Gallery of the report: a card for every clip, with its inputs, its gold answer and the model's answers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from videmo.tree import parse_tree
 
 
 def gallery(run: Run) -> dict[str, Any]:
-    """The values of the gallery: the legend of the trees and the cards of all clips of the run folder."""
+    """Return the values of the gallery: the legend of the trees and the cards of all clips of the run folder."""
     shown = _shown_stages(run)
     return {"legend": LEGEND, "cards": [_card(run, row, shown) for row in run.examples]}
 
 
 def _shown_stages(run: Run) -> dict[str, str]:
-    """Stage -> title of its column: the last one, and the one before GRPO."""
+    """Return the stages to show with the titles of their columns: the last one, and the one before GRPO."""
     last = str(run.final["name"])
     before = run.before_grpo
     if before is None or before["name"] == last:
@@ -40,15 +40,15 @@ def _card(run: Run, row: Mapping[str, Any], shown: Mapping[str, str]) -> dict[st
         "clip": clip_values(run, row),
         "verdicts": [_verdict(title, row["truth"], text) for title, text in responses.items()],
         "trees": [
-            tree_column("True tree", gold),
+            tree_column("Gold tree", gold),
             *(tree_column(title, gold, text) for title, text in responses.items()),
         ],
-        "as_written": {"true tree": row["truth"], **row["predictions"]},
+        "as_written": {"gold tree": row["truth"], **row["predictions"]},
     }
 
 
 def _verdict(title: str, gold: str, response: str) -> dict[str, Any]:
-    """Did the model name the emotion?"""
+    """Return the values of a verdict: whether the model named the gold emotion."""
     written = parse_tree(response)
     return {
         "title": title,
@@ -58,7 +58,7 @@ def _verdict(title: str, gold: str, response: str) -> dict[str, Any]:
 
 
 def clip_values(run: Run, row: Mapping[str, Any]) -> dict[str, Any]:
-    """The figure of a clip, None where its file is gone or broken, and what is said in it."""
+    """Return the figure of a clip, None if its file is gone or broken, and its subtitle."""
     figure: Markup | None
     try:
         figure = Markup(clip_figure(run.folder / str(row["video"])))

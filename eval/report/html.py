@@ -1,6 +1,6 @@
-"""The templates of the report pages, and the plain values that they lay out.
+"""Templates of the report pages, and the plain values that they lay out.
 
-Every value is escaped but `Markup`, which only figures are; a name that a template is not given is an error.
+Every value is escaped but `Markup`, which only figures are; a name without a value in a template is an error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DASH = "–"
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell of a table: its text, bold where `marked`, grey where `muted`, and small lines below."""
+    """Cell of a table: its text, bold if `marked`, grey if `muted`, and small lines below."""
 
     text: str
     notes: Sequence[str] = ()
@@ -32,12 +32,12 @@ class Cell:
 
 MISSING = Cell(DASH, muted=True)
 Cells = Sequence[Cell | str]
-"""A row of a table, its name first."""
+"""Cells of a row of a table, its name first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table; `muted` rows follow the others under the subheading `about`."""
+    """Table; `muted` rows follow the others under the subheading `about`."""
 
     caption: str
     heads: Cells
@@ -47,19 +47,19 @@ class Table:
 
 
 def percent(value: Any, sign: str = "") -> str:
-    """A fraction in per cent, a dash where it is no finite number; with `sign` "+" a plus stands before a gain."""
+    """Write a fraction in per cent, a dash if it is no finite number; with `sign` "+", gains get a plus."""
     if not isinstance(value, int | float) or not math.isfinite(value):
         return DASH
     return f"{100 * value:{sign}.1f}".replace("-", "−")
 
 
 def percent_range(low: Any, high: Any, sign: str = "") -> str:
-    """An interval in per cent."""
+    """Write an interval in per cent."""
     return f"{percent(low, sign)}{' to ' if sign else DASH}{percent(high, sign)}"
 
 
 def score_cell(metric: Mapping[str, Any] | None, best: float | None = None, notes: Sequence[str] = ()) -> Cell:
-    """A score and its interval in per cent, then `notes`; marked where it reaches `best`, which is above 0."""
+    """Make the cell of a score and its interval in per cent, then `notes`; marked if it reaches a `best` above 0."""
     value = value_of(metric)
     if metric is None or value is None:
         return MISSING
@@ -69,13 +69,13 @@ def score_cell(metric: Mapping[str, Any] | None, best: float | None = None, note
 
 
 def render_template(name: str, **values: Any) -> str:
-    """Fill in the template `templates/<name>`."""
+    """Render the template `templates/<name>`."""
     return environment().get_template(name).render(values)
 
 
 @cache
 def environment() -> Environment:
-    """Load the templates, once for all pages."""
+    """Return the environment of the templates, the same for all pages."""
     made = Environment(
         loader=PackageLoader(__package__),
         autoescape=True,

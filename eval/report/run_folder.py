@@ -1,4 +1,4 @@
-"""A run folder as its report reads it: scores, training log, clips to show."""
+"""Contents of a run folder for its report: scores, training log, clips to show."""
 
 from __future__ import annotations
 
@@ -16,54 +16,54 @@ _WORDS_OF_V0_1_0: dict[str, dict[str, Any]] = {
     "grpo": {"title": "reinforcement", "rewarded": True},
     "empathy": {"title": "empathy", "answers_clips": False},
 }
-"""What reports of v0.1.0 leave unsaid of a stage, by its kind."""
+"""Keys that a stage lacks in reports of v0.1.0, by its kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run folder says."""
+    """Contents of a run folder."""
 
     folder: Path
     report: dict[str, Any]
     log: dict[str, list[dict[str, Any]]]
-    """Stage -> logged steps in order. A run that was killed and went on logged some twice: the later one counts."""
+    """Logged steps of each stage, in order. A run that was killed and resumed logged some twice: the later counts."""
     examples: list[dict[str, Any]]
 
     @property
     def stages(self) -> list[dict[str, Any]]:
-        """The stages of report.json that teach from clips."""
+        """Stages of report.json that train on clips."""
         return [stage for stage in self.report["stages"] if stage["answers_clips"]]
 
     @property
     def empathy(self) -> dict[str, Any] | None:
-        """What plugins do in the last stage that was scored with and without them."""
+        """Scores of the last stage that was scored with and without plugins."""
         return next((stage["empathy"] for stage in reversed(self.report["stages"]) if stage.get("empathy")), None)
 
     @property
     def final(self) -> dict[str, Any]:
-        """The last stage that was evaluated; there must be one that teaches from clips."""
+        """Last evaluated stage; there must be one that trains on clips."""
         return next((stage for stage in reversed(self.stages) if stage.get("metrics")), self.stages[-1])
 
     @property
     def before_grpo(self) -> dict[str, Any] | None:
-        """The evaluated stage from which the last stage that learns from rewards set out."""
+        """Evaluated stage from which the last stage that learns from rewards started."""
         rewarded = [index for index, stage in enumerate(self.stages) if stage["rewarded"]]
         earlier = [stage for stage in self.stages[: rewarded[-1]] if stage.get("metrics")] if rewarded else []
         return earlier[-1] if earlier else None
 
     def best_baseline(self, metric: str) -> float | None:
-        """The best that answering always the same reaches."""
+        """Return the best score of a constant answer."""
         values = [value_of(scores.get(metric)) for scores in self.report.get("baselines", {}).values()]
         return max((value for value in values if value is not None), default=None)
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether the clips are drawn: only drawn data can know how noisy its labels are."""
+        """Whether the clips are synthetic: only for such data is the noise of the labels known."""
         return "label_noise" in self.report.get("data", {})
 
 
 def read_run(folder: Path) -> Run:
-    """The files that the report is made of."""
+    """Read the files that the report is made of."""
     remedy = "`affectgpt train` writes it: train first, or name the folder of a finished run."
     names = {"report.json": "the scores", "log.jsonl": "the training log", "examples.jsonl": "the clips to show"}
     paths = {name: require_file(folder / name, what, remedy) for name, what in names.items()}
@@ -86,7 +86,7 @@ def read_run(folder: Path) -> Run:
 
 
 def _worded(stage: dict[str, Any]) -> dict[str, Any]:
-    """Return a stage with the words of its kind, which it carries itself unless v0.1.0 wrote it."""
+    """Return a stage with the words of its kind, which are added if v0.1.0 wrote it."""
     kind = str(stage["kind"])
     plain = {"title": kind, "answers_clips": True, "rewarded": False}
     return plain | _WORDS_OF_V0_1_0.get(kind, {}) | stage
@@ -115,6 +115,6 @@ def _parse(path: Path, line: int, text: str) -> dict[str, Any]:
 
 
 def value_of(metric: Any) -> float | None:
-    """The value of a metric, None where there is none."""
+    """Return the value of a metric, None if there is none."""
     value = metric.get("value") if isinstance(metric, Mapping) else None
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

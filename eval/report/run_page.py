@@ -1,7 +1,7 @@
-"""`affectgpt report`: one self-contained HTML page of a run, for people who look before they read.
+"""Page of a run: one self-contained HTML file, for people who look before they read.
 
-It says what report.json, log.jsonl and examples.jsonl of the run folder say, and nothing else: scores are shown in per
-cent, and every text that comes from data or from a model is escaped. Same files, same bytes.
+It shows what report.json, log.jsonl and examples.jsonl of the run folder hold, and nothing else: scores in per cent,
+and every text from data or from a model escaped. Same files, same bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from videmo.tree import parse_tree
 METRICS = {
     "emotion_uar": ("Emotion (UAR)", "recall of the emotion, averaged over emotions: each counts the same"),
     "emotion_war": ("Emotion (WAR)", "share of clips whose emotion is named right"),
-    "tree_similarity": ("Tree similarity", "how close the written explanation is to the true one; 100 is identical"),
+    "tree_similarity": ("Tree similarity", "how close the written explanation is to the gold one; 100 is identical"),
     "expression_accuracy": ("Expressions", "share of questions about what is expressed answered right"),
     "attribute_accuracy": ("Attributes", "share of questions about what is seen and heard answered right"),
     "parse_rate": ("Well-formed", "share of explanations that obey the syntax"),
@@ -39,11 +39,11 @@ METRICS = {
 SPLITS = {"train": "training", "rl": "reinforcement", "dev": "choices (dev)", "test": "this report (test)"}
 NONE = "(none)"
 ScoreRow = tuple[Cells, Metrics]
-"""The cells that lead a row of a table, and its scores."""
+"""Leading cells of a row of a table, and its scores."""
 
 
 def write_report(run: Path) -> Path:
-    """Make `run`/report.html from the files of the run folder.
+    """Write `run`/report.html from the files of the run folder.
 
     Raises:
         InputError: a file is missing or is not what a run writes.
@@ -55,7 +55,7 @@ def write_report(run: Path) -> Path:
 
 
 def render(run: Run) -> str:
-    """The page."""
+    """Return the page as HTML."""
     report = run.report
     seconds, clips = report.get("resources", {}).get("wall_s"), report.get("data", {}).get("train", {}).get("clips")
     facts = [f"{clips} training clips"] if clips is not None else []
@@ -73,7 +73,7 @@ def render(run: Run) -> str:
 
 
 def _taught(run: Run) -> dict[str, Any]:
-    """The values of the sections about the stages that teach from clips."""
+    """Return the values of the sections about the stages that train on clips."""
     return {
         "introduction": _introduction(run),
         "tiles": _tiles(run),
@@ -97,7 +97,7 @@ def _introduction(run: Run) -> dict[str, Any]:
         "clips": f"{test['clips']} clips of {test['actors']} people" if known else "clips",
         "rewarded": any(stage["rewarded"] for stage in run.stages),
         "clip": clip_values(run, example) if example else None,
-        "tree": tree_column("What is true of this clip", parse_tree(example["truth"])) if example else None,
+        "tree": tree_column("Gold tree of this clip", parse_tree(example["truth"])) if example else None,
     }
 
 
@@ -121,7 +121,7 @@ def _tiles(run: Run) -> list[dict[str, Any]]:
 
 
 def _names(stages: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Metric -> column title, the known ones first."""
+    """Return the column titles of metrics, the known ones first."""
     found = [name for scores in stages for name in scores]
     known = {name: title for name, (title, _) in METRICS.items() if name in found}
     return {**known, **{name: name for name in found if name not in known}}
@@ -130,9 +130,9 @@ def _names(stages: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 def _score_table(
     caption: str, leads: Sequence[str], rows: Sequence[ScoreRow], muted: Sequence[ScoreRow] = (), about: str = ""
 ) -> Table:
-    """Scores by row and metric, the best of `rows` in bold; `leads` head the cells that stand before the scores.
+    """Make a table of scores by row and metric, the best of `rows` in bold; `leads` are the heads of the leading cells.
 
-    A count that all of a column shares stands in its head.
+    A count that a whole column shares is shown in its head.
     """
     everything = [scores for _, scores in (*rows, *muted)]
     names = _names(everything)
@@ -155,7 +155,7 @@ def _score_table(
 
 
 def _stage_table(run: Run, field: str, caption: str) -> Table | None:
-    """One row a stage with the scores under `field`; on test clips with the baselines beneath."""
+    """Make a table of one row a stage with the scores under `field`; on test clips with the baselines beneath."""
     stages = [stage for stage in run.stages if stage.get(field)]
     baselines = run.report.get("baselines", {}) if field == "metrics" else {}
     if not stages and not baselines:
@@ -210,7 +210,7 @@ def _confusion(run: Run) -> dict[str, Any] | None:
 
 
 def _axes_of(confusion: Mapping[str, Any]) -> tuple[list[str], list[str], list[list[int]]]:
-    """Names of the rows, names of the columns, counts. Nothing is truly "(none)", so that it has no row."""
+    """Return names of rows, names of columns, counts. "(none)" is never a gold label, so that it has no row."""
     counts, labels = confusion["counts"], [str(label) for label in confusion["labels"]]
     rows = [label for label in labels if label != NONE]
     columns = labels if len(counts[0]) == len(labels) else [*labels, NONE]
@@ -218,7 +218,7 @@ def _axes_of(confusion: Mapping[str, Any]) -> tuple[list[str], list[str], list[l
 
 
 def _mistakes(confusion: Mapping[str, Any]) -> list[tuple[str, str, int, int]]:
-    """Gold label, predicted label, how often, of how many: what happens more than once, the most frequent first."""
+    """Return gold label, predicted label, count, and count of the gold label, of errors made more than once, sorted."""
     rows, columns, counts = _axes_of(confusion)
     wrong = sorted(
         (-count, gold, predicted, sum(line))

@@ -1,4 +1,4 @@
-"""The figures of a run's report, from answered rows: attributes, expressions, emotions, trees."""
+"""Scores of a run's report, from answered rows: attributes, expressions, emotions, trees."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HEADLINED = ("tree", "expression_single", "attribute_closed")
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Metrics by name, and what was confused with what."""
+    """Metrics by name, and the confusion matrix of emotions."""
 
     metrics: dict[str, Metric]
     labels: list[str]
@@ -34,7 +34,7 @@ def score(clips: Sequence[Clip], predictions: Sequence[Prediction], resamples: i
     """Score answers to the rows of one split; intervals are clustered by `group`, the actor.
 
     - `attribute_accuracy`, `expression_accuracy`: right answers to the closed questions of that level.
-    - `emotion_war`, `emotion_uar`: of the emotion at the top of the written tree against that of the true one; an
+    - `emotion_war`, `emotion_uar`: of the emotion at the top of the written tree against that of the gold tree; an
       answer without one counts as wrong.
     - `tree_similarity`: 1 - matched distance / nodes of both, mean over clips.
     - `parse_rate`: share of answers to tree rows that obey the syntax to the letter.
@@ -87,14 +87,14 @@ def _scores_of_tasks(pairs: Sequence[tuple[Clip, Prediction]]) -> dict[str, Task
 
 
 def _primary(scored: TaskScore | None, resamples: int) -> Metric:
-    """The primary score of a task with its interval; nothing where the task was not asked."""
+    """Return the primary score of a task with its interval; without a value if the task was not asked."""
     if scored is None:
         return bootstrap(lambda index: 0.0, 0, [], resamples)
     return interval(scored.tallies[scored.primary], scored.groups, resamples)
 
 
 def constant_baseline(train: Sequence[Clip], test: Sequence[Clip], resamples: int = 1000) -> dict[str, Metric]:
-    """The scores of the answer that is right most often in training, given to every test row of its question."""
+    """Score the answer that is right most often in training, given to every test row of its question."""
     counts: dict[tuple[str, str], dict[str, int]] = {}
     for clip in (clip for clip in train if clip.messages):
         answers = counts.setdefault((clip.task, clip.prompt[-1]["content"]), {})

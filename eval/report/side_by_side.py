@@ -1,7 +1,7 @@
-"""Several models on one page: the same clips, score by score, class by class, with paired differences.
+"""Page of several models: the same clips, score by score, class by class, with paired differences.
 
-The first run is the one that others are compared with. What is said rests on `report.json` and on the answers under
-`predictions/` alone; every text that comes from them is escaped, and the same files give the same page.
+The others are compared with the first run. The page is made of `report.json` and of the answers under `predictions/`
+alone; every text that comes from them is escaped, and the same files give the same page.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from eval.report.side_by_side_figures import class_bars, score_bars
 SCORES = {
     ("tree", "emotion_uar"): ("Emotion (UAR)", "recall of the emotion, averaged over emotions: each counts the same"),
     ("tree", "emotion_war"): ("Emotion (WAR)", "share of clips whose emotion is named right"),
-    ("tree", "tree_similarity"): ("Tree similarity", "how close the written explanation is to the true one"),
+    ("tree", "tree_similarity"): ("Tree similarity", "how close the written explanation is to the gold one"),
     ("tree", "attribute_similarity"): ("Tree: attributes", "the same, of what is seen and heard alone"),
     ("tree", "expression_similarity"): ("Tree: expressions", "the same, of what is expressed alone"),
     ("expression_single", "accuracy"): ("Expressions", "share of questions about what is expressed answered right"),
@@ -33,18 +33,18 @@ SCORES = {
     ("emotion_label", "accuracy"): ("Emotion label (accuracy)", "share of clips whose emotion is named right"),
     ("emotion_label", "uar"): ("Emotion label (UAR)", "the same, averaged over emotions"),
 }
-"""(task, score) to title and meaning, in the order of the page; the primary scores of other tasks follow."""
+"""Titles and meanings of (task, score), in the order of the page; the primary scores of other tasks follow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One score of every model."""
+    """Row of the page: one score of every model."""
 
     title: str
     meaning: str
     values: list[Metric]
     differences: list[Difference]
-    """Of each model but the first, against the first."""
+    """Differences of the other models from the first."""
     constant: float | None
 
 
@@ -67,7 +67,7 @@ def write_side_by_side(folders: Sequence[Path], out: Path | None = None, resampl
 
 
 def render(runs: Sequence[Run], resamples: int = RESAMPLES) -> str:
-    """The page."""
+    """Return the page as HTML."""
     names = _names(runs)
     scored = _score(runs)
     rows = _rows(scored, resamples)
@@ -91,7 +91,7 @@ def render(runs: Sequence[Run], resamples: int = RESAMPLES) -> str:
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    """A short name for each run: its folder, with as many folders above as it takes to tell it from the others."""
+    """Return a short name for each run: its folder, with as many parent folders as make the names differ."""
     parts = [run.folder.resolve().parts for run in runs]
     for count in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-count:]) for part in parts]
@@ -106,7 +106,7 @@ def _answers(run: Run) -> Path:
 
 
 def _score(runs: Sequence[Run]) -> dict[str, list[TaskScore]]:
-    """By task, the scores of every run, of the same clips in the same order."""
+    """Score every run, by task, on the same clips in the same order."""
     scored: dict[str, list[TaskScore]] = {}
     for run in runs[1:]:
         for task, (before, after) in paired_scores([_answers(runs[0])], [_answers(run)]).items():
@@ -150,7 +150,7 @@ def _row(
 
 
 def _difference(found: Difference) -> Cell:
-    """A difference, marked where its interval leaves out 0."""
+    """Make the cell of a difference, marked if its interval excludes 0."""
     if found["value"] is None or found["low"] is None or found["high"] is None or found["p"] is None:
         return MISSING
     interval = percent_range(found["low"], found["high"], "+")
@@ -176,7 +176,7 @@ def _scores(rows: Sequence[Row], names: Sequence[str]) -> dict[str, Any]:
 
 
 def _classes(scores: Sequence[TaskScore], names: Sequence[str], resamples: int) -> Markup:
-    """Recall of every class, hardest first."""
+    """Draw the recall of every class, hardest first."""
     labels = list(scores[0].recalls)
     found = [intervals(score.recalls, score.groups, resamples) for score in scores]
     mean = {label: np.mean([metrics[label]["value"] or 0.0 for metrics in found]) for label in labels}
@@ -187,7 +187,7 @@ def _classes(scores: Sequence[TaskScore], names: Sequence[str], resamples: int) 
 
 
 def _agreement(scores: Sequence[TaskScore], names: Sequence[str]) -> Table:
-    """How many clips both name right, one alone, none."""
+    """Make a table of how many clips both models get right, one alone, none."""
     name = "emotion_war" if "emotion_war" in scores[0].tallies else "accuracy"
     right = [score.tallies[name].parts[:, 0] > 0 for score in scores]
     first, *others = names

@@ -1,4 +1,4 @@
-"""The figures of the page of several models: scores, and recall by class, a colour and a hatch for each model."""
+"""Figures of the page of several models: scores, and recall by class, a colour and a hatch for each model."""
 
 from __future__ import annotations
 

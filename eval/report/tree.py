@@ -1,6 +1,6 @@
-"""The true tree and the tree that the model wrote, side by side, with the differences marked.
+"""The gold tree and the tree that the model wrote, side by side, with the differences marked.
 
-Nodes are compared by level and label. What is left over on both sides of a level is paired where it is about the same
+Nodes are compared by level and label. Nodes left over on both sides of a level are paired if they are about the same
 thing, so that `mouth: smiling` for `mouth: relaxed` shows as one wrong node, not as one too many and one too few.
 """
 
@@ -15,37 +15,37 @@ from affectgpt.problems import shorten
 from videmo.tree import LEVELS, AffectiveTree, Node, parse_tree
 
 Pair = tuple[int | None, int | None]
-"""Index of a node in the true tree and in the written one; None where the tree has no such node."""
+"""Index of a node in the gold tree and in the written one; None if the tree has no such node."""
 
 MARKS = {
     "right": ("", "in both trees"),
-    "wrong": ("✗", "wrong; the true one follows the arrow"),
-    "extra": ("+", "not in the true tree"),
-    "missing": ("○", "missing here, in the true tree"),
+    "wrong": ("✗", "wrong; the gold label follows the arrow"),
+    "extra": ("+", "not in the gold tree"),
+    "missing": ("○", "missing here, in the gold tree"),
     "misplaced": ("⤳", "right, but does not support this"),
 }
-"""Status of a node -> the sign before its label, and what that means."""
+"""Signs before the labels of nodes, and their meanings, by the status of a node."""
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A node as it is shown: what was written (or should have been), how it fares, what stands under it."""
+    """Node as it is shown: what was written (or should have been), its status, the nodes below it."""
 
     level: str
     label: str
     status: str
     truth: str = ""
-    """The true label where `status` is 'wrong'."""
+    """Gold label if `status` is 'wrong'."""
     below: tuple[Branch, ...] = ()
 
     @property
     def mark(self) -> tuple[str, str]:
-        """The sign before the label, and what it means."""
+        """Sign before the label, and its meaning."""
         return MARKS[self.status]
 
     @property
     def words(self) -> tuple[str, str, str]:
-        """What the label shares with the gold one (`mouth: `), the rest of the label, the rest of the gold one."""
+        """Common start of the label and the gold one (`mouth: `), the rest of the label, the rest of the gold one."""
         aspect, colon, value = self.label.partition(": ")
         gold_aspect, _, gold_value = self.truth.partition(": ")
         if self.level == "a" and colon and aspect == gold_aspect:
@@ -55,16 +55,16 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A written tree held against the true one: `emotions` with all beneath, and what supports nothing."""
+    """Comparison of a written tree with the gold tree: `emotions` with all nodes below, and unused nodes."""
 
     emotions: tuple[Branch, ...]
     unlinked: tuple[Branch, ...]
     counts: Counter[str]
-    """Nodes by status, every node once; `links` of the true tree, and `links_found` of them."""
+    """Numbers of nodes by status, every node once; `links` of the gold tree, and `links_found` of them."""
 
 
 def pair_nodes(truth: AffectiveTree, written: AffectiveTree) -> dict[str, list[Pair]]:
-    """Level -> pairs in the order written; what is missing stands behind the true node that it follows."""
+    """Return the pairs of each level in the order written; a missing node comes after the gold node that it follows."""
     return {level: _pair_level(truth, written, level) for level in LEVELS}
 
 
@@ -95,7 +95,7 @@ def _pair_level(truth: AffectiveTree, written: AffectiveTree, level: str) -> lis
 
 
 def _topics(tree: AffectiveTree, node: Node) -> set[str]:
-    """What a node is about: the aspect of an attribute (`mouth`), else the words of its label and all it rests on."""
+    """Return the topics of a node: the aspect of an attribute (`mouth`), else the words of its label and supports."""
     if node.level == "a":
         return {node.label.partition(":")[0]}
     below = tree.level(LEVELS[LEVELS.index(node.level) - 1])
@@ -103,7 +103,7 @@ def _topics(tree: AffectiveTree, node: Node) -> set[str]:
 
 
 def compare(truth: AffectiveTree, written: AffectiveTree) -> Comparison:
-    """Hold `written` against `truth`. A tree held against itself has only right nodes."""
+    """Compare `written` with `truth`. A tree compared with itself has only right nodes."""
     pairs = pair_nodes(truth, written)
 
     def node(tree: AffectiveTree, level: str, index: int | None) -> Node | None:
@@ -152,7 +152,7 @@ def compare(truth: AffectiveTree, written: AffectiveTree) -> Comparison:
 
 
 def _links(tree: AffectiveTree) -> Iterator[tuple[str, str, str]]:
-    """Every support edge as (level, label above, label below)."""
+    """Yield every support edge as (level, label above, label below)."""
     for below, level in (("a", "e"), ("e", "m")):
         for node in tree.level(level):
             for index in node.supports:
@@ -160,7 +160,7 @@ def _links(tree: AffectiveTree) -> Iterator[tuple[str, str, str]]:
 
 
 def tree_column(title: str, truth: AffectiveTree, text: str | None = None) -> dict[str, Any]:
-    """The values of one column of trees: the gold tree itself, or with `text` a response held against it."""
+    """Return the values of one column of trees: the gold tree, or with `text` a response compared with it."""
     written = truth if text is None else parse_tree(text)
     compared = compare(truth, written)
     return {
@@ -175,4 +175,4 @@ def tree_column(title: str, truth: AffectiveTree, text: str | None = None) -> di
 
 
 LEGEND = [Branch("a", "mouth: smiling", status, "mouth: relaxed" if status == "wrong" else "") for status in MARKS]
-"""A node of each status, to explain the marks."""
+"""Nodes of each status, to explain the marks."""

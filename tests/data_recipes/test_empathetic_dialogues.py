@@ -34,7 +34,7 @@ def test_rows_of_a_table(tmp_path, capsys):
     assert main([str(folder), "--out", str(tmp_path / "out"), "--json"]) == 0
     said = capsys.readouterr()
     assert json.loads(said.out) == {"train": 2}
-    assert "2 rows of 1 dialogues. 2 turns behind a missing one were left out." in said.err
+    assert "2 rows of 1 dialogues. 2 turns after a missing one were left out." in said.err
     first, second = read_clips(tmp_path / "out" / "train.jsonl")
     assert [turn["content"] for turn in first.messages] == [
         'I said "we won, at last',

@@ -80,7 +80,7 @@ def test_another_number_of_processes_keeps_the_order_of_rows(launch, recipe):
     os.kill(worker_of(running), signal.SIGKILL)
     _, err = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 1
-    assert "died without a word, while: sft attribute" in err
+    assert "died without an error message, during: sft attribute" in err
     assert len(losses(folder)) < 60
     done = launch(sys.executable, *by_sgd(recipe, folder))
     assert done.code == 0, done.err
@@ -133,7 +133,7 @@ def test_a_disk_that_fills_keeps_the_checkpoint_before(train, start_train, write
     assert running.returncode == 1, err
     assert "Traceback" not in err
     assert "MB are missing" in err or "the disk is full" in err
-    assert "The checkpoint before is kept; make room and start again." in err
+    assert "The last checkpoint is kept; free some space, then run the same command to resume." in err
     assert newest_valid(steps) is not None
     assert not list(steps.glob(".checkpoint-*.part"))
     (small_disk / "filler").unlink()
@@ -158,7 +158,7 @@ def test_launches_may_share_a_cache_but_not_a_run_folder(start_train, write_reci
     finally:
         os.kill(first.pid, signal.SIGCONT)
     assert second.returncode == 2, err
-    assert "one: another run is going on there" in err
+    assert "one: another run is under way there" in err
     for running in (first, other):
         _, err = running.communicate(timeout=PATIENCE_S)
         assert running.returncode == 0, err

@@ -230,7 +230,7 @@ def test_interrupted_and_killed_runs_end_as_undisturbed_ones(
     assert process[-1].returncode == 130, err
     assert "Traceback" not in err
     assert "Stopping after this step" in err
-    advice = re.search(r"Stopped. Go on with: affectgpt train (\S+)", err)
+    advice = re.search(r"Stopped. Resume with: affectgpt train (\S+)", err)
     assert advice, err
     stopped = max(row["step"] for row in log_of(folder))
     assert 10 <= stopped < 150
@@ -260,7 +260,7 @@ def test_interrupted_and_killed_runs_end_as_undisturbed_ones(
 
     done = train(advice[1])
     assert done.code == 0, done.err
-    assert "checkpoint-159 is passed over: it has no manifest: its writing was cut off" in done.err
+    assert "checkpoint-159 is skipped: it has no manifest: its writing was interrupted" in done.err
     assert not steps.exists()
     rows = [(row["stage"], row["step"]) for row in log_of(folder)]
     assert rows == sorted(set(rows), key=rows.index)

@@ -68,7 +68,7 @@ def test_ctrl_c_while_a_stage_is_scored_says_how_to_go_on(done, monkeypatch, tmp
     monkeypatch.setattr(SftStage, "score", interrupted)
     with pytest.raises(KeyboardInterrupt):
         pipeline.run_recipe(recipe(tmp_path))
-    assert f"Go on with: affectgpt train {tmp_path}/recipe.yaml" in out.getvalue()
+    assert f"Resume with: affectgpt train {tmp_path}/recipe.yaml" in out.getvalue()
     assert (tmp_path / "recipe.yaml").is_file()
 
 
@@ -104,7 +104,7 @@ def test_rows_that_plugins_cannot_learn_from_are_refused_before_any_stage(done, 
 def test_one_run_at_a_time_in_a_folder(done, monkeypatch, tmp_path):
     def again(*_: Any) -> Any:
         monkeypatch.setattr(pipeline, "prepare", lambda *_: PREPARED)
-        with pytest.raises(InputError, match="another run is going on there"):
+        with pytest.raises(InputError, match="another run is under way there"):
             pipeline.run_recipe(recipe(tmp_path))
         return PREPARED
 

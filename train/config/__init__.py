@@ -7,7 +7,7 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    """Import `Recipe` when it is asked for: it needs the kinds of stages, which need the sections here."""
+    """Import `Recipe` on first use: it needs the kinds of stages, which need the sections here."""
     if name == "Recipe":
         return import_module("train.recipe").Recipe
     raise AttributeError(f"module 'train.config' has no attribute '{name}'")

@@ -17,12 +17,12 @@ PARTS = ("train", "rl", "dev", "test", "text")
 
 
 class DataConfig(Section):
-    """Where the rows come from: `synthetic` settings, or one row file each."""
+    """Sources of the rows: `synthetic` settings, or one row file for each part."""
 
     synthetic: dict[str, int | float] | None = None
     """Settings of `data_recipes.synthetic.generate.Settings`; the clips are made where `folder` says."""
     folder: Path | None = None
-    """Where synthetic data is kept; by default beside the run, under a name of its settings."""
+    """Folder of synthetic data; by default beside the run, under a name that follows from its settings."""
     train: Path | None = None
     rl: Path | None = None
     dev: Path | None = None
@@ -30,15 +30,15 @@ class DataConfig(Section):
     text: Path | None = None
     media_root: Path | None = None
     features: Literal["stored", "online"] = "stored"
-    """Features of frozen towers from the store, where they are put once; or computed anew each time. Equal to the
-    bit, and never mixed."""
+    """Source of the features of frozen towers: 'stored' computes them once and reads them from the store, 'online'
+    computes them each time. Both give the same bits, and are never mixed."""
     store: Path | None = None
     """Folder of the feature store, which runs share; by default beside the run."""
     bad_sample_budget: float = Field(default=0.02, ge=0, le=1)
     """Share of clips that may be undecodable; beyond it the run stops."""
     decode_timeout_s: float = Field(default=20.0, gt=0)
     reader: FrameReader = "auto"
-    """What fetches frames from a file that was found whole; `scripts/bench_decode.py` compares them."""
+    """Library that reads frames from a file whose media have been checked; `scripts/bench_decode.py` compares them."""
 
     @field_validator("synthetic")
     @classmethod

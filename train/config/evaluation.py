@@ -8,7 +8,7 @@ from train.config.section import Section
 
 
 class EvidenceConfig(Section):
-    """What of a row's evidence its prompt shows; every field is one of `Cues`, which explains it."""
+    """Evidence that the prompt of a row shows; every field is one of `Cues`, which explains it."""
 
     top: int = Field(default=3, ge=1)
     causes: int = Field(default=3, ge=0)
@@ -16,7 +16,7 @@ class EvidenceConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """How the model is scored after each stage."""
+    """Settings of the scores that follow each stage."""
 
     batch_size: int = Field(default=64, ge=1)
     max_new_tokens: int = Field(default=128, ge=1)

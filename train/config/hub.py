@@ -9,13 +9,13 @@ from train.config.section import Section
 
 
 class HubConfig(Section):
-    """Where every stage goes when it is done and scored; see docs/hub.md."""
+    """Repository to which every stage is published once it is trained and scored; see docs/hub.md."""
 
     repo: str
-    """`user/name`; made if it is not there. Its main branch holds the newest stage."""
+    """Repository, `user/name`; created if it does not exist. Its main branch holds the newest stage."""
     private: bool = True
     license: str | None = None
-    """In the model card; none is claimed by default."""
+    """License that the model card states; none by default."""
 
     @field_validator("repo")
     @classmethod

@@ -11,7 +11,7 @@ from affectgpt.problems import shorten
 
 
 def name_flaw(repo: str) -> str | None:
-    """Why a text is no name of a repository of someone, `user/name`; None if it is one."""
+    """Return why a text is not the name of a user's repository, `user/name`; None if it is one."""
     if repo.count("/") != 1:
         return f"expected user/name, got {shorten(repo)}"
     try:
@@ -25,7 +25,7 @@ def name_flaw(repo: str) -> str | None:
 
 
 def is_hub_id(text: str) -> bool:
-    """Whether a text names a model of the Hub, and no folder of this machine."""
+    """Tell whether a text names a model of the Hub, and no folder of this machine."""
     try:
         validate_repo_id(text)
     except HFValidationError:

@@ -14,19 +14,19 @@ Modality = Literal["video", "audio", "text"]
 
 
 class LoraSettings(Section):
-    """A LoRA adapter on every linear layer of the language model; one adapter goes through all stages."""
+    """LoRA adapter on every linear layer of the language model; all stages train the same adapter."""
 
     r: int = Field(default=16, ge=1)
     alpha: int = Field(default=32, ge=1)
     dropout: float = Field(default=0.05, ge=0, lt=1)
     dora: bool = False
-    """Weight-decomposed LoRA."""
+    """Whether the adapter is weight-decomposed (DoRA)."""
     bits: Literal[4, 8] | None = None
-    """Quantise the language model under the adapter (QLoRA); needs bitsandbytes and a GPU."""
+    """Bits to which the language model under the adapter is quantised (QLoRA); needs bitsandbytes and a GPU."""
 
 
 class TinyConfig(Section):
-    """The language model of the embedded default: a small Qwen3 that starts from nothing."""
+    """The language model of the embedded default: a small Qwen3, trained from scratch."""
 
     hidden_size: int = Field(default=192, ge=16)
     num_layers: int = Field(default=4, ge=1)
@@ -36,26 +36,26 @@ class TinyConfig(Section):
 
 
 class PartsConfig(Section):
-    """A model made of parts: folders or Hub ids of a language model and of frozen towers, joined by new soft tokens."""
+    """Model made of parts: folders or Hub ids of a language model and of frozen towers, joined by new soft tokens."""
 
     llm: str
     vision: str | None = None
     audio: str | None = None
     revisions: dict[Literal["llm", "vision", "audio"], str] = Field(default_factory=dict)
-    """Of those that are Hub ids."""
+    """Revisions of the parts that are Hub ids."""
     configs: dict[Literal["llm", "vision", "audio"], dict[str, Any]] = Field(default_factory=dict)
-    """Their real configurations, as facts: `affectgpt plan` works from these where the Hub cannot be reached."""
+    """Configurations of the parts, for `affectgpt plan` where the Hub cannot be reached."""
 
 
 class FusionSettings(Section):
-    """How pictures and sound become soft tokens; every field is one of `AffectGPTConfig`, which explains it."""
+    """Way from pictures and sound to soft tokens; every field is one of `AffectGPTConfig`, which explains it."""
 
     visual: Literal["face", "frame", "both"] = "face"
     share_visual: bool = True
     pooling: Pooling = "attention"
     fusion: Fusion = "attention"
     num_tokens: dict[Literal["face", "frame", "audio", "multi"], int] = Field(default_factory=dict)
-    """Soft tokens per clip; 1 each unless given."""
+    """Soft tokens per clip and stream; 1 by default."""
     qformer_hidden_size: int = Field(default=768, ge=8)
     num_frames: int = Field(default=8, ge=1)
     vision_layers: tuple[int, ...] | None = None
@@ -67,28 +67,28 @@ class FusionSettings(Section):
 
 
 class ModelConfig(FusionSettings):
-    """What is trained: a model folder or Hub id, a model made of `parts`, or the `tiny` default made here."""
+    """Model to train: a model folder or Hub id, a model made of `parts`, or the `tiny` default that is built here."""
 
     path: str | None = None
     """Folder or Hub id: a saved AffectGPT, or a video-language model (Qwen2.5-VL, Qwen3-VL, Qwen2.5-Omni, ...)."""
     config: dict[str, Any] | None = None
-    """The real configuration of `path`, as facts: `affectgpt plan` works from it where the Hub cannot be reached."""
+    """Configuration of `path`, for `affectgpt plan` where the Hub cannot be reached."""
     parts: PartsConfig | None = None
     tiny: TinyConfig | None = None
     inputs: tuple[Modality, ...] = ("video", "audio", "text")
-    """Which modalities the model is given, in training and in evaluation."""
+    """Modalities that the model is given, in training and in evaluation."""
     prompt_style: Literal["chat", "paper"] = "chat"
-    """The tokenizer's own chat template, or AffectGPT's plain prompt."""
+    """Prompt: the tokenizer's chat template, or AffectGPT's plain prompt."""
     fps: float | None = Field(default=None, gt=0)
     """Frames per second, at most `num_frames`; for a video-language model."""
     max_pixels: int | None = Field(default=None, ge=784)
-    """Most pixels of a frame, for a video-language model; its own limit when not given."""
+    """Maximum pixels of a frame, for a video-language model; the model's own limit by default."""
     lora: LoraSettings | None = None
-    """None trains the language model in full."""
+    """LoRA adapter; None trains the language model in full."""
     dtype: Precision = "auto"
-    """Of a language model that is not trained in full; 'auto' is bfloat16 on a GPU that has it, else float32."""
+    """Precision of a language model not trained in full; 'auto' is bfloat16 on a GPU that has it, else float32."""
     attention: Attention = "auto"
-    """'auto' is flash attention where it is installed and the GPU takes it, else PyTorch's own."""
+    """Attention; 'auto' is flash attention where it is installed and the GPU supports it, else PyTorch's own."""
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelConfig:
@@ -110,5 +110,5 @@ class ModelConfig(FusionSettings):
         return self
 
     def fusion_settings(self) -> dict[str, Any]:
-        """The arguments of `AffectGPTConfig`."""
+        """Return the arguments of `AffectGPTConfig`."""
         return self.model_dump(include=set(FusionSettings.model_fields))

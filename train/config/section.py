@@ -1,4 +1,4 @@
-"""What every part of a recipe is."""
+"""Base class of the parts of a recipe."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A part of a recipe: unknown keys are errors."""
+    """Part of a recipe: unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,4 +1,4 @@
-"""What every stage of a recipe has, of whatever kind; kinds add settings of their own in `train/stages/`."""
+"""Settings that stages of every kind share; each kind adds its own in `train/stages/`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from train.config.section import Section
 
 
 class StageConfig(Section):
-    """One stage. `mixture` weighs tasks: replay of earlier levels and the draw of targets are weights in it."""
+    """Settings of a stage. `mixture` weighs tasks: replay of earlier levels and the draw of targets are its weights."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     kind: str
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=1)
-    """Rows per optimiser step, all processes and accumulation together; prompts times generations for grpo."""
+    """Rows per optimiser step over all processes and accumulation steps; for grpo prompts times generations."""
     learning_rate: float = Field(gt=0)
     mixture: dict[str, float]
     freeze: tuple[Literal["language_model", "soft_tokens"], ...] = ()
@@ -26,7 +26,7 @@ class StageConfig(Section):
     schedule: Literal["cosine", "constant", "linear"] = "cosine"
     weight_decay: float = Field(default=0.0, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
-    """AdamW's. A model trained from scratch wants a shorter memory of squared gradients than a pretrained one."""
+    """Decay rates of AdamW's moments. From scratch, the second should be smaller than for a pretrained model."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     accumulation: int = Field(default=1, ge=1)
     gradient_checkpointing: bool = False
@@ -51,14 +51,14 @@ class StageConfig(Section):
 
     @property
     def rows_per_step(self) -> int:
-        """Rows that are drawn for a step, all processes together."""
+        """Rows that are drawn for a step, over all processes."""
         return self.batch_size
 
     def rows_per_process(self, processes: int) -> int:
-        """Count the rows of a micro-batch on each of some processes.
+        """Return the rows of a micro-batch on each of `processes` processes.
 
         Raises:
-            InputError: the batch cannot be split over them.
+            InputError: the batch cannot be split over the processes.
         """
         share, rest = divmod(self.batch_size, self.accumulation * processes)
         if rest or not share:

@@ -1,8 +1,8 @@
-"""Checkpoints that outlive a kill, a full disk and a power cut: whole and proven, or not there.
+"""Checkpoints that survive a kill, a full disk and a power cut: whole and verified, or not there.
 
-A checkpoint is written into a draft folder beside its place. Then every file is flushed to the disk and hashed, a
-manifest of sizes and hashes is written last, and the draft is renamed to its place: nobody ever finds half of one. What
-is found is believed only after its manifest was checked.
+A checkpoint is written into a draft folder beside its path. Then every file is flushed to the disk and hashed, a
+manifest of sizes and hashes is written last, and the draft is renamed to its path, so that half a checkpoint is never
+seen. A checkpoint is trusted only after its manifest was checked.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from affectgpt.problems import RunError, shorten
 
 MANIFEST = "manifest.json"
 KEPT = 2
-"""Checkpoints of a stage that are kept."""
+"""Number of checkpoints of a stage that are kept."""
 _NAME = re.compile(r"checkpoint-(\d+)")
-_ADVICE = "The checkpoint before is kept; make room and start again."
+_ADVICE = "The last checkpoint is kept; free some space, then run the same command to resume."
 
 
 class SaveError(RunError):
-    """A checkpoint could not be written; what was there before is untouched."""
+    """Error: a checkpoint could not be written; earlier ones are untouched."""
 
 
 def draft_of(place: Path) -> Path:
-    """Where what will be at `place` is written."""
+    """Return the draft folder of a folder that is still to be published."""
     return place.with_name(f".{place.name}.part")
 
 
 @contextmanager
 def drafting(place: Path) -> Iterator[Path]:
-    """The draft folder of what will be at `place`, for a block that writes and publishes it; gone if the block fails.
+    """Make the draft of a folder for a block that writes and publishes it; the draft is deleted if the block fails.
 
     Raises:
-        SaveError: the disk is full; says how full.
+        SaveError: the disk is full; the message says how full.
     """
     draft = draft_of(place)
     try:
@@ -55,9 +55,9 @@ def drafting(place: Path) -> Iterator[Path]:
 
 
 def publish(draft: Path, place: Path) -> None:
-    """Flush and hash what a draft holds, write its manifest, and rename it to its place.
+    """Flush and hash the files of a draft, write its manifest, and rename it to its path.
 
-    What was at the place before, if anything, goes when the new folder stands.
+    An older folder of that path is deleted once the new one is in place.
     """
     files = sorted(path for path in draft.rglob("*") if path.is_file() and path != draft / MANIFEST)
     with ThreadPoolExecutor() as pool:
@@ -82,22 +82,22 @@ def publish(draft: Path, place: Path) -> None:
 
 
 def flaw_of(place: Path, read: bool = True) -> str | None:
-    """Why a published folder cannot be trusted; None if every file is what its manifest says.
+    """Return why a published folder cannot be trusted; None if every file is what its manifest says.
 
     Args:
-        read: look into the files too, not at their sizes alone.
+        read: check the hashes of the files too, not only their sizes.
     """
     try:
         entries = json.loads((place / MANIFEST).read_text(encoding="utf-8"))["files"]
         wanted = {name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in entries.items()}
     except OSError:
-        return "it has no manifest: its writing was cut off"
+        return "it has no manifest: its writing was interrupted"
     except (ValueError, KeyError, TypeError, AttributeError):
         return "its manifest cannot be read"
     for name, (size, _) in wanted.items():
         path = place / name
         if Path(name).is_absolute() or ".." in Path(name).parts or path.is_symlink():
-            return f"{shorten(name)} leads out of it"
+            return f"{shorten(name)} is outside of it"
         if not path.is_file():
             return f"{name} is missing"
         if path.stat().st_size != size:
@@ -113,27 +113,27 @@ def flaw_of(place: Path, read: bool = True) -> str | None:
 
 
 def steps_of(folder: Path) -> list[tuple[int, Path]]:
-    """Published trainer checkpoints and their steps, the newest first."""
+    """Return the published trainer checkpoints with their steps, the newest first."""
     found = [(int(match[1]), path) for path in folder.glob("checkpoint-*") if (match := _NAME.fullmatch(path.name))]
     return sorted(found, reverse=True)
 
 
 def newest_valid(folder: Path, say: Callable[[str], object] = lambda text: None) -> Path | None:
-    """The newest trainer checkpoint that can be trusted.
+    """Return the newest trainer checkpoint that can be trusted; None if there is none.
 
     Args:
-        say: told of each newer one that was passed over, and why.
+        say: called with a sentence for each newer one that was skipped, and why.
     """
     for _, path in steps_of(folder):
         flaw = flaw_of(path) or _stranger_in(path)
         if flaw is None:
             return path
-        say(f"{path} is passed over: {flaw}")
+        say(f"{path} is skipped: {flaw}")
     return None
 
 
 def _stranger_in(checkpoint: Path) -> str | None:
-    """A file that was not saved with a checkpoint: DeepSpeed opens what it finds, and unpickles it."""
+    """Return a file that was not saved with a checkpoint, if there is one: DeepSpeed would unpickle it."""
     known = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))["files"].keys() | {MANIFEST}
     for path in sorted(checkpoint.rglob("*")):
         name = path.relative_to(checkpoint).as_posix()
@@ -143,7 +143,7 @@ def _stranger_in(checkpoint: Path) -> str | None:
 
 
 def rotate(folder: Path, kept: int = KEPT) -> None:
-    """Delete all trainer checkpoints but the newest whole ones, by their sizes; where none is whole, none."""
+    """Delete all trainer checkpoints but the newest whole ones, judged by sizes; if none is whole, delete none."""
     whole = 0
     for _, path in steps_of(folder):
         if whole >= kept:
@@ -153,24 +153,24 @@ def rotate(folder: Path, kept: int = KEPT) -> None:
 
 
 def clear_drafts(folder: Path) -> None:
-    """Delete what saves that were cut off left in a folder."""
+    """Delete the drafts that interrupted saves left in a folder."""
     for path in (*folder.glob(".*.part"), *folder.glob(".*.old")):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files of a folder."""
+    """Return the bytes of all files of a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def require_room(folder: Path, expected: int) -> None:
-    """Refuse a save for which the disk has no room.
+    """Refuse a save for which the disk has too little room.
 
     Args:
-        expected: bytes that the last save took; 0 if there was none.
+        expected: bytes of the last save; 0 if there was none.
 
     Raises:
-        SaveError: says how much is missing.
+        SaveError: the message says how much is missing.
     """
     free = shutil.disk_usage(folder).free
     if expected > free:
@@ -178,7 +178,7 @@ def require_room(folder: Path, expected: int) -> None:
 
 
 def _is_full(error: BaseException, folder: Path, written: int) -> str | None:
-    """What to say where a save failed for want of room. torch and safetensors wrap the system's error in their own."""
+    """Return the message for a save that failed on a full disk, else None. torch and safetensors wrap that error."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if not full and "No space left" not in str(error) and "file write failed" not in str(error):
         return None

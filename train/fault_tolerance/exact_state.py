@@ -1,4 +1,4 @@
-"""What a checkpoint of `transformers` leaves out of a trainer's state, so that a resumed run goes on to the bit."""
+"""State of a trainer that a checkpoint of `transformers` leaves out; with it a resumed run gives the same bits."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 class ExactStateMixin:
     """Mixin for `transformers.Trainer`; list it before the trainer class. Every process keeps its own part in a file.
 
-    It is read where the random generators are restored, if it is of as many processes as there are now. Rows come in
-    the same order however many there are; that of other processes is left alone.
+    The file is read where the random generators are restored, if it was written by as many processes as there are now;
+    otherwise it is ignored. The order of rows does not depend on the number of processes.
     """
 
     args: Any
@@ -22,11 +22,11 @@ class ExactStateMixin:
     _globalstep_last_logged: int
 
     def kept(self) -> dict[str, Any]:
-        """Tensors, numbers, texts, lists and dicts of them: here the losses since the last line of the log."""
+        """Return the state, of tensors, numbers, texts, lists, dicts; here the losses since the last log line."""
         return {"loss": self._tr_loss, "last_logged": self._globalstep_last_logged}
 
     def restore(self, kept: dict[str, Any]) -> None:
-        """The opposite of `kept`."""
+        """Restore the state that `kept` returned."""
         self._tr_loss.copy_(kept["loss"])
         self._globalstep_last_logged = kept["last_logged"]
 

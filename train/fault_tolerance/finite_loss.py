@@ -1,4 +1,4 @@
-"""A loss that is no number stops the run before it reaches the weights, and names the rows of its batch."""
+"""Check of the loss: a NaN or infinite one stops the run before it reaches the weights; its rows are named."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from affectgpt.problems import RunError
 
 ROW_IDS = "row_ids"
 ROW_TOKENS = "row_tokens"
-"""Under which a supervised batch carries the names of its rows and the sum of their lengths; no model sees them."""
+"""Keys of a supervised batch for the ids of its rows and the sum of their lengths; no model sees them."""
 
 
 class NamedRows:
-    """A collator whose batches also carry the names of their rows and the number of their tokens.
+    """Collator whose batches also carry the ids of their rows and the number of their tokens.
 
     Args:
-        collate: items, each a list of rows, to a batch.
+        collate: makes a batch of items, each a list of rows.
     """
 
     def __init__(self, collate: Callable[[Sequence[Sequence[EncodedRow]]], Mapping[str, Any]]) -> None:
         self.collate = collate
 
     def __call__(self, items: Sequence[Sequence[EncodedRow]]) -> dict[str, Any]:
-        """The batch, 'row_ids' and 'row_tokens'."""
+        """Return the batch with 'row_ids' and 'row_tokens'."""
         rows = [row for item in items for row in item]
         return {**self.collate(items), ROW_IDS: [row.id for row in rows], ROW_TOKENS: sum(map(len, rows))}
 
@@ -36,21 +36,21 @@ class NamedRows:
 class FiniteLossMixin:
     """Mixin for `transformers.Trainer`; list it before the trainer class.
 
-    All processes stop where one has such a loss.
+    All processes stop if one of them has a NaN or infinite loss.
     """
 
     accelerator: Any
     state: Any
 
     def rows_of(self, inputs: Mapping[str, Any]) -> list[str]:
-        """Names of the rows of a micro-batch."""
+        """Return the ids of the rows of a micro-batch."""
         return list(inputs.get(ROW_IDS, []))
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """As the trainer's.
+        """Compute the trainer's loss, and check that it is finite.
 
         Raises:
-            RunError: the loss is NaN or infinite; on every process, whichever has it.
+            RunError: the loss of any process is NaN or infinite; raised on all of them.
         """
         rows = self.rows_of(inputs)
         given = {name: value for name, value in inputs.items() if name not in (ROW_IDS, ROW_TOKENS)}

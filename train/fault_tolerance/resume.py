@@ -1,4 +1,4 @@
-"""Where a stage goes on: its newest proven trainer checkpoint, if this run can read it."""
+"""Resuming a stage from its newest verified trainer checkpoint, if this run can read it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def train_from_newest(trainer: Any, stage: str, folder: Path, logs: Sequence[Pat
     """Train a stage to its end, from the newest checkpoint that can be trusted.
 
     Args:
-        stage: its name.
-        folder: the trainer's checkpoints.
-        logs: files of which lines of later steps are deleted.
+        stage: name of the stage.
+        folder: folder of the trainer's checkpoints.
+        logs: log files; lines of later steps are deleted from them.
         sharded: whether the run is under DeepSpeed, whose processes each save a part.
 
     Raises:
-        InputError: that checkpoint is none for this run.
-        RunError: it cannot be read, although it is as it was written.
+        InputError: the checkpoint does not fit this run.
+        RunError: the checkpoint cannot be read, although its manifest holds.
     """
     trainer.accelerator.wait_for_everyone()  # the first process clears what is stale
     point = _resume_point(trainer, stage, folder, logs, sharded)
@@ -33,19 +33,19 @@ def train_from_newest(trainer: Any, stage: str, folder: Path, logs: Sequence[Pat
         trainer.train(resume_from_checkpoint=point)
     except pickle.UnpicklingError as error:
         raise RunError(
-            f"{point} holds what is not read from a file ({str(error).splitlines()[0]}). Delete it, to go on from the "
-            f"one before; or begin stage '{stage}' anew: delete {folder}"
+            f"{point} holds data that are not safe to load ({str(error).splitlines()[0]}). Delete it, to resume from "
+            f"the one before; or begin stage '{stage}' anew: delete {folder}"
         ) from error
 
 
 def _resume_point(
     trainer: SafeCheckpointsMixin, stage: str, folder: Path, logs: Sequence[Path], sharded: bool
 ) -> str | None:
-    """Find the checkpoint that a stage goes on from, the same on every process; later lines of the logs are deleted.
+    """Find the checkpoint that a stage resumes from, the same on every process; delete later lines of the logs.
 
     Raises:
-        InputError: it was saved under ZeRO, and this run is not, or has another number of processes; or the other way
-            about. Loaded like that, it would come without its optimizer.
+        InputError: only one of the checkpoint and this run is under ZeRO, or both are with different numbers of
+            processes. The optimizer's state would be lost.
     """
 
     def find() -> str | None:
@@ -62,7 +62,7 @@ def _resume_point(
 
 
 def forget_stage(path: Path, stage: str, after_step: int = 0) -> None:
-    """Drop the log lines of a stage beyond a step: it is about to run again from there."""
+    """Delete the log lines of a stage beyond a step: it is about to run again from there."""
     if path.is_file():
         kept = []
         for line in path.read_text().splitlines():
@@ -86,7 +86,7 @@ def _require_same_way(checkpoint: Path, stage: str, expects_shards: bool, proces
     way = f"with deepspeed, by {_count(saved_by)}" if sharded else "without deepspeed"
     here = f"with deepspeed, by {_count(processes)}" if expects_shards else "without deepspeed"
     raise InputError(
-        f"{checkpoint} was saved {way}, and this run is {here}. Go on the same way; or begin stage '{stage}' "
+        f"{checkpoint} was saved {way}, and this run is {here}. Resume in the same way; or begin stage '{stage}' "
         f"anew: delete {checkpoint.parent}"
     )
 

@@ -1,7 +1,7 @@
-"""A trainer of transformers whose checkpoints are whole or not there, and which waits for no disk to flush.
+"""Mixin for trainers of transformers: checkpoints are whole or not there, and training does not wait for the disk.
 
-A checkpoint is written while training waits. Its flush, its hashes and its name (`checkpoint.py`) come in the
-background: until then it is a draft; a run that is killed loses it, and goes on from the one before.
+A checkpoint is written while training waits. It is flushed, hashed and renamed (`checkpoint.py`) in the background.
+Until then it is a draft; a run that is killed loses it, and resumes from the one before.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ T = TypeVar("T")
 class SafeCheckpointsMixin:
     """Mixin for `transformers.Trainer`; list it before the trainer class.
 
-    Every process writes what it has (under ZeRO its own shards); the first one publishes when all are done. Where it
-    fails, all fail alike, at the next save or in `finish_saving`.
+    Every process writes its part (under ZeRO its own shards); the first one publishes when all are done. If that fails,
+    all processes fail alike, at the next save or in `finish_saving`.
     """
 
     args: Any
@@ -39,7 +39,7 @@ class SafeCheckpointsMixin:
         return str(self._aside or self.args.output_dir)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Write, and have it published; the checkpoint before must have been by then."""
+        """Write a checkpoint and publish it in the background, after waiting for the one before."""
         place = Path(self.args.output_dir, f"checkpoint-{self.state.global_step}")
         watchdog.doing(f"saving {place.name}")
         self.finish_saving()
@@ -57,10 +57,10 @@ class SafeCheckpointsMixin:
             background.shutdown(wait=False)
 
     def finish_saving(self) -> None:
-        """Wait until the last checkpoint stands under its name.
+        """Wait until the last checkpoint is published.
 
         Raises:
-            SaveError: it could not be published; on every process.
+            SaveError: it could not be published; raised on every process.
         """
         publishing, self._publishing = self._publishing, None
         self.on_first(lambda: publishing and publishing.result())
@@ -73,7 +73,7 @@ class SafeCheckpointsMixin:
             rotate(place.parent)
 
     def on_first(self, work: Callable[[], T]) -> T:
-        """What the first process makes, on every process; where it fails there, it fails on all."""
+        """Run `work` on the first process and return its result on every process; a failure there is raised on all."""
         made: list[Any] = [None, None]
         error: Exception | None = None
         if self.is_world_process_zero():

@@ -1,14 +1,14 @@
-"""Watches a process of a run from beside it, and with its fellows the whole set.
+"""Sentinel of a run: a process that watches one process of the run and, with the other sentinels, all of them.
 
-A process of its own, so that it still speaks when the one it watches was killed, or hangs in native code; it imports
-nothing but the standard library. Each process of a run has one (`watchdog.py` starts it). That of process 0
-listens, the others report to it: what their process does, and how it ended. Where one dies, falls silent, or all stand
-still, it says who and where, and all sentinels end their processes.
+It is a process of its own, so that it still reports when the process it watches was killed or hangs in native code; it
+imports the standard library alone. Each process of a run has one (`watchdog.py` starts it). The sentinel of process 0
+listens; the others report to it what their process does, and how it ended. If a process dies or stops responding, or
+all of them hang, it reports which one and where, and all sentinels end their processes.
 
 Lines of JSON go from a process to its sentinel (standard input), and between sentinels:
 
     {"doing": "rollout"}  {"said": "a line of its log"}  {"end": "done" | "failed" | "died", "why": "...", "lost": true}
-    {"verdict": "...", "stacks": true}  {"bye": true}  {}                    from process 0's; the last is but a beat
+    {"verdict": "...", "stacks": true}  {"bye": true}  {}                    from process 0's; the last is a heartbeat
 """
 
 from __future__ import annotations
@@ -29,39 +29,39 @@ from pathlib import Path
 from typing import Any
 
 BEAT_S = 2.0
-"""Between two signs of life."""
+"""Seconds between two heartbeats."""
 GRACE_S = 10.0
-"""For the others to end too, where one has failed and said so."""
+"""Seconds that the other processes have to end after one has reported its failure."""
 LINES = 5
-"""Of its log that are repeated for a process that died."""
+"""Number of last log lines that are repeated for a process that died."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a sentinel is started with."""
+    """Settings that a sentinel is started with."""
 
     rank: int
     world: int
     host: str
     pid: int
     meeting: str
-    """File in which process 0's sentinel says where it listens."""
+    """File in which process 0's sentinel writes where it listens."""
     address: str
-    """Of process 0, as the others reach it."""
+    """Address of process 0 for the other processes."""
     silence_s: float
     hang_s: float
     stacks: str
-    """File for the stacks of a process that stands still."""
+    """File for the stacks of a process that hangs."""
 
     @property
     def name(self) -> str:
-        """The process, for people."""
+        """Name of the process in messages."""
         return f"process {self.rank} (pid {self.pid} on {self.host})"
 
 
 @dataclass(slots=True)
 class Member:
-    """A process as it is known here. Times are those of this sentinel's clock."""
+    """State of a process as this sentinel knows it. Times are those of this sentinel's clock."""
 
     name: str
     heard: float
@@ -69,14 +69,14 @@ class Member:
     doing: str = "starting"
     said: deque[str] = field(default_factory=lambda: deque(maxlen=LINES))
     end: str = ""
-    """'' while it runs; 'done', 'failed' or 'died'."""
+    """End of the process: '' while it runs; 'done', 'failed' or 'died'."""
     why: str = ""
     ended: float = 0.0
     lost: bool = False
-    """It failed only because another one was gone."""
+    """Whether it failed only because another one was gone."""
 
     def take(self, message: Mapping[str, Any], now: float) -> None:
-        """What it said of itself."""
+        """Update from a message of the watched process."""
         self.heard = now
         if "doing" in message:
             self.doing, self.moved = str(message["doing"]), now
@@ -89,28 +89,28 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Why the run ends."""
+    """Reason why the run ends."""
 
     text: str
     stacks: bool = False
-    """Have every process write where it stands."""
+    """Whether every process shall write its stacks."""
 
     @property
     def message(self) -> dict[str, Any]:
-        """To the other sentinels."""
+        """Return the message to the other sentinels."""
         return {"verdict": self.text, "stacks": self.stacks}
 
 
 def judge(
     members: Mapping[int, Member], world: int, now: float, started: float, silence_s: float, hang_s: float
 ) -> Verdict | None:
-    """What is wrong with a run; None while nothing is."""
+    """Return what is wrong with a run; None while nothing is."""
     running = [member for member in members.values() if not member.end]
     for member in members.values():
         if member.end == "died":
             return Verdict(
-                f"{member.name} died without a word, while: {member.doing}. If its host ran out of memory, `dmesg` "
-                f"there says so.{_last_lines(member.said)}"
+                f"{member.name} died without an error message, during: {member.doing}. If its host ran out of memory, "
+                f"`dmesg` there says so.{_last_lines(member.said)}"
             )
     failed = sorted(
         (member for member in members.values() if member.end == "failed"),
@@ -121,29 +121,29 @@ def judge(
         waited = now - min(member.ended for member in failed) > GRACE_S
         alike = len({member.why for member in failed}) == 1
         if waited or not (running or alike):
-            return Verdict(f"{cause.name} failed, while: {cause.doing}. {cause.why}")
+            return Verdict(f"{cause.name} failed, during: {cause.doing}. {cause.why}")
         return None
     for member in running:
         if now - member.heard > silence_s:
             return Verdict(
-                f"{member.name} has not been heard of for {now - member.heard:.0f} s; then: {member.doing}. It hangs, "
+                f"{member.name} has not responded for {now - member.heard:.0f} s; last: {member.doing}. It hangs, "
                 f"or its host or the network to it is gone.{_last_lines(member.said)}"
             )
     missing = [rank for rank in range(world) if rank not in members]
     if missing and now - started > hang_s:
-        return Verdict(f"process {', '.join(map(str, missing))} of {world} never came.")
+        return Verdict(f"process {', '.join(map(str, missing))} of {world} never started.")
     if running and not missing and now - max(member.moved for member in running) > hang_s:
         standing = (f"{member.name}: {member.doing}, for {now - member.moved:.0f} s" for member in running)
-        return Verdict("the run stands still.\n  " + "\n  ".join(standing), stacks=True)
+        return Verdict("the run hangs.\n  " + "\n  ".join(standing), stacks=True)
     return None
 
 
 def _last_lines(said: Sequence[str]) -> str:
-    return "".join(["\n  The last lines that it wrote:", *(f"\n    {line}" for line in said)]) if said else ""
+    return "".join(["\n  Its last lines:", *(f"\n    {line}" for line in said)]) if said else ""
 
 
 class Sentinel:
-    """One of them; the first one, of rank 0, judges."""
+    """Watchdog process of one rank. The sentinel of rank 0 decides when the run must stop."""
 
     def __init__(self, settings: Settings) -> None:
         now = time.monotonic()
@@ -153,7 +153,7 @@ class Sentinel:
         self.fellows: set[asyncio.StreamWriter] = set()
         self.hearing: set[asyncio.Task[None]] = set()
         self.first: asyncio.StreamWriter | None = None
-        """The way to process 0's sentinel, from the others."""
+        """Connection to process 0's sentinel, on the others."""
         self.first_heard = now
         self.joined = asyncio.Event()
         self.secret = secrets.token_hex(16)
@@ -163,7 +163,7 @@ class Sentinel:
         self.ending = False
 
     async def run(self) -> None:
-        """Until the process has ended, and on rank 0 all of them."""
+        """Watch until the process has ended; on rank 0, until all have."""
         tasks = [asyncio.create_task(self._hear_parent())]
         if self.settings.rank:
             tasks.append(asyncio.create_task(self._report()))
@@ -275,7 +275,7 @@ class Sentinel:
             return b""
 
     async def _join(self) -> asyncio.StreamReader:
-        """Meet process 0's sentinel. What an earlier run left in the file leads to nobody, or to one who is silent."""
+        """Connect to process 0's sentinel. An address that an earlier run left in the file does not answer."""
         while True:
             with contextlib.suppress(OSError, ValueError, KeyError, TimeoutError):
                 place = json.loads(Path(self.settings.meeting).read_text())
@@ -307,10 +307,10 @@ class Sentinel:
                 self._send({})
                 silent = time.monotonic() - self.first_heard
                 if silent > self.settings.silence_s:
-                    text = f"process 0 on {self.settings.address} has not been heard of for {silent:.0f} s: its host, "
+                    text = f"process 0 on {self.settings.address} has not responded for {silent:.0f} s: its host, "
                     await self._end_parent(Verdict(text + "or the network to it, is gone."), show=True)
             elif time.monotonic() - self.started > self.settings.hang_s:
-                await self._end_parent(Verdict("process 0 never came."), show=True)
+                await self._end_parent(Verdict("process 0 never started."), show=True)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.orphaned.wait(), BEAT_S)
         with contextlib.suppress(TimeoutError):
@@ -321,13 +321,13 @@ class Sentinel:
     # All
 
     async def _end_parent(self, verdict: Verdict, show: bool) -> None:
-        """Have the process end itself; kill it where it cannot."""
+        """Ask the process to end itself; kill it if it does not."""
         if self.ending:
             return
         self.ending = True
         if show:
-            said = verdict.text + (f"\n  Where each stood: {self.settings.stacks}" if verdict.stacks else "")
-            advice = "What was saved is kept: the same command goes on from it."
+            said = verdict.text + (f"\n  Stacks of each process: {self.settings.stacks}" if verdict.stacks else "")
+            advice = "Run the same command to resume from the last checkpoint."
             print(f"Watchdog: {said}\n{advice}", file=sys.stderr, flush=True)
         if verdict.stacks and not self.orphaned.is_set():
             os.kill(self.settings.pid, signal.SIGUSR2)
@@ -347,7 +347,7 @@ def _write(writer: asyncio.StreamWriter, message: Mapping[str, Any]) -> None:
 
 
 async def _flush(*writers: asyncio.StreamWriter) -> None:
-    """Send what is written and close; a link that is cut takes a second at most."""
+    """Send what is written and close; on a broken connection this takes a second at most."""
     for writer in writers:
         writer.close()
     for writer in writers:
@@ -356,7 +356,7 @@ async def _flush(*writers: asyncio.StreamWriter) -> None:
 
 
 def main() -> None:
-    """Watch until the process has ended; Ctrl-C and SIGTERM are meant for it."""
+    """Run a sentinel until its process has ended; Ctrl-C and SIGTERM are left to that process."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     settings = Settings(**json.loads(sys.argv[1]))

@@ -1,7 +1,7 @@
-"""Ends a run that cannot go on: where a process died, fell silent, or all stand still; and says which, and where.
+"""Stop a distributed run when a process dies, stops responding or all of them hang, and report which one and where.
 
 Launchers leave the processes of other hosts waiting for one that is gone. Here every process has a sentinel beside it
-(`train/fault_tolerance/sentinel.py`), which knows what it is doing because `doing` told it.
+(`train/fault_tolerance/sentinel.py`), to which `doing` reports what the process does.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ import torch
 from train.fault_tolerance import sentinel
 
 SILENCE_S = 40.0
-"""Without a sign of life after which a process counts as gone: a link that is cut closes no connection."""
+"""Seconds without a heartbeat after which a process counts as gone: a broken link closes no connection."""
 _LONGEST = 500
-"""Characters of a message; with what JSON adds it must be written in one piece."""
+"""Maximum characters of a message; with what JSON adds, it must fit into one atomic write."""
 _BROKEN = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
 
 _told: Watchdog | None = None
 
 
 def doing(phase: str) -> None:
-    """Say what this process does from now on. Saying it again, too, shows that the run is alive."""
+    """Report what this process does from now on. A repeated report also shows that the run is alive."""
     if _told is not None:
         _told.tell(doing=f"{_told.part}: {phase}" if _told.part else phase)
 
 
 def begin(part: str) -> None:
-    """Say which part of its plan a run begins; what is done from now on belongs to it."""
+    """Report which part of its plan a run begins; later reports belong to it."""
     if _told is not None:
         _told.part = ""
         doing(part)
@@ -48,17 +48,17 @@ def begin(part: str) -> None:
 
 
 class Watchdog:
-    """Watches this process while it is open, and with those of the other processes the whole run.
+    """Context manager that watches this process and, with those of the other processes, the whole run.
 
     Args:
-        folder: of the run; the processes meet there, and stacks of one that stands still are written to it.
-        rank: of this process.
+        folder: folder of the run; holds process 0's address and the stacks of a process that hangs.
+        rank: rank of this process.
         world: number of processes.
-        hang_s: seconds after which a run in which no process gets on counts as hung.
+        hang_s: seconds after which a run in which no process makes progress counts as hung.
     """
 
     part = ""
-    """Of the plan, that is under way."""
+    """Part of the plan that is under way."""
 
     def __init__(self, folder: Path, rank: int, world: int, hang_s: float) -> None:
         self.stacks = folder / f"hang-{rank}.txt"
@@ -114,21 +114,21 @@ class Watchdog:
             self._beside.wait()
 
     def tell(self, **message: Any) -> None:
-        """A message to the sentinel; lost where it is gone or does not listen."""
+        """Send a message to the sentinel; it is lost if the sentinel is gone or does not listen."""
         short = {key: value[-_LONGEST:] if isinstance(value, str) else value for key, value in message.items()}
         assert self._beside.stdin is not None
         with contextlib.suppress(OSError, ValueError):
             os.write(self._beside.stdin.fileno(), json.dumps(short).encode() + b"\n")
 
     def _obey(self) -> None:
-        """End this process when its sentinel says so, wherever it hangs."""
+        """End this process when its sentinel asks for it, wherever it hangs."""
         assert self._beside.stdout is not None
         if self._beside.stdout.readline():
             os._exit(1)
 
 
 def is_broken_connection(error: BaseException) -> bool:
-    """Whether a process failed only because another one was gone."""
+    """Tell whether a process failed only because another one was gone."""
     known = isinstance(error, torch.distributed.DistError)
     return known or (isinstance(error, RuntimeError) and any(text in str(error) for text in _BROKEN))
 
@@ -138,7 +138,7 @@ def _last_words(error: BaseException) -> str:
 
 
 class _Overheard:
-    """Standard error whose lines the watchdog hears too."""
+    """Standard error whose lines are also sent to the watchdog."""
 
     def __init__(self, out: TextIO, watchdog: Watchdog) -> None:
         self._out, self._watchdog = out, watchdog

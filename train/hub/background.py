@@ -1,4 +1,4 @@
-"""Publishes the stages of a run while it goes on. A failed upload costs the run nothing but a warning.
+"""Publishing of the stages of a run while it goes on. A failed upload costs the run nothing but a warning.
 
 Each upload is a process of its own, `affectgpt push`, so that neither its work nor its failure touches training, and so
 that it can be ended. Only the end of a run waits for it, `WAIT_S` at most.
@@ -23,20 +23,20 @@ from train.run_folder import RunFolder
 from train.stages.kind import StageResult
 
 WAIT_S = 600.0
-"""How long the end of a run waits for what is still being sent."""
+"""Seconds that the end of a run waits for uploads that are under way."""
 COMMAND = (sys.executable, "-m", "train.hub.command")
 
 
 class BackgroundPush:
-    """`with BackgroundPush(...) as push`: `push(result, report)` sends a stage, one at a time, in their order.
+    """Context manager for uploads: `push(result, report)` sends a stage; one at a time, in their order.
 
-    Where the block fails, what is being sent is given up at once.
+    If the block fails, the upload under way is given up at once.
 
     Args:
-        hub: where the stages go.
-        run: their run folder.
+        hub: repository of the stages.
+        run: run folder of the stages.
         adapted: the model that the run trains an adapter on; None where it trains a whole model.
-        say: told, from another thread, where a stage is now, or why it is not.
+        say: callback, run in another thread, with the URL of an uploaded stage or the reason it failed.
 
     Raises:
         InputError: an adapter of a model that only this machine has could not be published.
@@ -48,7 +48,7 @@ class BackgroundPush:
         self.hub, self.run, self.say = hub, run, say
         self.waiting: queue.Queue[StageResult | None] = queue.Queue()
         self.open: list[StageResult] = []
-        """Not yet published, nor given up."""
+        """Stages that are neither published nor given up yet."""
         self.process: subprocess.Popen[str] | None = None
         self.stopped = threading.Event()
         self.worker = threading.Thread(target=self._work, name="push", daemon=True)
@@ -58,10 +58,10 @@ class BackgroundPush:
         return self
 
     def __call__(self, result: StageResult, report: dict[str, Any]) -> None:
-        """Publish a stage, unless an earlier run did.
+        """Publish a stage, unless an earlier run has published it.
 
         Args:
-            report: with the scores of this stage and those before it; it is kept for a later push.
+            report: report with the scores of this stage and those before it; it is kept for a later push.
         """
         note = self.run.published(result.stage.name)
         if note.is_file() and note.read_text() == self._note(result):
@@ -103,7 +103,7 @@ class BackgroundPush:
                 self._warn(result, failure)
 
     def _send(self, result: StageResult) -> str | None:
-        """Run the command on a stage; returns the last that it said where it failed."""
+        """Run the command on a stage; return its last output if it failed."""
         settings = ["--stage", result.stage.name, *self._options()]
         # No GPU: the memory there is the run's. No bars: their text would only fill a buffer.
         env = {**os.environ, "HF_HUB_DISABLE_PROGRESS_BARS": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -1,6 +1,6 @@
-"""Sends files to a repository of the Hub in one commit; what fails in passing is tried again, what cannot work is said.
+"""Upload of files to a repository of the Hub in one commit; passing failures are retried, lasting ones are explained.
 
-The commit is the last request, so that nobody ever finds half a model. What has arrived before is not sent again: the
+The commit is the last request, so that half a model is never visible. What has already arrived is not sent again: the
 Hub knows files, and parts of files where it stores them with Xet, by their hashes.
 """
 
@@ -26,29 +26,29 @@ from train.config.hub_names import name_flaw
 
 TRIES = 6
 FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 60.0
-"""Between tries; each wait is twice the one before. Within a try, the client repeats a single request for 23 s."""
+"""Seconds between tries; each wait is twice the one before. Within a try, the client repeats a request for 23 s."""
 TIMEOUT_S = 120.0
-"""Of one answer of the server, or of one piece that it takes. The client by itself would wait for ever."""
+"""Seconds for one answer of the server, or for one part of a file. The client by itself would wait for ever."""
 OURS = ("*.safetensors", "*.safetensors.index.json", "*config.json", "*.jinja", "metrics.json", "versions.json")
 OUR_FOLDERS = ("base", "vision", "audio")
-"""Files of an earlier upload that a later one deletes where it does not replace them; whatever else is there, stays."""
+"""Folders from which an upload deletes the files that it does not replace; all other files are kept."""
 LOG_IN = "Log in with: hf auth login (or set HF_TOKEN) with a token that may write."
 
 _TOKEN = re.compile(r"hf_\w+")
 _QUERY = re.compile(r"(?<=\w)\?\S+")
-"""Of an address; storage signs there."""
+"""Query of a URL; it holds the signatures of the storage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """Where the files are now."""
+    """Commit that an upload made, and its URL."""
 
     url: str
     commit: str
 
 
 def require_access() -> None:
-    """Refuse what cannot reach the Hub, before anything is done for it.
+    """Refuse, before any work, an upload that cannot reach the Hub.
 
     Raises:
         InputError: the offline mode is on, or nobody is logged in.
@@ -56,7 +56,7 @@ def require_access() -> None:
     if huggingface_hub.is_offline_mode():
         raise InputError(
             "HF_HUB_OFFLINE: expected 0 or not set, to send something to the Hub; it is set. Unset HF_HUB_OFFLINE "
-            "(and TRANSFORMERS_OFFLINE), and start again."
+            "(and TRANSFORMERS_OFFLINE), and run the same command again."
         )
     if not huggingface_hub.get_token():
         raise InputError(f"Hub: expected a login, found none. {LOG_IN}")
@@ -69,17 +69,17 @@ def send(
     private: bool = False,
     say: Callable[[str], object] = lambda text: None,
 ) -> Sent:
-    """Make `files` the content of a repository, which is made if it is not there.
+    """Make `files` the content of a repository, which is created if it does not exist.
 
     Args:
-        files: by their place in the repository; a path, or the content.
-        message: of the commit.
-        private: of a repository that is made; one that is there must be private then.
-        say: told of each failure that is followed by another try.
+        files: local path or content of each file, by its path in the repository.
+        message: message of the commit.
+        private: create a private repository; one that exists must be private then.
+        say: called with a sentence for each failure that is followed by another try.
 
     Raises:
-        InputError: a name, login or right that is missing.
-        RunError: it failed for good, or too often.
+        InputError: a name, login or permission is missing.
+        RunError: the upload failed for good, or too often.
     """
     if flaw := name_flaw(repo):
         raise InputError(f"repository: {flaw}")
@@ -100,8 +100,8 @@ def send(
             time.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT_S)
     raise RunError(
-        f"{repo}: the upload failed {TRIES} times, at last with: {failure}. Nothing is lost: the same command goes on "
-        "with what has not arrived yet."
+        f"{repo}: the upload failed {TRIES} times, at last with: {failure}. Nothing is lost: run the same "
+        "command to send the rest."
     )
 
 
@@ -140,7 +140,7 @@ def _client() -> Any:
 
 
 def _refusal(error: Exception, repo: str) -> Exception | None:
-    """What an error means to the user; None where another try may do."""
+    """Return the error that explains a failure to the user; None where another try may succeed."""
     if isinstance(error, InputError):
         return error
     # RuntimeError: what the client makes of a failed file, and Xet of what it cannot name.
@@ -162,17 +162,17 @@ def _refusal(error: Exception, repo: str) -> Exception | None:
     if status == 403:
         return InputError(Problem(repo, "the Hub", "a login that may write there", got, f"Name your own. {LOG_IN}"))
     if status == 404:
-        fix = f"Look at the name; a private one is seen by those alone who may. {LOG_IN}"
+        fix = f"Check the name; a private repository is visible only to those with access. {LOG_IN}"
         return InputError(Problem(repo, "the Hub", "a repository", got, fix))
     return RunError(_refused(error, repo))
 
 
 def _refused(error: Exception, repo: str) -> str:
-    return f"{repo}: the Hub refused the upload: {_described(error)}. Mend that and run the same command again."
+    return f"{repo}: the Hub refused the upload: {_described(error)}. Correct that and run the same command again."
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it was raised from."""
+    """Yield an error and the errors that it was raised from."""
     found: BaseException | None = error
     while found is not None:
         yield found
@@ -180,7 +180,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _described(error: BaseException) -> str:
-    """An error without tokens and signatures."""
+    """Return the text of an error without tokens and signatures."""
     root = list(_chain(error))[-1]
     answered = next((item for item in _chain(error) if isinstance(item, HfHubHTTPError)), None)
     if answered is not None:

@@ -1,4 +1,4 @@
-"""The command `affectgpt push`: a stage of a run, with its model card, on the Hub."""
+"""The command `affectgpt push`: publish a stage of a run, with its model card, on the Hub."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from pathlib import Path
 _NOTES = """
 What is sent: the stage's weights (an adapter, or a whole model) and processor, README.md (the model card),
 recipe.yaml, metrics.json and versions.json. None of them names a folder of this machine. A checkpoint is sent only if
-its manifest holds. An upload that fails is tried again; started anew, it goes on with what has not arrived yet. Log in
-before, with: hf auth login
+its manifest holds. A failed upload is retried; run the same command again to send the rest.
+Log in first, with: hf auth login
 """
 
 
 def main(argv: list[str]) -> int:
-    """Publish a stage of a run on the Hub, with a model card; what was cut off goes on."""
+    """Publish a stage of a run on the Hub, with a model card; an interrupted upload is resumed."""
     parser = argparse.ArgumentParser(
         prog="affectgpt push",
         description=f"{main.__doc__}\n{_NOTES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, what a recipe calls output")
-    parser.add_argument("--repo", required=True, metavar="user/name", help="repository; made if it is not there")
-    parser.add_argument("--stage", metavar="NAME", help="stage to publish (the last one that is done)")
-    parser.add_argument("--merge", action="store_true", help="one whole model, as `affectgpt export` makes it")
+    parser.add_argument("--repo", required=True, metavar="user/name", help="repository; created if it does not exist")
+    parser.add_argument("--stage", metavar="NAME", help="stage to publish (the last finished one)")
+    parser.add_argument("--merge", action="store_true", help="publish one whole model, as `affectgpt export` makes it")
     parser.add_argument("--private", action="store_true", help="make the repository private")
     parser.add_argument("--license", metavar="NAME", help="licence in the card, such as apache-2.0 (none)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object: where it is, what was sent")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object: the URL and the files that were sent"
+    )
     options = parser.parse_args(argv)
     from affectgpt.problems import InputError
     from train.config.hub_names import name_flaw
@@ -57,7 +59,7 @@ def main(argv: list[str]) -> int:
 
 
 def entry() -> int:
-    """`main` with bad input and Ctrl-C turned into messages and exit codes."""
+    """Run `main` with bad input and Ctrl-C turned into messages and exit codes."""
     from affectgpt.command_line import run
 
     return run(main, sys.argv[1:])

@@ -1,7 +1,7 @@
-"""The model card of a published stage: what it is, what it scored, how it was trained, what it is not for.
+"""Model card of a published stage: the model, its scores, its training, its limits.
 
-It is written from the recipe as it is published and from the run's report, so that nothing gets into it that does not
-stand there: no folder, no user, no host of the machine that trained.
+It is written from the published recipe and the run's report alone, so that no folder, user or host of the machine that
+trained gets into it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ METRICS = {
     "expression_accuracy": "expressions: right answers",
     "emotion_war": "emotion: right answers (WAR)",
     "emotion_uar": "emotion: mean recall of the emotions (UAR)",
-    "tree_similarity": "affective tree: similarity to the true one",
-    "parse_rate": "affective tree: obeys the syntax to the letter",
+    "tree_similarity": "affective tree: similarity to the gold tree",
+    "parse_rate": "affective tree: obeys the syntax exactly",
     "accuracy_plugin": "emotion in dialogues, with the evidence of plugins",
     "accuracy_no_plugin": "emotion in dialogues, without evidence",
     "accuracy_random_emotions": "emotion in dialogues, with false evidence",
@@ -61,14 +61,14 @@ what holds where you are before you use the model on anybody."""
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a card is about."""
+    """Subject of a card: a stage, its recipe and its report."""
 
     repo: str
     recipe: Mapping[str, Any]
-    """As it is published, see `push.public_recipe`."""
+    """Recipe as it is published, see `push.public_recipe`."""
     stage: str
     report: Mapping[str, Any]
-    """Of the run, or empty."""
+    """Report of the run, or empty."""
     adapter: bool = False
     merged: bool = False
     license: str | None = None
@@ -97,12 +97,12 @@ class Subject:
 
     @property
     def title(self) -> str:
-        """The run's, as Markdown takes it."""
+        """Title of the run, escaped for Markdown."""
         return _plain(str(self.recipe["title"]))
 
 
 def write_card(subject: Subject) -> str:
-    """The card, as README.md holds it."""
+    """Return the card, the text of README.md."""
     header = yaml.safe_dump(metadata(subject), sort_keys=False, allow_unicode=True, width=120)
     sections = {
         "Use": _USE.format(repo=subject.repo, ask=_question(subject)),
@@ -120,7 +120,7 @@ def write_card(subject: Subject) -> str:
 
 
 def metadata(subject: Subject) -> dict[str, Any]:
-    """The card's header, as the Hub reads it."""
+    """Return the card's header, as the Hub reads it."""
     inputs = subject.recipe["model"]["inputs"]
     senses = [name for name in ("video", "audio") if name in inputs]
     task = f"{senses[0]}-text-to-text" if senses else "text-generation"
@@ -168,7 +168,7 @@ def _summary(subject: Subject) -> str:
     else:
         kind = "A whole model" + (", with its adapter merged into it" if subject.merged else "")
         if subject.recipe["model"]["tiny"]:
-            kind += ", small and begun from nothing"
+            kind += ", small and trained from scratch"
         elif bases:
             kind += f", made of {bases}" if parts else f", trained from {bases}"
     return (
@@ -291,7 +291,7 @@ def _source(subject: Subject) -> str:
 
 
 def _figures(metrics: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Those that could be computed; what every report has comes first."""
+    """Return the metrics that could be computed, those of every report first."""
     known = [name for name in METRICS if name in metrics] + [name for name in metrics if name not in METRICS]
     return [(name, metrics[name]) for name in known if metrics[name]["value"] is not None]
 
@@ -335,7 +335,7 @@ def _and(words: Sequence[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """A user's words in Markdown, in one line, without marks of their own."""
+    """Return a user's text on one line, its Markdown escaped."""
     for mark, shown in (("|", "\\|"), ("<", "&lt;"), ("`", "'")):
         text = text.replace(mark, shown)
     return " ".join(text.split())

@@ -1,7 +1,7 @@
-"""What of a run goes to the Hub: a stage's weights, its recipe, scores, versions and model card, and nothing else.
+"""Publishing of a stage: its weights, recipe, scores, versions and model card go to the Hub, and nothing else.
 
-A checkpoint is published only where its manifest holds, and of its files only what is read without unpickling. Files
-that name folders of this machine are sent in a form that does not, under which the model loads elsewhere.
+A checkpoint is published only if its manifest holds, and of its files only those that are read without unpickling.
+Files that name folders of this machine are rewritten, so that the model loads elsewhere.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from train.run_folder import NOTE, RunFolder
 from train.stages.kind import StageKind
 
 KINDS = (".safetensors", ".json", ".jinja", ".txt", ".model")
-"""Endings of what is published of a checkpoint: weights, configurations, tokenizers. No pickle is among them."""
+"""Suffixes of the published files of a checkpoint: weights, configurations, tokenizers. No pickle is among them."""
 LEFT_OUT = (MANIFEST, NOTE)
 SCORES = ("name", "kind", "steps", "seconds", "metrics", "dev_metrics", "conflict_metrics", "confusion")
-"""What is published of a stage's entry in the report; examples, which quote rows, are not."""
+"""Published keys of a stage's entry in the report; examples, which quote rows, are not among them."""
 Files = dict[str, Path | bytes]
 _NOTE = (
     "# What was trained, every default spelt out. Files and folders of the machine are shown by their names alone.\n"
@@ -43,7 +43,7 @@ _SECRET = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """All that is sent of a stage."""
+    """Files of a stage that are sent."""
 
     stage: StageKind
     files: Files
@@ -64,12 +64,12 @@ def push(
     """Publish a stage of a run.
 
     Args:
-        stage: its name; the last one that is done by default.
-        merge: send the whole model that `affectgpt export` makes of it. It is kept in the run folder until it has
-            arrived.
+        stage: name of the stage; the last finished one by default.
+        merge: send the whole model that `affectgpt export` makes of it. It is kept in the run folder until it is
+            published.
         private: make the repository private.
         license: an SPDX name for the card.
-        say: told what a user should know.
+        say: called with a sentence for the user.
 
     Raises:
         InputError: there is no such stage, its checkpoint cannot be trusted, or would not load elsewhere.
@@ -106,7 +106,7 @@ def push(
 
 
 def pick_stage(recipe: Recipe, folder: RunFolder, name: str | None) -> StageKind:
-    """Find the stage of that name, or the last one that is done.
+    """Return the stage of that name, or the last finished one.
 
     Raises:
         InputError: there is none.
@@ -131,13 +131,13 @@ def pack(
     merged: Path | None = None,
     license: str | None = None,
 ) -> Package:
-    """Gather what is sent of a stage.
+    """Gather the files of a stage that are sent.
 
     Args:
-        merged: the whole model that was made of its checkpoint.
+        merged: folder of the whole model that was made of its checkpoint.
 
     Raises:
-        InputError: the model would not load elsewhere, or a file names a place of this machine or a token.
+        InputError: the model would not load elsewhere, or a file names a folder of this machine or a token.
     """
     weights = portable(merged or folder.checkpoint(stage.name))
     report = report_of(folder, stage.name)
@@ -157,9 +157,9 @@ def pack(
 
 
 def report_of(folder: RunFolder, stage: str) -> dict[str, Any]:
-    """Read the report with scores of this very checkpoint: the run's, or what training kept for the stage's upload.
+    """Read the report with the scores of this checkpoint: the run's, or the one kept for the stage's upload.
 
-    Empty where there is none.
+    Returns an empty report if there is none.
     """
     note = _note(folder, stage)
     for path in (folder.report, folder.published_report(stage)):
@@ -172,14 +172,14 @@ def report_of(folder: RunFolder, stage: str) -> dict[str, Any]:
 
 
 def portable(folder: Path) -> Files:
-    """A model's files in a form that loads on any machine.
+    """Return a model's files in a form that loads on any machine.
 
-    - An adapter names what it adapts: a model of the Hub; or, where that was made of parts of the Hub, the small folder
-      that joins them, which comes along as `base/`.
-    - A whole AffectGPT names its towers on the Hub; those of this machine come along as `vision/` and `audio/`.
+    - An adapter names the model that it adapts: a model of the Hub; or, if that was made of parts of the Hub, the small
+      folder that joins them, which is included as `base/`.
+    - A whole AffectGPT names its towers on the Hub; local ones are included as `vision/` and `audio/`.
 
     Raises:
-        InputError: it rests on a model of this machine, or lacks weights.
+        InputError: the model needs another one that only this machine has, or lacks weights.
     """
     files = _published(folder)
     if ADAPTER in files:
@@ -202,7 +202,7 @@ def portable(folder: Path) -> Files:
 
 
 def _published(folder: Path) -> Files:
-    """The files of a model folder that may be published: of a checkpoint, only what its manifest vouches for."""
+    """Return the files of a model folder that may be published: of a checkpoint, only those in its manifest."""
     manifest = folder / MANIFEST
     if manifest.is_file():
         names = list(json.loads(manifest.read_text(encoding="utf-8"))["files"])
@@ -236,7 +236,7 @@ def adapted_model(adapted: Path) -> tuple[str, Files]:
 
 
 def _towers_of(folder: Path, files: Files) -> Files:
-    """Towers that only this machine has."""
+    """Return the files of towers that only this machine has."""
     found: Files = {}
     for part, source in _read(files["config.json"]).get("sources", {}).items():
         place = source.get("id")
@@ -253,7 +253,7 @@ def _towers_of(folder: Path, files: Files) -> Files:
 
 
 def _forget_places(config: Any) -> bool:
-    """Take folders of this machine out of a model's configuration; whether there were any."""
+    """Remove folders of this machine from a model's configuration; return whether there were any."""
     if not isinstance(config, dict):
         return False
     sources = config.get("sources")
@@ -269,7 +269,7 @@ def _forget_places(config: Any) -> bool:
 
 
 def public_recipe(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as anybody may read it: files and folders by their names, servers without theirs, no `hub` section."""
+    """Return a recipe for the public: only the names of files and folders, no names of servers, no `hub` section."""
     shown: dict[str, Any] = _shown(recipe.model_dump(exclude={"hub"}))
     return shown
 
@@ -290,10 +290,10 @@ def _shown(value: Any) -> Any:
 
 
 def require_clean(files: Mapping[str, Path | bytes], run: Path) -> None:
-    """The last look at what is sent: texts and configurations must not name this machine's places, nor hold tokens.
+    """Refuse texts and configurations that name folders of this machine or hold tokens: the last check of an upload.
 
     Raises:
-        InputError: names each file that does.
+        InputError: with every such file.
     """
     places = {str(place) for place in (Path.home(), Path.cwd(), run.resolve())} - {"/"}
     problems = []

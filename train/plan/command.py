@@ -1,4 +1,4 @@
-"""The command `affectgpt plan`: prints what a recipe costs on given GPUs, as tables or as JSON."""
+"""The command `affectgpt plan`: print the cost of a recipe on given GPUs, as tables or as JSON."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ def main(argv: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe file, or the name of one in train/recipes")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example model.lora.r=16")
-    parser.add_argument("--gpus", type=_count, default=1, metavar="N", help="GPUs of a node (default 1)")
-    parser.add_argument("--nodes", type=_count, default=1, metavar="N", help="nodes (default 1)")
-    parser.add_argument("--gpu-memory", type=_size, default=80.0, metavar="GB", help="of each GPU (default 80)")
     parser.add_argument(
-        "--tokens-per-row", type=_count, metavar="N", help="of a row with its media, of a prompt in GRPO"
+        "overrides", nargs="*", metavar="key=value", help="changes to the recipe, for example model.lora.r=16"
+    )
+    parser.add_argument("--gpus", type=_count, default=1, metavar="N", help="GPUs per node (default 1)")
+    parser.add_argument("--nodes", type=_count, default=1, metavar="N", help="number of nodes (default 1)")
+    parser.add_argument(
+        "--gpu-memory", type=_size, default=80.0, metavar="GB", help="memory of each GPU in GB (default 80)"
+    )
+    parser.add_argument(
+        "--tokens-per-row", type=_count, metavar="N", help="tokens of a row with its media; in GRPO, of a prompt"
     )
     parser.add_argument("--json", action="store_true", help="print the plan as one JSON object, memory in MB")
     options = parser.parse_intermixed_args(argv)

@@ -1,4 +1,4 @@
-"""What a recipe costs before it runs: parameters, tokens, and the memory of every stage on each GPU."""
+"""Cost of a recipe before it runs: parameters, tokens, and the memory of every stage on each GPU."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from train.recipe import Recipe
 from train.stages.kind import StageKind
 
 MARGIN = 0.1
-"""Share of a GPU that is left alone: CUDA's own, fragments, and the passes of a vision tower."""
+"""Share of a GPU that is kept free: CUDA's own memory, fragmentation, and the passes of a vision tower."""
 TEXT_TOKENS = 256
-"""Prompt and answer of a row beyond its media, where nothing else is said."""
+"""Default tokens of a row's prompt and answer, without its media."""
 FRAME_PIXELS = 768 * 28 * 28
-"""Of a frame where a recipe sets no `max_pixels`: the limit of Qwen2.5-VL's video processor."""
+"""Pixels of a frame if a recipe sets no `max_pixels`: the limit of Qwen2.5-VL's video processor."""
 GROUPS = ("language_model", "head", "soft_tokens", "lora", "encoders")
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a run is given: GPUs of so many bytes on each of some nodes."""
+    """Machine of a run: number of nodes, GPUs per node, bytes per GPU."""
 
     gpus: int = 1
     nodes: int = 1
@@ -48,20 +48,20 @@ class Machine:
 
     @property
     def processes(self) -> int:
-        """One for each GPU."""
+        """Number of processes, one for each GPU."""
         return self.gpus * self.nodes
 
 
 def make_plan(recipe: Recipe, machine: Machine, tokens_per_row: int | None = None) -> dict[str, Any]:
-    """The plan of a recipe, ready for JSON: numbers of parameters and tokens, memory in MB.
+    """Return the plan of a recipe, ready for JSON: numbers of parameters and tokens, memory in MB.
 
     Args:
         tokens_per_row: prompt and answer of a supervised row that is not packed, prompt of one of GRPO; estimated when
             None.
 
     Raises:
-        InputError: batches that do not split over the processes (every stage is named), or a configuration that is
-            nowhere to be found.
+        InputError: batches do not split over the processes (every stage is named), or a configuration is not
+            available.
     """
     stages = recipe.planned
     shares = split_batches(stages, machine.processes)
@@ -86,10 +86,10 @@ def make_plan(recipe: Recipe, machine: Machine, tokens_per_row: int | None = Non
 
 
 def split_batches(stages: Sequence[StageKind], processes: int) -> list[int]:
-    """Count the rows of a micro-batch of every stage, as training splits them.
+    """Return the rows of a micro-batch of every stage, split as in training.
 
     Raises:
-        InputError: batches that do not split over the processes; every stage is named.
+        InputError: batches do not split over the processes; every stage is named.
     """
     shares, problems = [], []
     for stage in stages:
@@ -111,7 +111,7 @@ def plan_stage(
     tokens_per_row: int | None,
     towers: float,
 ) -> dict[str, Any]:
-    """One stage of the plan."""
+    """Return the plan of one stage."""
     model = build_model(config, recipe.model, stage)
     parameters = count_parameters(model)
     job = training_of(model, recipe.model, stage)
@@ -145,10 +145,10 @@ def plan_stage(
 
 
 def config_of(settings: ModelConfig) -> PreTrainedConfig:
-    """The configuration of a recipe's model: from the recipe, a local folder, or the cache of the Hub.
+    """Return the configuration of a recipe's model: from the recipe, a local folder, or the cache of the Hub.
 
     Raises:
-        InputError: it is in none of them; says what to add to the recipe.
+        InputError: it is in none of them; the message says what to add to the recipe.
     """
     if settings.parts is not None:
         given = settings.parts
@@ -191,7 +191,7 @@ def _config(source: str, facts: dict[str, Any] | None, revision: str | None, pla
 
 
 def build_model(config: PreTrainedConfig, settings: ModelConfig, stage: StageKind) -> Any:
-    """The model of a stage without its weights (on the meta device), adapted and frozen as training does it."""
+    """Build the model of a stage without weights (on the meta device), adapted and frozen as in training."""
     with torch.device("meta"):
         kind: Any = AutoModelForCausalLM if reads_text_alone(config) else AutoModelForMultimodalLM
         model: Any = kind.from_config(config, trust_remote_code=False)
@@ -203,7 +203,7 @@ def build_model(config: PreTrainedConfig, settings: ModelConfig, stage: StageKin
 
 
 def tower_parameters(config: PreTrainedConfig) -> dict[str, int]:
-    """Parameters of the frozen towers that stand beside an AffectGPT; a video-language model holds its own."""
+    """Count the parameters of the frozen towers of an AffectGPT; a video-language model holds its own."""
     counts = {}
     for part in PARTS if isinstance(config, AffectGPTConfig) else ():
         tower = getattr(config, f"{part}_config")
@@ -215,7 +215,7 @@ def tower_parameters(config: PreTrainedConfig) -> dict[str, int]:
 
 
 def count_parameters(model: Any) -> dict[str, Any]:
-    """'total', 'trained', and both of every part of the model; an adapter's untrained originals are left out."""
+    """Count parameters: 'total', 'trained', and both of every part; an adapter's untrained originals are left out."""
     whole = without_adapter(model)
     decoder = decoder_name(whole)
     parts = {group: {"total": 0, "trained": 0} for group in GROUPS}
@@ -240,7 +240,7 @@ def count_parameters(model: Any) -> dict[str, Any]:
 
 
 def training_of(model: Any, settings: ModelConfig, stage: StageKind) -> Training:
-    """What the formulas want to know of a stage's model."""
+    """Return the properties of a stage's model that the formulas need."""
     lora, whole = settings.lora, without_adapter(model)
     frozen_size = 4.0 if lora is None or settings.dtype == "float32" else 2.0
     packed = 0.0
@@ -269,11 +269,11 @@ def training_of(model: Any, settings: ModelConfig, stage: StageKind) -> Training
 
 
 def media_tokens(config: PreTrainedConfig, settings: ModelConfig) -> int:
-    """Tokens of a clip's pictures and sound: soft tokens, or merged patches of its frames at their largest;
-    none for a language model that reads text alone.
+    """Return the tokens of a clip's pictures and sound: soft tokens, or the merged patches of frames of maximum size;
+    0 for a language model that reads text only.
 
     Raises:
-        InputError: a video-language model of another kind than Qwen's.
+        InputError: a video-language model that is not one of Qwen's.
     """
     if isinstance(config, AffectGPTConfig):
         named = {"video": ("face", "frame"), "audio": ("audio",), "text": ()}
@@ -294,23 +294,24 @@ def media_tokens(config: PreTrainedConfig, settings: ModelConfig) -> int:
 
 
 def advise(recipe: Recipe, stage: StageKind, options: list[dict[str, Any]], rows: int) -> str:
-    """One sentence: how the stage fits, or what is largest and what would help."""
+    """Return a sentence: how the stage fits, or what takes the most memory and what would help."""
     own = own_option(recipe, options)
     if own["fits"]:
         return f"fits as it stands ({own['strategy']})"
     item, remedy = _remedy(recipe, stage, own, rows)
-    short = f"{own['strategy']} wants {own['memory_mb']['peak'] / 1e3:.0f} GB, most of it for {item}"
+    short = f"{own['strategy']} needs {own['memory_mb']['peak'] / 1e3:.0f} GB, most of it for {item}"
     if fitting := [option for option in options if option["fits"]]:
         better = f"deepspeed={fitting[0]['deepspeed']}" if fitting[0]["deepspeed"] else "leave 'deepspeed' out"
         return f"{short}; {fitting[0]['strategy']} fits: {better}. Or: {remedy}"
     least = min(options, key=lambda option: option["memory_mb"]["peak"])
     item, remedy = _remedy(recipe, stage, least, rows)
     peak = least["memory_mb"]["peak"] / 1e3
-    return f"fits nowhere here: {least['strategy']} wants least, {peak:.0f} GB, most of it for {item}; {remedy}"
+    needs = f"{least['strategy']} needs the least memory, {peak:.0f} GB"
+    return f"does not fit on this machine; {needs}, most of it for {item}; {remedy}"
 
 
 def own_option(recipe: Recipe, options: list[dict[str, Any]]) -> dict[str, Any]:
-    """The option that the recipe's own `deepspeed` asks for."""
+    """Return the option that the recipe's `deepspeed` asks for."""
     named = {Path(option["deepspeed"]).name: option for option in options if option["deepspeed"]}
     return named.get(recipe.deepspeed.name, options[0]) if recipe.deepspeed else options[0]
 

@@ -1,4 +1,4 @@
-"""How much memory a stage needs on each GPU, by formulas. Bytes throughout.
+"""Memory that a stage needs on each GPU, by formulas. Bytes throughout.
 
 States follow ZeRO (Rajbhandari et al. 2020, section 3.1): of each trained parameter, 2 bytes of weight and 2 of
 gradient in bfloat16, and 12 of float32 master weight and AdamW's two moments. Without DeepSpeed the trained weights are
@@ -24,26 +24,26 @@ from train.config.model import LoraSettings
 
 GB = 1e9
 BUCKET = 50_000_000
-"""Gradients that are reduced together: reduce_bucket_size in deepspeed_configs/zero1.json and zero2.json."""
+"""Number of gradients that are reduced together: reduce_bucket_size in deepspeed_configs/zero1.json and zero2.json."""
 LIVE = 1e9
-"""Most parameters that ZeRO-3 holds gathered at a time: DeepSpeed's stage3_max_live_parameters."""
+"""Maximum parameters that ZeRO-3 gathers at a time: DeepSpeed's stage3_max_live_parameters."""
 TILE_TOKENS, TILE_WORDS = 4096, 32768
-"""TRL scores completions in tiles of that size, instead of holding all logits."""
+"""Size of the tiles in which TRL scores completions, instead of holding all logits."""
 LOGIT_BYTES = 14
-"""Of each of the T x V logits at the peak of a supervised step: themselves in bfloat16 (2), their log-softmax (4), and
-the gradients of both sides of it (4 + 4)."""
+"""Bytes for each of the T x V logits at the peak of a supervised step: the logit in bfloat16 (2), its log-softmax (4),
+and the gradients of both sides of it (4 + 4)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """How the states of training are spread over processes."""
+    """Way to spread the states of training over processes."""
 
     title: str
     config: str | None = None
-    """The DeepSpeed configuration that asks for it."""
+    """DeepSpeed configuration of the strategy."""
     zero: int = 0
     offload: bool = False
-    """Weights and optimiser live in the memory of the host."""
+    """Whether weights and optimiser states are kept in the memory of the host."""
 
 
 STRATEGIES = (
@@ -51,7 +51,7 @@ STRATEGIES = (
     *(Strategy(f"ZeRO-{stage}", f"deepspeed_configs/zero{stage}.json", stage) for stage in (1, 2, 3)),
     Strategy("ZeRO-3 + CPU", "deepspeed_configs/zero3_offload.json", 3, True),
 )
-"""The fastest first."""
+"""All strategies, the fastest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Decoder:
 
     @classmethod
     def of(cls, config: Any) -> Decoder:
-        """From its configuration; of a mixture of experts, the inner width of those that a token passes."""
+        """Read the sizes from a configuration; of a mixture of experts, the inner width of those of one token."""
         heads = config.num_attention_heads
         head = getattr(config, "head_dim", None) or config.hidden_size // heads
         inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
@@ -90,7 +90,7 @@ class Weights:
     """Parameters that a process holds, as a run without DeepSpeed loads them."""
 
     trained: int
-    """In float32."""
+    """Number of trained parameters, which are float32."""
     frozen: int
     frozen_bytes: float
 
@@ -99,8 +99,8 @@ class Weights:
         """Count named parameters.
 
         Args:
-            frozen_size: bytes of a frozen one.
-            packed: bytes of a frozen matrix's, where those are quantised.
+            frozen_size: bytes of a frozen parameter.
+            packed: bytes of a parameter of a frozen matrix, if those are quantised.
         """
         trained = frozen = 0
         frozen_bytes = 0.0
@@ -116,10 +116,10 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a process works on at a time.
+    """Batch that a process works on at a time.
 
     Args:
-        rows: of a micro-batch.
+        rows: rows of a micro-batch.
         prompt, completion: tokens of a row; a supervised row is all prompt.
         rollouts: completions that are generated together; 0 in a supervised stage.
     """
@@ -132,7 +132,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What of a model is trained, and how."""
+    """Trained and frozen parts of a model, and the way they are trained."""
 
     decoder: Decoder
     weights: Weights
@@ -140,9 +140,9 @@ class Training:
     in_full: bool
     """Whether the language model's own weights are trained."""
     trained_head: int
-    """Trained parameters that give logits."""
+    """Number of trained parameters that give logits."""
     cast: int
-    """Parameters of which autocast keeps a copy in bfloat16 until the backward pass."""
+    """Number of parameters of which autocast keeps a copy in bfloat16 until the backward pass."""
     checkpointing: bool
     eager: bool
     """Whether attention keeps its scores."""
@@ -151,7 +151,7 @@ class Training:
 
 
 def memory_of(job: Training, batch: Batch, strategy: Strategy, processes: int, towers: float = 0.0) -> dict[str, float]:
-    """Bytes on a GPU by what they are for, and their 'peak': what stays, and the greatest of what comes and goes.
+    """Return the memory of one GPU by purpose, in bytes. 'peak' is what stays resident plus the largest transient.
 
     Args:
         towers: bytes of frozen towers that run beside the model.
@@ -168,7 +168,7 @@ def memory_of(job: Training, batch: Batch, strategy: Strategy, processes: int, t
 
 
 def states(job: Training, strategy: Strategy, processes: int) -> dict[str, float]:
-    """Weights, gradients, the optimiser's states, and the buffers in which gradients are exchanged."""
+    """Return the bytes of weights, gradients, optimiser states and the buffers in which gradients are exchanged."""
     trained, frozen = job.weights.trained, job.weights.frozen
     copied: float
     if strategy.zero == 0:
@@ -197,7 +197,7 @@ def states(job: Training, strategy: Strategy, processes: int) -> dict[str, float
 
 
 def host_memory(job: Training, strategy: Strategy, processes: int, per_node: int) -> float:
-    """Bytes of a node: every process loads all weights there, and offloaded states stay there."""
+    """Return the bytes of host memory of a node: every process loads all weights, and offloaded states stay there."""
     loaded = per_node * (4 * job.weights.trained + job.weights.frozen_bytes)
     if not strategy.offload:
         return loaded
@@ -206,7 +206,7 @@ def host_memory(job: Training, strategy: Strategy, processes: int, per_node: int
 
 
 def activations(job: Training, batch: Batch, strategy: Strategy) -> float:
-    """What is kept of T tokens for the backward pass; with checkpointing every layer's input, and one layer whole."""
+    """Return the bytes that T tokens keep for the backward pass; with checkpointing, layer inputs and one layer."""
     decoder, tokens = job.decoder, batch.rows * (batch.prompt + batch.completion)
     autocast = strategy.zero == 0
     stream = 4 if autocast and job.lora is None else 2
@@ -220,11 +220,11 @@ def activations(job: Training, batch: Batch, strategy: Strategy) -> float:
 
 
 def layer_bytes(job: Training, autocast: bool, length: int) -> float:
-    """Bytes that one layer keeps of each token.
+    """Return the bytes that one layer keeps of each token.
 
     Args:
-        autocast: whether weights are float32 and computed with in bfloat16; else they are bfloat16.
-        length: tokens of a row, which only scores of attention depend on.
+        autocast: whether weights are float32 and computation is in bfloat16; else weights are bfloat16.
+        length: tokens of a row; only the scores of attention depend on it.
     """
     decoder = job.decoder
     h, q, k, i = decoder.width, decoder.queries, decoder.keys, decoder.inner
@@ -245,7 +245,7 @@ def layer_bytes(job: Training, autocast: bool, length: int) -> float:
 
 
 def logits(job: Training, batch: Batch) -> float:
-    """What the loss holds beyond the layers."""
+    """Return the bytes that the loss holds beyond the layers."""
     if not batch.rollouts:
         return LOGIT_BYTES * batch.rows * batch.prompt * job.decoder.vocabulary
     tokens = batch.rows * batch.completion
@@ -254,7 +254,7 @@ def logits(job: Training, batch: Batch) -> float:
 
 
 def rollout(job: Training, batch: Batch, strategy: Strategy) -> float:
-    """The cache of keys and values of all completions, and the widest layer while their prompts are read."""
+    """Return the bytes of the key-value cache of all completions and of the widest layer while prompts are read."""
     decoder = job.decoder
     cache = 2 * 2 * decoder.layers * decoder.keys * batch.rollouts * (batch.prompt + batch.completion)
     prefill = batch.rollouts * batch.prompt * (6 * decoder.inner + 12 * decoder.width)

@@ -1,4 +1,4 @@
-"""A plan as text and tables, for a terminal or a file."""
+"""Text and tables of a plan, for a terminal or a file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table
 
 
 def print_plan(plan: dict[str, Any], console: Console) -> None:
-    """Print a plan; of stages that need the same memory, the first one's table."""
+    """Print a plan; stages that need the same memory share the first one's table."""
     console.print("\n".join(describe(plan)), highlight=False, soft_wrap=True, markup=False)
     shown = None
     for stage in plan["stages"]:
@@ -20,7 +20,7 @@ def print_plan(plan: dict[str, Any], console: Console) -> None:
 
 
 def describe(plan: dict[str, Any]) -> list[str]:
-    """List as lines what holds for all stages."""
+    """Return the lines that hold for all stages."""
     machine, towers = plan["machine"], plan["towers"]
     usable = (1 - machine["margin"]) * machine["gpu_memory_mb"] / 1e3
     lines = [

@@ -1,4 +1,4 @@
-"""What a stage is given of its run."""
+"""Context that a run gives its stages."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageContext:
-    """All that a stage is given of its run besides its own settings.
+    """Context of a stage: all that its run gives it besides its own settings.
 
     Args:
-        folder: of the run.
-        model: the recipe's `model`; says how a checkpoint is loaded.
+        folder: folder of the run.
+        model: the recipe's `model`: how a checkpoint is loaded.
         rows: rows by part ('train', 'rl', 'dev', 'test', 'text').
-        reader: of the model.
-        console: where the stage shows how far it is.
-        seed: of the run.
+        reader: reader of rows for the model.
+        console: shows the progress of the stage.
+        seed: seed of the run.
         evaluation: the recipe's `evaluation`.
         merged: stages whose rows the stage 'shuffled' reads; none in a run with a curriculum.
         deepspeed: configuration of DeepSpeed, under its launcher.

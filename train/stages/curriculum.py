@@ -1,4 +1,4 @@
-"""Which rows a stage reads, in which order: mixtures of tasks, drawn once and for all from a seed."""
+"""Order of a stage's rows: mixtures of tasks, drawn once from a seed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from affectgpt.problems import InputError, nearest
 
 
 def draw_rows(clips: Sequence[Clip], mixture: Mapping[str, float], count: int, seed: int) -> list[int]:
-    """Indices of `count` rows: each draw picks a task by its weight, then that task's next row in a shuffled order.
+    """Draw the indices of `count` rows: pick a task by its weight, then that task's next row in a shuffled order.
 
-    A task's rows all come once before any comes again. The result depends on nothing but the arguments.
+    All rows of a task come once before any comes again. The result depends on the arguments alone.
 
     Raises:
         InputError: a task of the mixture has no rows.
@@ -44,7 +44,7 @@ def _cycle(rows: list[int], rng: np.random.Generator, count: int) -> Iterator[in
 
 
 def batch_by_length(rows: Sequence[int], lengths: Mapping[int, int], batch_size: int, seed: int) -> list[int]:
-    """Reorder drawn rows so that a batch holds rows of like length, which saves padding.
+    """Reorder drawn rows so that a batch holds rows of similar length, which saves padding.
 
     Rows move only within windows of 8 batches, so the mixture stays even along the stage; batches stay shuffled.
     """

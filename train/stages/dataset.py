@@ -1,4 +1,4 @@
-"""Supervised batches: the rows of a stage in their order, alone or packed, read when they are wanted.
+"""Supervised batches: the rows of a stage in order, single or packed, read on demand.
 
 Shapes: B rows or packs, L tokens.
 """
@@ -19,16 +19,16 @@ MODALITIES = ("video", "audio", "text")
 
 
 class StageDataset(Dataset[list[EncodedRow]]):
-    """What a supervised stage reads, item by item; an item is a row, or the rows of a pack.
+    """Data set of a supervised stage; an item is a row, or the rows of a pack.
 
     Args:
         clips: the rows that the stage draws from.
         items: indices into `clips`.
-        reader: of the model.
+        reader: reader of rows for the model.
         dropout: probability that one modality, drawn anew for every row of every item, is kept from the model.
         evidence: probabilities that a row's evidence is kept from the model, and that it is made false, so that the
-            model learns to do without and to doubt it.
-        seed: of those draws; they depend on the place of a row, not on who reads it.
+            model learns to do without it and not to over-trust it.
+        seed: seed of those draws, which depend on the index of a row, not on the process that reads it.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class StageDataset(Dataset[list[EncodedRow]]):
         return self.__getitems__([place])[0]
 
     def __getitems__(self, places: Sequence[int]) -> list[list[EncodedRow]]:
-        """Several items at once: their media are read together."""
+        """Return several items at once: their media are read together."""
         clips = [clip for place in places for clip in self._rows(place)]
         hidden = [hide for place in places for hide in self._hidden(place)]
         rows = iter(self.reader.read(clips, hidden))
         return [[next(rows) for _ in self.items[place]] for place in places]
 
     def _rows(self, place: int) -> list[Clip]:
-        """The rows of an item, each with its evidence, without, or with a false one."""
+        """Return the rows of an item, each with its evidence, without, or with false evidence."""
         rows = [self.clips[index] for index in self.items[place]]
         if not any(self.evidence):
             return rows
@@ -79,12 +79,12 @@ class StageDataset(Dataset[list[EncodedRow]]):
 
 
 class SupervisedCollator:
-    """Items of a `StageDataset` to a batch."""
+    """Collator of the items of a `StageDataset`."""
 
     def __init__(self, reader: Reader, packing: bool = False) -> None:
         self.pad_id, self.packing = int(reader.tokenizer.pad_token_id), packing
 
     def __call__(self, items: Sequence[Sequence[EncodedRow]]) -> Batch:
-        """'input_ids' and 'labels' (B, L), 'attention_mask' or 'position_ids', and the model's other inputs."""
+        """Return 'input_ids' and 'labels' (B, L), 'attention_mask' or 'position_ids', and the model's other inputs."""
         rows = [row for item in items for row in item]
         return packed_batch(items, self.pad_id) if self.packing else supervised_batch(rows, self.pad_id)

@@ -40,19 +40,19 @@ from train.stages.sft import SupervisedStage
 
 
 class SelectionConfig(Section):
-    """How a model's emotion is decided in two stages; every field is one of `Selection`, which explains it."""
+    """Settings of the two-stage decision about emotions; every field is one of `Selection`, which explains it."""
 
     mode: Mode = "score"
     margin: float = 0.0
     fusion: float = Field(default=0.0, ge=0)
 
     def selection(self) -> Selection:
-        """Return the same as the evaluator takes it."""
+        """Return the settings in the form that the evaluator takes."""
         return Selection(self.mode, self.margin, self.fusion)
 
 
 class EmpathyStage(SupervisedStage):
-    """A supervised stage whose dialogues get the evidence of plugins, which it trains first.
+    """Supervised stage whose dialogues carry the evidence of plugins, which it trains first.
 
     It is scored with them, without them, and with false evidence.
     """
@@ -64,9 +64,9 @@ class EmpathyStage(SupervisedStage):
 
     kind: Literal["empathy"]
     plugins: dict[str, dict[str, Any]] = Field(default={"emotion": {"encoder": "scratch"}, "cause": {}})
-    """Name of a plugin -> settings that it is trained with."""
+    """Plugins by name, with the settings of their training."""
     selection: SelectionConfig = Field(default_factory=SelectionConfig)
-    """How the emotions that are scored are decided."""
+    """Settings of the decision about the emotions that are scored."""
 
     @field_validator("plugins")
     @classmethod
@@ -86,7 +86,7 @@ class EmpathyStage(SupervisedStage):
         return plugins
 
     def flaws_of(self, rows: Sequence[Clip]) -> list[str]:
-        """Say why the plugins could not be trained: no rows, or rows whose options lack an emotion of others."""
+        """Return why the plugins could not be trained: no rows, or rows whose options lack an emotion of other rows."""
         learners = self.learners(rows)
         problems = []
         for name in self.plugins:
@@ -99,7 +99,7 @@ class EmpathyStage(SupervisedStage):
         return list(dict.fromkeys(problems))
 
     def _lacking_options(self, rows: Sequence[Clip]) -> list[str]:
-        """Say which rows of one label have options that lack a label of the others."""
+        """Return a problem for every set of options that lacks a label of other rows."""
         labelled = [row for row in rows if TASKS[row.task].answer == "label"]
         named = {tidy(row.answer) for row in labelled}
         problems = []
@@ -115,7 +115,8 @@ class EmpathyStage(SupervisedStage):
     def learners(self, rows: Sequence[Clip]) -> list[list[str]]:
         """Return, for each row, the names of the plugins that learn from it.
 
-        Its task is one that the stage teaches, or one whose answer is never spoken, so that no stage could.
+        A plugin learns from the tasks that the stage teaches, and from those that no stage can teach, as their answers
+        are not text.
         """
         classes = {name: plugin_class(name) for name in self.plugins}
         silent = {name for name, task in TASKS.items() if not ANSWER_TYPES[task.answer].spoken}
@@ -123,7 +124,7 @@ class EmpathyStage(SupervisedStage):
         return [[name for name, cls in classes.items() if row.task in taught and is_learned(cls, row)] for row in rows]
 
     def draws_from(self, context: StageContext) -> list[Clip]:
-        """Return the rows of 'train' and 'text', with evidence. Trains the plugins where they are not there yet."""
+        """Return the rows of 'train' and 'text', with evidence. Trains the plugins on first use."""
         return rows_with_evidence(context, self, super().draws_from(context))
 
     def score(self, context: StageContext, result: StageResult) -> dict[str, Any]:
@@ -164,7 +165,7 @@ class EmpathyStage(SupervisedStage):
 
     @classmethod
     def headline(cls, metrics: Mapping[str, Any]) -> str:
-        """Word what plugins add."""
+        """Return a sentence that says what plugins add."""
         names = {"accuracy_plugin": "with plugins", "accuracy_no_plugin": "without"}
         return ", ".join(
             f"emotion {metrics[name]['value']:.2f} {text}" for name, text in names.items() if name in metrics
@@ -172,10 +173,10 @@ class EmpathyStage(SupervisedStage):
 
 
 def rows_with_evidence(context: StageContext, stage: EmpathyStage, rows: Sequence[Clip]) -> list[Clip]:
-    """Return the rows to learn from; those that plugins learn from carry their out-of-fold evidence.
+    """Return the training rows; those that plugins learn from carry their out-of-fold evidence.
 
-    Plugins are trained once, by the first process to come: on parts of the rows, whose evidence is of the other parts',
-    and on all of them, for rows to come.
+    Plugins are trained once, by the first process that gets here: without each fold, for the evidence of its rows, and
+    on all rows, for the evidence of other rows.
     """
     learned = [index for index, names in enumerate(stage.learners(rows)) if names]
     chosen = [rows[index] for index in learned]
@@ -192,7 +193,7 @@ def rows_with_evidence(context: StageContext, stage: EmpathyStage, rows: Sequenc
 
 
 def rows_to_come(context: StageContext, stage: EmpathyStage, rows: Sequence[Clip]) -> list[Clip]:
-    """Return the rows whose emotion a plugin names, by which the stage is scored, with the evidence of all plugins."""
+    """Return the rows that the stage is scored by, those whose emotion a plugin predicts, with the evidence of all."""
     naming = {name for name in stage.plugins if names_emotion(plugin_class(name))}
     chosen = [row for row, names in zip(rows, stage.learners(rows), strict=True) if naming & {*names}]
     for name in stage.plugins:
@@ -223,7 +224,7 @@ def _make(stage: EmpathyStage, rows: Sequence[Clip], folder: Path, made_from: st
 def _fitted(
     name: str, settings: dict[str, Any], rows: Sequence[Clip], folds: int, seed: int
 ) -> tuple[list[Evidence | None], Plugin]:
-    """Return the out-of-fold evidence of one plugin about rows, and the plugin that has learned from all of them."""
+    """Return the out-of-fold evidence of one plugin for rows, and the plugin trained on all of them."""
     cls, progress, fits = plugin_class(name), Rounds(f"fitting plugin {name}"), iter(range(folds + 1))
 
     def fit(part: Sequence[Clip]) -> Plugin:

@@ -1,4 +1,4 @@
-"""Scoring of completions whose prompt is read once for the whole group, where a model gives the same that way.
+"""Scoring of completions with one forward of the prompt for a whole group, for models whose result stays the same.
 
 Shapes: B completions of a batch, P prompt tokens, C completion tokens.
 """
@@ -26,23 +26,23 @@ class GroupScoringMixin:
     accelerator: Any
     reader: Reader
     read: Mapping[int, EncodedRow]
-    """Rows of the rollouts that are scored, by number."""
+    """Rows of the rollouts that are scored, by row number."""
     numbers: list[int]
-    """The row of every rollout that is being scored."""
+    """Row number of every rollout that is being scored."""
     say: Callable[[str], None]
     _score_as_trl: Callable[..., tuple[Tensor, Tensor | None, Tensor | None]]
-    """Scores every completion with its prompt, as TRL does."""
+    """TRL's function, which scores every completion with its prompt."""
     shares_prompts: bool | None = None
-    """Whether prompts are scored once per group; None until the first batch has shown that it gives the same."""
+    """Whether prompts are read once per group; None until the first batch has shown that the scores are the same."""
 
     def _teach(self, models: Sequence[Any], way: Way) -> None:
-        """Teach models, where there are some, to read a prompt for a group."""
+        """Patch the models that are not None so that they read a prompt once for a group."""
         for model in models:
             if model is not None:
                 share_prompts(without_adapter(self.accelerator.unwrap_model(model)), way)
 
     def _prompts(self, numbers: Sequence[int]) -> tuple[Batch, Tensor]:
-        """Return what the model takes of the distinct prompts, each once, and which of them each rollout belongs to."""
+        """Return the model's inputs for the distinct prompts, and the index of each rollout's prompt among them."""
         distinct, group = group_of(numbers)
         batch = prompt_batch([self.read[number] for number in distinct], self.reader.tokenizer.pad_token_id)
         device = self.accelerator.device
@@ -106,7 +106,7 @@ class GroupScoringMixin:
 
     @torch.no_grad()
     def _sharing_is_exact(self, model: Any, ids: Tensor, mask: Tensor, keep: int) -> bool:
-        """Score a few rollouts both ways, on every process; prompts are shared only where all find the same."""
+        """Score a few rollouts both ways and return whether the scores agree on all processes."""
         few = slice(0, min(len(ids), 4))
         was_training = model.training
         model.eval()  # dropout would differ

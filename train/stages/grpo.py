@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class GrpoStage(GrpoSettings, StageKind):
-    """A stage that learns from the rewards of its own answers."""
+    """Stage that learns from the rewards of its own answers."""
 
     title: ClassVar[str] = "reinforcement"
     card_title: ClassVar[str] = "GRPO"
@@ -38,11 +38,11 @@ class GrpoStage(GrpoSettings, StageKind):
 
     @property
     def memory_needs(self) -> MemoryNeeds:
-        """What rollouts and the reference need of memory."""
+        """Memory needs of rollouts and of the reference."""
         return MemoryNeeds(completion_tokens=self.max_new_tokens, generates=True, reference=self.beta > 0)
 
     def draws_from(self, context: StageContext) -> list[Clip]:
-        """Return the rows of 'rl' where there are some, else those of 'train'."""
+        """Return the rows of 'rl' if there are any, else those of 'train'."""
         return context.rows.get("rl") or context.rows["train"]
 
     def train(
@@ -62,7 +62,7 @@ class GrpoStage(GrpoSettings, StageKind):
 
     @classmethod
     def card_note(cls, settings: Mapping[str, Any]) -> str:
-        """Say how completions were drawn and rewarded."""
+        """Return a sentence on how completions were drawn and rewarded."""
         rewards = ", ".join(f"{name} {reward['weight']:g}" for name, reward in settings["rewards"].items())
         return (
             f"`{settings['name']}`: {settings['generations']} completions a prompt, temperature "

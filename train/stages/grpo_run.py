@@ -1,4 +1,4 @@
-"""Run of a GRPO stage: the trainer of `train/stages/grpo_trainer.py`, set up as the stage says."""
+"""Run of a GRPO stage: the trainer of `train/stages/grpo_trainer.py` with the settings of the stage."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run_grpo(
     callbacks: Sequence[TrainerCallback],
     world_size: int = 1,
 ) -> GRPOTrainer:
-    """Train `model` in place by GRPO on the prompts of `order`; goes on from the newest checkpoint in `folder`.
+    """Train `model` in place by GRPO on the prompts of `order`; resume from the newest checkpoint in `folder`.
 
     Raises:
         InputError: the batch cannot be split over the processes, or not into whole groups where they are exchanged.

@@ -14,7 +14,7 @@ from videmo.user_rewards import reward_function, user_functions
 
 
 class RewardConfig(Section):
-    """A reward of a GRPO stage: a number, its weight; or `weight` and whatever settings the reward takes."""
+    """Reward of a GRPO stage: a number, its weight; or `weight` and whatever settings the reward takes."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -27,12 +27,12 @@ class RewardConfig(Section):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All but the weight."""
+        """Settings of the reward: all keys but the weight."""
         return self.model_extra or {}
 
 
 class GrpoSettings(StageConfig):
-    """How completions are drawn, rewarded and learned from."""
+    """Settings of a GRPO stage: how completions are drawn, rewarded and learned from."""
 
     generations: int = Field(default=8, ge=2)
     """Completions per prompt (G)."""
@@ -43,19 +43,19 @@ class GrpoSettings(StageConfig):
     """Weight of the KL penalty to the model that the stage starts from."""
     loss_type: Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo"] = "dapo"
     importance_sampling: Literal["token", "sequence"] = "token"
-    """Level of the ratio to the policy that rolled out; 'sequence' is GSPO's."""
+    """Level of the ratio to the policy that generated the rollouts; 'sequence' is GSPO's."""
     num_iterations: int = Field(default=1, ge=1)
-    """How often a batch of rollouts is learned from."""
+    """Number of passes over a batch of rollouts."""
     epsilon: float = Field(default=0.2, gt=0)
     epsilon_high: float | None = Field(default=None, gt=0)
-    """The ratio is clipped to [1 - epsilon, 1 + epsilon_high]; both are epsilon unless given."""
+    """Upper clip: the ratio stays within [1 - epsilon, 1 + epsilon_high]; by default epsilon."""
     exchanges: int = Field(default=0, ge=0)
     """Rounds of a step in which groups of equal reward, which teach nothing, are exchanged for groups of other prompts
-    (DAPO's dynamic sampling); what is equal after the last round stays."""
+    (DAPO's dynamic sampling); groups still equal after the last round are kept."""
     reward_files: tuple[Path, ...] = ()
-    """Python files whose functions are rewards too. They are run when the recipe is read."""
+    """Python files whose functions are rewards too. The files are run when the recipe is read."""
     reward_failure: Literal["stop", "drop"] = "stop"
-    """What a reward that fails at a row does: stop the run, or go on without it for the row's group."""
+    """Consequence of a reward that fails on a row: stop the run, or leave that reward out for the row's group."""
     reward_limit_s: float = Field(default=600.0, gt=0, allow_inf_nan=False)
     """Seconds that a reward may take for the completions of one rollout."""
     rewards: dict[str, RewardConfig] = Field(
@@ -95,5 +95,5 @@ class GrpoSettings(StageConfig):
 
     @property
     def rows_per_step(self) -> int:
-        """Prompts of a step."""
+        """Number of prompts of a step."""
         return self.batch_size // self.generations

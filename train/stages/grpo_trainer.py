@@ -1,7 +1,7 @@
 """TRL's `GRPOTrainer` with audio and video in the prompt.
 
 TRL's trainer knows images only. `MediaGRPOTrainer` is where this project touches its private methods: prompts come from
-a `Reader`, and whatever it gives besides ids goes to generation and to every forward that scores completions.
+a `Reader`, and whatever it returns besides ids goes to generation and to every forward that scores completions.
 
 Shapes: B completions of a batch, P prompt tokens, C completion tokens.
 """
@@ -33,14 +33,14 @@ from videmo.tree import parse_tree
 
 
 class MediaGRPOTrainer(SafeCheckpointsMixin, ExactStateMixin, FiniteLossMixin, GroupScoringMixin, GRPOTrainer):
-    """`GRPOTrainer` whose prompts carry whatever the model takes besides ids, and are read once for their whole group.
+    """`GRPOTrainer` whose prompts carry all inputs of the model besides ids, and are read once for their whole group.
 
-    A rollout keeps the number of its row; what the row's prompt carries is joined again from that wherever a batch of
-    rollouts is generated or scored, so that TRL's splitting needs to know nothing of it.
+    A rollout keeps the number of its row; the inputs of the row's prompt are joined again from that wherever a batch of
+    rollouts is generated or scored, so that TRL's splitting does not have to handle them.
 
     Args:
         clips: the rows; the data set's `row` column indexes them.
-        reader: turns rows into what the model takes.
+        reader: turns rows into inputs of the model.
         show: called whenever the trainer logs, with the step and the newest group of rollouts and their rewards.
         say: called with a line for the user, on the first process.
         exchanges: rounds in which groups of equal reward are exchanged for groups of other prompts (the dynamic
@@ -65,16 +65,16 @@ class MediaGRPOTrainer(SafeCheckpointsMixin, ExactStateMixin, FiniteLossMixin, G
         self.times = StepTimes()
         """Seconds of rollout, reward, scoring and update, and tokens of completions that this process rolled out."""
         self.inputs: list[dict[str, Any]] = []
-        """What is being rolled out: for each rollout its row of the data set."""
+        """Rows of the data set, one for each rollout under way."""
         self.known_rewards: Tensor | None = None
-        """Of these rollouts, where they were needed before TRL asks for them."""
+        """Rewards of these rollouts, if they were computed before TRL asks for them."""
         self.read: dict[int, EncodedRow] = {}
-        """Rows of the last rollouts, by number."""
+        """Rows of the last rollouts, by row number."""
         self.numbers: list[int] = []
-        """The row of every rollout that is being generated or scored."""
+        """Row number of every rollout that is being generated or scored."""
         super().__init__(*args, **kwargs)
         self.order = np.array(self.train_dataset["row"])  # type: ignore[index]
-        """Rows as the stage draws them: a row as often as its mixture has it."""
+        """Row numbers as the stage draws them, each as often as in its mixture."""
         trained: Any = self.accelerator.unwrap_model(self.model)
         if "ref" in getattr(trained, "peft_config", {}):
             # TRL's reference, a second adapter, is made from what a stage starts with; under ZeRO-3 it cannot be saved.
@@ -82,16 +82,16 @@ class MediaGRPOTrainer(SafeCheckpointsMixin, ExactStateMixin, FiniteLossMixin, G
         self._teach([self.model, self.ref_model], "packed" if self.args.gradient_checkpointing else "cache")
 
     def rows_of(self, inputs: Mapping[str, Any]) -> list[str]:
-        """Names of the rows of a micro-batch."""
+        """Return the ids of the rows of a micro-batch."""
         return [self.clips[number].id for number in dict.fromkeys(inputs["row"].tolist())]
 
     def kept(self) -> dict[str, Any]:
-        """Also the rollouts that are still to be learned from, and the figures since the last line of the log."""
+        """Return the mixin's state, the rollouts still to be learned from, and the figures since the last log line."""
         metrics = {name: list(values) for name, values in self._metrics["train"].items()}
         return {**super().kept(), "rollouts": self._buffered_inputs, "metrics": metrics}
 
     def restore(self, kept: dict[str, Any]) -> None:
-        """The opposite of `kept`."""
+        """Restore the state that `kept` returned."""
         super().restore(kept)
         self._buffered_inputs = kept["rollouts"]
         self._metrics["train"].update(kept["metrics"])
@@ -102,7 +102,7 @@ class MediaGRPOTrainer(SafeCheckpointsMixin, ExactStateMixin, FiniteLossMixin, G
         super()._load_rng_state(checkpoint)
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
-        """As TRL's, but what is shuffled before it is split into micro-batches is groups, and not rollouts."""
+        """Do as TRL does, but shuffle groups, not rollouts, before they are split into micro-batches."""
         assert self.model is not None
         if not self.model.training:
             return super()._prepare_inputs(generation_batch)
@@ -132,7 +132,7 @@ class MediaGRPOTrainer(SafeCheckpointsMixin, ExactStateMixin, FiniteLossMixin, G
             self.read |= dict(zip(missing, rows, strict=True))
 
     def _note(self, name: str, value: float) -> None:
-        """Average a value into the next line of the log."""
+        """Average a value into the next log line."""
         assert self.model is not None
         self._metrics["train" if self.model.training else "eval"][name].append(value)
 
@@ -170,7 +170,7 @@ class MediaGRPOTrainer(SafeCheckpointsMixin, ExactStateMixin, FiniteLossMixin, G
     def _exchange_equal_groups(
         self, prompt_ids: list[list[int]], completion_ids: list[list[int]], completions: list[Any]
     ) -> None:
-        """Put rollouts of other prompts, with their inputs and rewards, in the place of groups of equal reward."""
+        """Replace groups of equal reward by rollouts of other prompts, with their inputs and rewards."""
         processes, me = self.accelerator.num_processes, self.accelerator.process_index
         size = self.num_generations
         assert size is not None
@@ -238,7 +238,7 @@ class MediaGRPOTrainer(SafeCheckpointsMixin, ExactStateMixin, FiniteLossMixin, G
         return rewards
 
     def _rewards_of(self, inputs: list[dict[str, Any]], completions: list[Any], completion_ids: list[Any]) -> Tensor:
-        """(B of all processes, rewards), NaN where a reward does not apply."""
+        """Compute the rewards, (B of all processes, rewards); NaN where a reward does not apply."""
         if inputs is self.inputs and self.known_rewards is not None:
             known, self.known_rewards = self.known_rewards, None
             return known
@@ -247,18 +247,18 @@ class MediaGRPOTrainer(SafeCheckpointsMixin, ExactStateMixin, FiniteLossMixin, G
             return torch.as_tensor(super()._calculate_rewards(inputs, prompts, completions, completion_ids))
 
     def _total(self, rewards: Tensor) -> Tensor:
-        """(B,) weighted sum over rewards."""
+        """Return the weighted sum over rewards, (B,)."""
         return (rewards * self.reward_weights.to(rewards)).nansum(1)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Do TRL's; what is left of its time after rollout, reward and scoring is the update's."""
+        """Do as TRL does; its time without rollout, reward and scoring counts as the update's."""
         watchdog.doing(f"step {self.state.global_step + 1}, step")
         with self.times.measure_rest("update"):
             loss: Tensor = super().training_step(*args, **kwargs)
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Do TRL's, with the seconds by part, and show the newest group."""
+        """Do as TRL does, with the seconds by part, and show the newest group."""
         logs.update(self.times.take())
         super().log(logs, start_time)
         if self.show is not None and self.newest_group:

@@ -1,8 +1,8 @@
-"""What a kind of stages is: settings, rows, a run, scores and words of its own.
+"""The contract of a kind of stages: its settings, rows, training, scores and words.
 
 A kind is a class beneath `StageKind` in a file of its own, and a line of the table in `train/stages/kinds.py`. Its file
-is read whenever a recipe is, so what trains (TRL, the trainer of transformers) is imported where the run begins. Where
-what trains must know the settings, these stand in a file beneath both.
+is imported whenever a recipe is read, so TRL and the trainer of transformers are imported only where training begins.
+Settings that the trainer needs too are defined in a file that both import.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ HEADLINES = {
     "emotion_uar": "emotion UAR",
     "tree_similarity": "tree",
 }
-"""Scores on clips that the console names when a stage is scored, and how it calls them."""
+"""Scores on clips that the console shows for a stage, with their names there."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
-    """A finished stage: its checkpoint, how long it took, whether an earlier run had finished it."""
+    """Finished stage: its checkpoint, how long it took, whether an earlier run had finished it."""
 
     stage: StageKind
     folder: Path
@@ -40,7 +40,7 @@ class StageResult:
     fingerprint: str
 
     def entry(self) -> dict[str, Any]:
-        """Begin the stage's entry in the report; its scores are still to come."""
+        """Return the stage's entry in the report, without scores."""
         return {
             "name": self.stage.name,
             "kind": self.stage.kind,
@@ -56,10 +56,10 @@ class StageResult:
 
 @dataclass(frozen=True, slots=True)
 class MemoryNeeds:
-    """What the plan of a run's memory asks a stage.
+    """Properties of a stage that the plan of a run's memory depends on.
 
     Args:
-        row_tokens: tokens of a row where the stage fixes them.
+        row_tokens: tokens of a row, if the stage fixes them.
         completion_tokens: tokens that the model writes to each row.
         generates: whether the completions of a step are written together before it learns from them.
         reference: whether a frozen copy of the model stands beside it.
@@ -72,7 +72,7 @@ class MemoryNeeds:
 
 
 class StageKind(StageConfig, ABC):
-    """A stage: settings that a recipe gives, and what is done with them."""
+    """Base class of stages: the settings of a recipe, and the methods that train and score with them."""
 
     title: ClassVar[str]
     """Name of the kind in the report."""
@@ -81,11 +81,11 @@ class StageKind(StageConfig, ABC):
     card_tags: ClassVar[tuple[str, ...]] = ()
     """Tags that a model card gets for a stage of the kind."""
     seconds_per_step: ClassVar[float]
-    """Seconds a step may take on a laptop, for the first estimate of the time left."""
+    """Estimated seconds of a step on a laptop, for the first estimate of the time left."""
     merges: ClassVar[bool] = False
     """Whether `curriculum: false` shuffles the rows of all stages of the kind into one stage."""
     answers_clips: ClassVar[bool] = True
-    """Whether the stage teaches from clips, so that its answers stand in the tables and the gallery of the report."""
+    """Whether the stage trains on clips, so that its answers are in the tables and the gallery of the report."""
     rewarded: ClassVar[bool] = False
     """Whether the stage learns from rewards, whose curves the report shows."""
 
@@ -95,16 +95,16 @@ class StageKind(StageConfig, ABC):
         return ()
 
     def file_texts(self) -> list[str]:
-        """Read the files that the stage runs, whose change makes it another stage."""
+        """Return the texts of the files that the stage runs; a changed text changes its fingerprint."""
         return []
 
     @property
     def memory_needs(self) -> MemoryNeeds:
-        """What the stage needs of memory besides weights and states."""
+        """Memory needs of the stage besides weights and states."""
         return MemoryNeeds()
 
     def flaws_of(self, rows: Sequence[Clip]) -> list[str]:
-        """Say why the stage cannot learn from the rows of part 'train'; checked before any stage runs."""
+        """Return why the stage cannot learn from the rows of part 'train'; checked before any stage runs."""
         return []
 
     @abstractmethod
@@ -121,7 +121,7 @@ class StageKind(StageConfig, ABC):
         callbacks: Sequence[TrainerCallback],
         world_size: int = 1,
     ) -> Any:
-        """Train `model` in place; goes on from the newest trainer checkpoint in `folder`.
+        """Train `model` in place; resume from the newest trainer checkpoint in `folder`.
 
         Returns:
             The trainer of transformers, with `SafeCheckpointsMixin`.
@@ -135,7 +135,7 @@ class StageKind(StageConfig, ABC):
 
     @classmethod
     def headline(cls, metrics: Mapping[str, Any]) -> str:
-        """Word the most important scores for the console."""
+        """Return the most important scores as text for the console."""
         return ", ".join(
             f"{short} {metrics[name]['value']:.2f}"
             for name, short in HEADLINES.items()
@@ -144,5 +144,5 @@ class StageKind(StageConfig, ABC):
 
     @classmethod
     def card_note(cls, settings: Mapping[str, Any]) -> str | None:
-        """Say in a model card how a stage with these settings was trained, where the table does not."""
+        """Return what a model card adds to its table on training with these settings; None for nothing."""
         return None

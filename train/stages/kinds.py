@@ -1,4 +1,4 @@
-"""The table of the kinds of stages. Nobody else compares kinds: what differs between them, a kind says itself."""
+"""The table of the kinds of stages. No other file compares kinds: their classes hold what differs between them."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ _SETTINGS_OF_V0_1_0: dict[str, Any] = {
     "reward_limit_s": 600.0,
     "rewards": {"tree": {"weight": 1.0}, "format": {"weight": 0.2}, "label": {"weight": 0.25}},
 }
-"""Settings of one kind or another that in v0.1.0 the stages of all kinds had, at their defaults."""
+"""Settings, at their defaults, that in v0.1.0 stages of all kinds had and that now belong to some kinds."""
 
 
 def _own_keys(given: Any) -> Any:
-    """Leave out of a stage's settings what belongs to other kinds alone."""
+    """Return a stage's settings without those that only other kinds have."""
     foreign = _foreign_keys(given)
     return {name: value for name, value in given.items() if name not in foreign} if foreign else given
 
 
 def _foreign_keys(given: Any) -> dict[str, Any]:
-    """Find the keys of a stage that other kinds have and its own has not, with their defaults there."""
+    """Return the keys of a stage that only other kinds have, with their defaults there."""
     cls = KINDS.get(given["kind"]) if isinstance(given, Mapping) and isinstance(given.get("kind"), str) else None
     if cls is None:
         return {}
@@ -62,7 +62,7 @@ def _foreign_keys(given: Any) -> dict[str, Any]:
 
 @cache
 def _defaults() -> dict[str, Any]:
-    """Return the keys that only some kinds of stages have, and their defaults as JSON values."""
+    """Return the keys that only some kinds of stages have, with their defaults as JSON values."""
     return {
         name: to_jsonable_python(field.get_default(call_default_factory=True))
         for cls in KINDS.values()
@@ -95,15 +95,15 @@ def keys_without_effect(stages: Any) -> Iterator[str]:
 
 
 def fingerprint_of(parent: str, stage: StageKind, curriculum: bool) -> str:
-    """Identify the checkpoint of a stage: by what it starts from, its settings and files, and whether it is merged."""
+    """Return the fingerprint of a stage's checkpoint: of its parent, settings and files, and whether it is merged."""
     return fingerprint(parent, stage.model_dump(mode="json"), stage.file_texts(), curriculum)
 
 
 def v0_1_0_fingerprint(parent: str, stage: StageKind, curriculum: bool) -> str:
-    """Identify the checkpoint of a stage as v0.1.0 did, where every stage had the settings of all kinds."""
+    """Return the fingerprint that v0.1.0 gave a stage's checkpoint; its stages had the settings of all kinds."""
     return fingerprint(parent, _SETTINGS_OF_V0_1_0 | stage.model_dump(mode="json"), curriculum)
 
 
 def rewarded_stages(stages: Sequence[StageKind]) -> list[GrpoStage]:
-    """Return the stages that learn from rewards which can be chosen."""
+    """Return the stages whose rewards a recipe can choose."""
     return [stage for stage in stages if isinstance(stage, GrpoStage)]

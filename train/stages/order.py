@@ -1,4 +1,4 @@
-"""Which stages run, and which rows a stage reads, in which order; it follows from the seed and the stage alone."""
+"""Order of stages, and of the rows that a stage reads; it depends on the seed and the stage alone."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from train.stages.curriculum import draw_rows
 from train.stages.kind import StageKind
 
 SHUFFLED = "shuffled"
-"""Name of the stage that `curriculum: false` makes of all that merge."""
+"""Name of the stage that `curriculum: false` makes of all stages that merge."""
 
 
 def merged_stages(stages: Sequence[StageKind], curriculum: bool) -> tuple[StageKind, ...]:
-    """Return the stages that are one without a curriculum; none where nothing is merged."""
+    """Return the stages that are merged into one without a curriculum; none if nothing is merged."""
     merging = tuple(stage for stage in stages if stage.merges)
     return () if curriculum or len(merging) < 2 else merging
 
 
 def planned_stages(stages: Sequence[StageKind], curriculum: bool) -> list[StageKind]:
-    """Return the stages as they run; without a curriculum, those that merge are one stage of their rows, shuffled."""
+    """Return the stages as they run; without a curriculum, stages that merge become one with their rows shuffled."""
     merging = merged_stages(stages, curriculum)
     if not merging:
         return list(stages)

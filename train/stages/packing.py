@@ -1,4 +1,4 @@
-"""Rows to packs of a fixed number of tokens, so that a batch holds hardly any padding."""
+"""Packing of rows into a fixed number of tokens, so that a batch holds hardly any padding."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from train.stages.curriculum import draw_rows
 from train.stages.supervised import SupervisedSettings
 
 WINDOW = 32
-"""Packs that are filled together. Rows move only within them, so that the mixture stays even along the stage."""
+"""Number of packs that are filled together. Rows move only within them: the mixture stays even along the stage."""
 
 
 def draw_packs(stage: SupervisedSettings, clips: Sequence[Clip], reader: Reader, seed: int) -> list[list[int]]:
-    """The packs of a supervised stage: rows drawn by its mixture until every step has as many packs as it wants.
+    """Draw the packs of a supervised stage: rows by its mixture, until every step has its number of packs.
 
     Raises:
-        InputError: a row that is longer than a pack; names every one.
+        InputError: rows are longer than a pack; every one is named.
     """
     assert stage.packing is not None
     rows = [index for index, clip in enumerate(clips) if stage.mixture.get(clip.task)]
@@ -49,7 +49,7 @@ def draw_packs(stage: SupervisedSettings, clips: Sequence[Clip], reader: Reader,
 
 
 def pack(order: Sequence[int], lengths: Mapping[int, int], capacity: int, seed: int) -> list[list[int]]:
-    """Best-fit decreasing within windows of the order: the longest row first, each into the fullest pack that it fits.
+    """Pack rows by best-fit decreasing within windows: the longest row first, each into the fullest pack that it fits.
 
     Args:
         order: rows, which may repeat.

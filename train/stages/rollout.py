@@ -1,4 +1,4 @@
-"""Rollouts between generation and loss: cut, told apart, split into micro-batches, read again for scoring.
+"""Rollouts between generation and loss: cut, grouped, split into micro-batches, joined with their inputs for scoring.
 
 Shapes: B completions of a batch, P prompt tokens, C completion tokens.
 """
@@ -17,11 +17,11 @@ from affectgpt.inputs.reader import EncodedRow
 
 
 def split_groups(rollouts: dict[str, Any], generations: int, parts: int) -> list[dict[str, Any]]:
-    """Rollouts to `parts` micro-batches, groups shuffled and kept together as far as a micro-batch holds them.
+    """Split rollouts into `parts` micro-batches; groups are shuffled, and kept together as far as a micro-batch allows.
 
     Args:
-        rollouts: tensors whose first dimension counts rollouts, a group's one after another; anything else goes into
-            every micro-batch.
+        rollouts: tensors whose first dimension is the rollouts, those of a group one after another; anything else is
+            copied into every micro-batch.
         generations: rollouts of a group.
     """
     count = len(rollouts["completion_ids"])
@@ -39,9 +39,9 @@ def split_groups(rollouts: dict[str, Any], generations: int, parts: int) -> list
 
 
 def are_equal(rewards: Tensor) -> Tensor:
-    """(groups,) whether the rewards of each group are equal but for rounding: such a group teaches nothing.
+    """Tell for each group, (groups,), whether its rewards are equal up to rounding: such a group teaches nothing.
 
-    TRL's own count takes the mean's rounding for a difference.
+    TRL's own count mistakes the rounding of the mean for a difference.
 
     Args:
         rewards: (groups, rollouts of a group).
@@ -50,9 +50,9 @@ def are_equal(rewards: Tensor) -> Tensor:
 
 
 def to_exchange(equal: Tensor) -> Tensor:
-    """(processes, n) groups that each process draws anew: all that are equal, and as many others as the rest have more.
+    """Choose the groups that each process draws anew, (processes, n): equal ones first, then others up to n.
 
-    Every process draws the same number, so that all of them gather the same; n is 0 where no group is equal.
+    All processes draw the same number n, the largest count of equal groups, so that they can gather; 0 without any.
 
     Args:
         equal: (processes, groups) which groups of each process are equal.
@@ -62,9 +62,9 @@ def to_exchange(equal: Tensor) -> Tensor:
 
 
 def scoring_inputs(rows: Sequence[EncodedRow], prompt_width: int, width: int) -> Batch:
-    """What a model takes besides ids when prompts, padded on the left to `prompt_width`, and completions are scored.
+    """Return the inputs besides ids to score completions behind prompts padded on the left to `prompt_width`.
 
-    What it takes of every token, such as its kind, is (B, width) and 0 for completions.
+    Inputs of every token, such as its type, are (B, width) and 0 for completions.
     """
     batch = join_inputs(rows)
     for name in dict.fromkeys(name for row in rows for name in row.per_token):
@@ -74,6 +74,6 @@ def scoring_inputs(rows: Sequence[EncodedRow], prompt_width: int, width: int) ->
 
 
 def cut_after(ids: list[int], ends: Sequence[int]) -> list[int]:
-    """Ids up to and with the first of `ends`."""
+    """Return the ids up to and including the first of `ends`."""
     stop = next((place for place, token in enumerate(ids) if token in ends), len(ids) - 1)
     return ids[: stop + 1]

@@ -1,4 +1,4 @@
-"""Runs the stages of a recipe, each from the checkpoint of the one before, and skips those whose result is there."""
+"""Run of the stages of a recipe, each from the checkpoint of the one before; finished stages are skipped."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from train.stages.kinds import fingerprint_of, v0_1_0_fingerprint
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal, whose number it carries, stopped a stage; its checkpoint is kept."""
+    """Interrupt of a stage by a signal, whose number it carries; the stage's checkpoint is kept."""
 
 
 def world() -> tuple[int, int]:
@@ -41,7 +41,7 @@ def require_rows(stages: Sequence[StageKind], rows: Sequence[Clip]) -> None:
     """Refuse, before any stage runs, rows of part 'train' that a stage could not learn from.
 
     Raises:
-        InputError: with what is wrong for every stage.
+        InputError: with the problems of every stage.
     """
     if problems := [flaw for stage in stages for flaw in stage.flaws_of(rows)]:
         raise InputError(problems)
@@ -50,16 +50,16 @@ def require_rows(stages: Sequence[StageKind], rows: Sequence[Clip]) -> None:
 def run_stages(
     context: StageContext, stages: Sequence[StageKind], model: Path, made_from: str, v0_1_0: str, curriculum: bool
 ) -> Iterator[StageResult]:
-    """Run every stage that is not done yet; yields each when its checkpoint is complete.
+    """Run every unfinished stage; yield each stage when its checkpoint is complete.
 
     Args:
         stages: as they run, see `planned_stages`.
         model: folder of the model that the first stage starts from.
         made_from: fingerprint of all that training depends on besides the stages.
-        v0_1_0: the same as v0.1.0 had it: what that version finished is not done again.
+        v0_1_0: fingerprint that v0.1.0 gave the same: stages that it finished are reused.
 
     Raises:
-        Interrupted: Ctrl-C or SIGTERM; calling again goes on from the kept checkpoint.
+        Interrupted: Ctrl-C or SIGTERM; calling again resumes from the kept checkpoint.
     """
     console, parent, fingerprint, older = context.console, model, made_from, v0_1_0
     for stage in stages:
@@ -79,7 +79,7 @@ def run_stages(
 
 
 def _read_done(folder: Path, *fingerprints: str) -> dict[str, Any] | None:
-    """Read the note of a finished stage, if it is whole, and of the same data, settings and parents."""
+    """Read the note of a finished stage; None unless it is whole and of the same data, settings and parents."""
     path = folder / NOTE
     note = json.loads(path.read_text()) if path.is_file() else {}
     return note if note.get("fingerprint") in fingerprints and flaw_of(folder, read=False) is None else None
@@ -126,9 +126,9 @@ def _run_stage(context: StageContext, stage: StageKind, parent: Path, fingerprin
 
 
 def _open_steps(folder: RunFolder, stage: str, fingerprint: str, older: str) -> Path:
-    """Return the folder of a stage's trainer checkpoints, without those of other settings.
+    """Return the folder of a stage's trainer checkpoints; delete those of other settings.
 
-    Every process calls this; the first one to come does it.
+    Every process calls this; the first one does the work.
     """
     steps = folder.steps(stage)
     note = steps / "fingerprint"

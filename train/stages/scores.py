@@ -20,9 +20,9 @@ from train.stages.context import StageContext
 
 
 def rows_to_score(clips: Sequence[Clip], seed: int, closed_per_clip: int) -> list[Clip]:
-    """Choose the rows of a split that are answered: every tree and expression question, some attribute questions.
+    """Return the rows of a split to answer: every tree and expression question, some attribute questions.
 
-    Of a split without any of those, as of a data set of captions or label lists, every row that can be scored.
+    Of a split without those, such as a data set of captions or label lists, return every row that can be scored.
     """
     if not any(clip.task in HEADLINED for clip in clips):
         return [clip for clip in clips if clip.task in OWN_TASKS and TASKS[clip.task].scored]
@@ -41,11 +41,11 @@ def rows_to_score(clips: Sequence[Clip], seed: int, closed_per_clip: int) -> lis
 
 
 def score_clips(context: StageContext, checkpoint: Path, fingerprint: str, entry: dict[str, Any]) -> dict[str, Any]:
-    """Add to a stage's entry in the report its scores on dev, test, and the conflict clips of test.
+    """Add the scores on dev, test and the conflict clips of test to a stage's entry in the report; return the entry.
 
     Args:
-        fingerprint: of the checkpoint.
-        entry: with the `name` of the stage.
+        fingerprint: fingerprint of the checkpoint.
+        entry: entry with the `name` of the stage.
     """
     rows = {part: scored_rows(context, part) for part in ("dev", "test")}
     predictions = {
@@ -69,14 +69,14 @@ def score_clips(context: StageContext, checkpoint: Path, fingerprint: str, entry
 
 
 def scored_rows(context: StageContext, part: str) -> list[Clip]:
-    """Choose the rows of a part of a run's data that are answered."""
+    """Return the rows to answer of a part of a run's data."""
     return rows_to_score(context.rows.get(part, []), context.seed, context.evaluation.closed_per_clip)
 
 
 def _predictions(
     context: StageContext, stage: str, checkpoint: Path, fingerprint: str, part: str, rows: list[Clip]
 ) -> list[Prediction]:
-    """Answer rows with a checkpoint, or read its answers while what they depend on is the same."""
+    """Answer rows with a checkpoint, or read its answers if the data and settings are still the same."""
     path = context.folder.predictions(stage, part)
     longest = context.evaluation.max_new_tokens
     mark = {"fingerprint": fingerprint, "rows": [clip.id for clip in rows], "max_new_tokens": longest}
@@ -98,6 +98,6 @@ def _predictions(
 
 
 def read_predictions(folder: RunFolder, stage: str, part: str) -> list[Prediction]:
-    """Read the answers of a stage to the rows of a part; the first line says what they are answers of."""
+    """Read a stage's predictions for the rows of a part; the first line of the file holds their fingerprint."""
     lines = folder.predictions(stage, part).read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines[1:]]

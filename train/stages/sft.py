@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class SupervisedStage(SupervisedSettings, StageKind):
-    """A stage that learns the answers of its rows."""
+    """Stage that learns the answers of its rows."""
 
     @property
     def memory_needs(self) -> MemoryNeeds:
-        """What the stage needs of memory; the size of a pack is the size of a row."""
+        """Memory needs of the stage; the size of a pack is the size of a row."""
         return MemoryNeeds(row_tokens=self.packing)
 
     def draws_from(self, context: StageContext) -> list[Clip]:
@@ -44,7 +44,7 @@ class SupervisedStage(SupervisedSettings, StageKind):
 
 
 class SftStage(SupervisedStage):
-    """A supervised stage. Without a curriculum, all of them are one."""
+    """Supervised stage. Without a curriculum, all of them are merged into one."""
 
     title: ClassVar[str] = "supervised"
     card_title: ClassVar[str] = "supervised"

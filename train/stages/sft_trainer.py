@@ -25,9 +25,9 @@ from train.stages.supervised import SupervisedSettings
 
 
 class OrderedTrainer(SafeCheckpointsMixin, ExactStateMixin, FiniteLossMixin, Trainer):
-    """Trainer that reads rows in the order of the data set: it was shuffled once, and a resumed run goes on in it.
+    """Trainer that reads rows in the order of the data set, which was shuffled once; a resumed run continues in it.
 
-    Logs which share of the tokens so far was no padding.
+    It logs the share of tokens so far that were not padding.
     """
 
     useful_tokens = tokens = 0
@@ -37,29 +37,29 @@ class OrderedTrainer(SafeCheckpointsMixin, ExactStateMixin, FiniteLossMixin, Tra
         return SequentialSampler(rows)
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Do as the trainer does, and count tokens."""
+        """Compute the trainer's loss, and count tokens."""
         self.useful_tokens += inputs[ROW_TOKENS]
         self.tokens += inputs["input_ids"].numel()
         return super().compute_loss(model, inputs, *args, **kwargs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Do as the trainer does, with the share of useful tokens."""
+        """Log as the trainer does, with the share of useful tokens."""
         if self.tokens:
             logs["useful_tokens"] = self.useful_tokens / self.tokens
         super().log(logs, start_time)
 
     def kept(self) -> dict[str, Any]:
-        """Return the mixin's state and the tokens so far."""
+        """Return the mixin's state and the numbers of tokens so far."""
         return {**super().kept(), "tokens": [self.useful_tokens, self.tokens]}
 
     def restore(self, kept: dict[str, Any]) -> None:
-        """Take up what `kept` returned."""
+        """Restore the state that `kept` returned."""
         super().restore(kept)
         self.useful_tokens, self.tokens = kept["tokens"]
 
 
 def stage_dataset(context: StageContext, stage: SupervisedSettings, rows: Sequence[Clip]) -> StageDataset:
-    """Return what a stage reads of its rows, in order, with what is kept from the model left out."""
+    """Return the data set of a stage: its rows in order, with modality and evidence dropout."""
     seed = int(stream_of(context.seed, f"{stage.name} dropout").integers(2**31))
     doubt = stage.evidence_dropout, stage.evidence_corruption
     items = supervised_items(context, stage, rows)
@@ -67,7 +67,7 @@ def stage_dataset(context: StageContext, stage: SupervisedSettings, rows: Sequen
 
 
 def supervised_items(context: StageContext, stage: SupervisedSettings, rows: Sequence[Clip]) -> list[list[int]]:
-    """Draw what a supervised stage reads, item by item: rows, or packs of them; indices into `rows`."""
+    """Draw the items of a supervised stage: rows, or packs of rows, as indices into `rows`."""
     if stage.packing is not None:
         return draw_packs(stage, rows, context.reader, int(stream_of(context.seed, stage.name).integers(2**31)))
     order = stage_order(context.seed, stage, rows, context.merged)
@@ -86,7 +86,7 @@ def run_sft(
     callbacks: Sequence[TrainerCallback],
     world_size: int = 1,
 ) -> Trainer:
-    """Train `model` in place on a stage; goes on from the newest checkpoint in `folder` if there is one.
+    """Train `model` in place on a stage; resume from the newest checkpoint in `folder` if there is one.
 
     Raises:
         InputError: the batch cannot be split over the processes.

@@ -1,7 +1,7 @@
 """One forward of a prompt for all completions of its group (cf. Prefix Grouper, arXiv 2506.05433), for any model.
 
-A model's backbone is taught to read `shared`: prompts once, and which completion follows which. Everything above it,
-head, LoRA, DeepSpeed and TRL's loss, sees an ordinary forward over completions. Two ways, equal to the plain forward:
+A model's backbone is patched to read `shared`: each prompt once, and the prompt of each completion. Everything above
+it, head, LoRA, DeepSpeed and TRL's loss, sees an ordinary forward over completions. Two ways, equal to the plain one:
 
 - `cache`: the prompts run under autograd and leave their keys and values; repeated by completion, those carry the
   completions, which run as a batch. P + G * C tokens instead of G * (P + C).
@@ -26,12 +26,12 @@ Way = Literal["cache", "packed"]
 
 
 def share_prompts(model: Any, way: Way) -> None:
-    """Teach a causal language model, or one that also takes media, to read `shared`.
+    """Patch a causal language model, or one that also takes media, so that it reads `shared`.
 
     Afterwards `model(input_ids=(B, 1 + C), attention_mask=(B, 1 + C), shared={"prompt": ..., "group": (B,)})` reads
     'prompt', what the model takes of U prompts ('input_ids' and 'attention_mask' (U, P), and whatever else), and gives
     hidden states (B, 1 + C, E): of the last token of each completion's prompt, then of the completion. The first of
-    `input_ids` only holds its place. Without `shared` the model is as before.
+    `input_ids` is only a placeholder. Without `shared` the model is as before.
     """
     backbone = model.base_model
     original = backbone.forward
@@ -74,7 +74,7 @@ def _with_cache(
 def _packed(
     backbone: Any, prompt: Batch, positions: Tensor, group: Tensor, ids: Tensor, mask: Tensor
 ) -> tuple[Any, Tensor]:
-    """A row for each prompt: the prompt, then its completions side by side; each sees the prompt and itself."""
+    """Run a row for each prompt: the prompt, then its completions side by side; each sees the prompt and itself."""
     num_prompts, prompt_length = prompt["input_ids"].shape
     length = ids.shape[1]
     slot, slots = _slots(group, num_prompts)
@@ -112,16 +112,16 @@ def _packed(
 
 
 def following(positions: Tensor, group: Tensor, count: int) -> Tensor:
-    """Positions of the tokens behind each completion's prompt: (..., U, P) to (..., B, count).
+    """Return the positions of the tokens behind each completion's prompt: (..., U, P) to (..., B, count).
 
-    A prompt ends with text, whose place is the same on every axis of rotary positions of several axes.
+    A prompt ends with text, whose position is the same on every axis of multi-axis rotary positions.
     """
     last = positions[..., -1:][..., group, :]
     return last + 1 + torch.arange(count, device=positions.device)
 
 
 def _slots(group: Tensor, num_prompts: int) -> tuple[Tensor, int]:
-    """(B,) the place of each completion among those of its prompt, and how many the largest group has."""
+    """Return the index of each completion in its prompt's group, (B,), and the size of the largest group."""
     same = group[:, None] == group
     slot = torch.tril(same, diagonal=-1).sum(dim=1)
     return slot, int(torch.bincount(group, minlength=num_prompts).max())

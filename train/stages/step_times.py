@@ -1,4 +1,4 @@
-"""Where the seconds of training steps go, by part."""
+"""Seconds of training steps, by part."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class StepTimes:
         self.seconds[part] += _elapsed(started) - (sum(self.seconds.values()) - before)
 
     def take(self) -> dict[str, float]:
-        """Return seconds and tokens a second by part, as the log has them, and begin anew."""
+        """Return seconds and tokens per second by part, under their keys in the log, and start again from 0."""
         figures = {f"seconds/{part}": round(spent, 4) for part, spent in self.seconds.items()}
         figures |= {f"tokens_per_s/{part}": round(self.tokens / spent, 1) for part, spent in self.seconds.items()}
         self.seconds.clear()

@@ -1,4 +1,4 @@
-"""Settings that supervised stages have in common."""
+"""Settings that supervised stages share."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from train.config.stage import StageConfig
 
 
 class SupervisedSettings(StageConfig):
-    """How the rows of a supervised stage are put together, and what of them is left out."""
+    """Settings of a supervised stage: packing of its rows, and dropout of their parts."""
 
     packing: int | None = Field(default=None, ge=16)
-    """Fill packs of that many tokens with rows, instead of padding each; `batch_size` then counts packs."""
+    """Tokens of a pack, which is filled with rows instead of padding each; `batch_size` then counts packs."""
     modality_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of rows of which one modality, drawn anew each time, is kept from the model."""
     evidence_dropout: float = Field(default=0.0, ge=0, le=1)
     """Share of rows whose evidence, drawn anew each time, is kept from the model."""
     evidence_corruption: float = Field(default=0.0, ge=0, le=1)
-    """Share of rows whose evidence is made false, so that the model learns to doubt it."""
+    """Share of rows whose evidence is made false, so that the model learns not to over-trust it."""
 
     @model_validator(mode="after")
     def _shares_of_rows(self) -> Self:

@@ -1,4 +1,4 @@
-"""The command `affectgpt eval empathy`: a language model's emotions with plugins, without, and with false evidence."""
+"""The command `affectgpt eval empathy`: score emotion predictions with plugins, without, and with false evidence."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from eval.metrics.responses import MeaningScorer
 from eval.predict.options import add_model_options
 
 _NOTES = """
-Rows are dialogues, or clips whose emotion is asked for, with the evidence of an emotion plugin (affectgpt plugins run),
-or without, and the plugins with --plugins. Rows that have a situation are scored with it too.
+Rows are dialogues, or clips of an emotion task. They carry the evidence of an emotion plugin (affectgpt plugins run),
+or get it from the plugins of --plugins. Rows that have a situation are scored with it too.
 """
 
 
 def main(argv: list[str]) -> int:
-    """Score a model's emotions with plugins and without, beside oracle and random evidence."""
+    """Score a model's emotion predictions with and without plugins, and with oracle and random evidence."""
     options = _parse(argv)
     selection, cues = read_options(options.set)
     clips = rows_with_emotion(options.rows, media_root=options.media_root, tasks=options.tasks)[: options.limit]
@@ -75,7 +75,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("rows", type=Path, metavar="ROWS", help="a row file (JSONL)")
     add_model_options(parser, max_new_tokens=64)
-    plugins = "trained plugins whose evidence the rows lack"
+    plugins = "trained plugins whose evidence is added to the rows"
     parser.add_argument("--plugins", type=Path, nargs="+", default=[], metavar="DIR", help=plugins)
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help=HELP)
     texts = "a text encoder's folder or Hub id: compares responses by meaning too"

@@ -1,6 +1,6 @@
-"""What plugins do for a language model's emotions, beside controls that tell help from luck.
+"""Effect of plugins on a language model's emotion predictions, beside controls that separate help from luck.
 
-| condition | the model is given |
+| condition | evidence that the model is given |
 |---|---|
 | `plugin` | the evidence of the rows |
 | `no_plugin` | none |
@@ -36,11 +36,11 @@ from eval.metrics.responses import TextScorer, score_responses
 from eval.metrics.stats import RESAMPLES, Metric, Tally, compare, intervals, mean_tally
 
 DECIDED = ("oracle", "random_emotions")
-"""Conditions that decide the emotion, whose responses would say nothing of the evidence: they are not compared."""
+"""Conditions that fix the emotion; their responses do not depend on the evidence and are not compared."""
 
 
 def conditions(clips: Sequence[Clip], cues: Cues, seed: int = 0) -> dict[str, list[Clip]]:
-    """The rows as each condition has them, the situation left aside."""
+    """Return the rows of each condition, without the conditions that add the situation."""
     rng = np.random.default_rng(seed)
     return {
         "plugin": list(clips),
@@ -62,12 +62,12 @@ def evaluate(
     examples: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Every condition, scored; intervals are clustered by `group`.
+    """Score every condition; intervals are clustered by `group`.
 
     Args:
         clips: rows of an emotion task with evidence of an emotion plugin.
         text_scorer: compares responses by meaning.
-        examples: rows that are shown whole.
+        examples: number of rows that are shown whole.
 
     Returns:
         `plugin`, the scores of the evidence itself; `conditions`, name -> metrics; `over_no_plugin`, name -> difference
@@ -115,10 +115,10 @@ def evaluate(
 
 
 def require_evidence(clips: Sequence[Clip], path: str) -> None:
-    """Refuse rows that conditions cannot be made of.
+    """Refuse rows from which no conditions can be made.
 
     Raises:
-        InputError: no row of an emotion task, or rows without evidence of an emotion plugin; says how many.
+        InputError: no row of an emotion task, or rows without evidence of an emotion plugin; the message says how many.
     """
     if not clips:
         raise InputError(f"{path}: expected rows of task {' or '.join(TASKS)}, got none.")
@@ -131,7 +131,7 @@ def require_evidence(clips: Sequence[Clip], path: str) -> None:
 
 
 def _tallies(clips: Sequence[Clip], said: Sequence[Decision], labels: Sequence[str]) -> dict[str, Tally]:
-    """Metrics by name, of decisions about rows."""
+    """Return the metrics of decisions about rows, by name."""
     names = sorted({*labels, *(clip.answer for clip in clips)})
     truth, answered = encode_labels([clip.answer for clip in clips], [item.emotion or "" for item in said], names)
     stages = np.array([np.nan if item.stage is None else item.stage for item in said])
@@ -151,7 +151,7 @@ def _tallies(clips: Sequence[Clip], said: Sequence[Decision], labels: Sequence[s
 
 
 def _example(clip: Clip, reader: Reader) -> dict[str, Any]:
-    """A row and its evidence, as a page shows them; what each condition said is still to come."""
+    """Return a row and its evidence for a page, without the answers of the conditions."""
     turns = dialogue_of(clip)
     return {
         "id": clip.id,
@@ -164,13 +164,13 @@ def _example(clip: Clip, reader: Reader) -> dict[str, Any]:
 
 
 def _response_of(clip: Clip) -> str:
-    """What is answered in a dialogue's target; empty where nothing is."""
+    """Return the response in a dialogue's target; empty if there is none."""
     _, _, response = clip.target.partition("\nResponse:")
     return response.strip() if clip.task == "dialogue" else ""
 
 
 def describe(report: dict[str, Any]) -> str:
-    """The report as a table."""
+    """Write the report as a table."""
     scores = report["plugin"]
     recall = ", ".join(f"@{count} {value:.3f}" for count, value in scores["recall_at"].items())
     lines = [f"{report['n']} rows. The plugin itself: accuracy {scores['accuracy']:.3f}, recall {recall}.", ""]

@@ -336,4 +336,4 @@ def test_help_says_how_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
     assert stop.value.code == 0
     page = capsys.readouterr().out
     assert "the exit code is 0 even so" in page
-    assert "goes on where it was" in page
+    assert "run the same command to resume" in page

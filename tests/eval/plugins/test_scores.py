@@ -132,7 +132,7 @@ def test_distributions():
     [
         ([row("caption", "A man.")], emotion(1, 0, 0), r"got caption \(text\). Choose with --tasks"),
         ([row("valence", 0.1), row("emotion_label", "a")], emotion(1, 0, 0), r"got valence \(number\), emotion_label"),
-        ([row("emotion_label", "a")], CauseEvidence(), "evidence of kind cause says no answer to task emotion_label"),
+        ([row("emotion_label", "a")], CauseEvidence(), "evidence of kind cause gives no answer to task emotion_label"),
     ],
 )
 def test_rows_that_evidence_cannot_answer(rows, evidence, said):

@@ -70,15 +70,15 @@ def link(path):
 @pytest.mark.parametrize(
     ("damage", "flaw"),
     [
-        (lambda place: (place / MANIFEST).unlink(), "no manifest: its writing was cut off"),
+        (lambda place: (place / MANIFEST).unlink(), "no manifest: its writing was interrupted"),
         (lambda place: (place / MANIFEST).write_text('{"files": {"model'), "its manifest cannot be read"),
         (lambda place: (place / MANIFEST).write_text("[]"), "its manifest cannot be read"),
         (lambda place: (place / "shards" / "rank0.bin").unlink(), "shards/rank0.bin is missing"),
         (lambda place: (place / "model.bin").write_bytes(b""), "model.bin: expected 7 bytes, got 0"),
         (lambda place: (place / "model.bin").write_bytes(b"WEIGHTS"), "its content is not what was written"),
-        (lambda place: rename_in_manifest(place, "../checkpoint-25/model.bin"), "leads out of it"),
-        (lambda place: rename_in_manifest(place, str(place / "model.bin")), "leads out of it"),
-        (lambda place: link(place / "model.bin"), "leads out of it"),
+        (lambda place: rename_in_manifest(place, "../checkpoint-25/model.bin"), "is outside of it"),
+        (lambda place: rename_in_manifest(place, str(place / "model.bin")), "is outside of it"),
+        (lambda place: link(place / "model.bin"), "is outside of it"),
         (lambda place: (place / "shards" / "evil.pt").write_bytes(b"x"), "'shards/evil.pt' was not saved with it"),
         (lambda place: (place / "global_step9").symlink_to(place / "shards"), "'global_step9' was not saved with it"),
     ],
@@ -91,7 +91,7 @@ def test_every_flaw_is_found_and_an_older_checkpoint_taken(tmp_path, damage, fla
     assert newest_valid(tmp_path, said.append) == tmp_path / "checkpoint-25"
     assert len(said) == 1
     assert flaw in said[0]
-    assert "checkpoint-100 is passed over" in said[0]
+    assert "checkpoint-100 is skipped" in said[0]
 
 
 def test_nothing_to_go_on_from(tmp_path):

@@ -134,9 +134,9 @@ def test_a_rank_that_dies_ends_the_whole_job_with_its_name_and_last_lines(ended)
     assert ended[0]["killed"]["codes"] == [1, 1, -9]
     text = said(ended, "killed", 0)
     assert "process 2 (pid" in text
-    assert "died without a word, while: sft one: step 2" in text
+    assert "died without an error message, during: sft one: step 2" in text
     assert "the last thing it said" in text
-    assert "the same command goes on from it" in text
+    assert "the same command to resume from the last checkpoint" in text
 
 
 def test_the_first_process_is_missed_too(ended):
@@ -147,7 +147,7 @@ def test_the_first_process_is_missed_too(ended):
 def test_an_exception_on_one_rank_ends_the_others(ended):
     assert ended[0]["raises"]["codes"] == [1, 3]
     assert ended[0]["raises"]["seconds"] > GRACE_S - 1  # the others may fail by themselves until then
-    assert "failed, while: sft one: step 2. ValueError: row 7 is odd" in said(ended, "raises", 0)
+    assert "failed, during: sft one: step 2. ValueError: row 7 is odd" in said(ended, "raises", 0)
     assert ended[0]["first_raises"]["codes"] == [3, 1]
     assert "process 0 (pid" in said(ended, "first_raises", 0)
 
@@ -160,19 +160,19 @@ def test_what_fails_alike_everywhere_is_not_said_again(ended):
 @pytest.mark.parametrize(("name", "rank"), [("hang", 1), ("alone_hang", 0)])
 def test_a_hang_is_named_with_its_phase_and_stacks(ended, name, rank):
     assert set(ended[0][name]["codes"]) == {1}
-    assert "the run stands still" in said(ended, name, 0)
+    assert "the run hangs" in said(ended, name, 0)
     assert "sft one: decoding, for" in said(ended, name, 0)
     assert "waits_for_ever" in (ended[1] / name / f"hang-{rank}.txt").read_text()
 
 
 def test_one_process_that_is_killed_is_told_of(ended):
     assert ended[0]["alone"]["codes"] == [-9]
-    assert "died without a word, while: sft one: step 2" in said(ended, "alone", 0)
+    assert "died without an error message, during: sft one: step 2" in said(ended, "alone", 0)
 
 
 def test_silence_counts_as_the_end(ended):
     assert ended[0]["frozen"]["codes"][0] == 1
-    assert "has not been heard of for" in said(ended, "frozen", 0)
+    assert "has not responded for" in said(ended, "frozen", 0)
 
 
 def members(**changes: dict) -> dict[int, Member]:
@@ -198,7 +198,7 @@ def test_who_failed_first_and_by_himself_is_the_cause():
     lost = {"end": "failed", "why": "Connection closed by peer", "ended": 100.0, "lost": True}
     cause = {"end": "failed", "why": "KeyError: 'x'", "ended": 100.5}
     assert verdict(101, r0=lost, r1=cause) is None
-    assert "process 1 failed, while: step 3. KeyError: 'x'" in verdict(100 + GRACE_S + 1, r0=lost, r1=cause)
+    assert "process 1 failed, during: step 3. KeyError: 'x'" in verdict(100 + GRACE_S + 1, r0=lost, r1=cause)
     assert "process 1 failed" in verdict(101, r0=lost, r1=cause, r2={**lost, "ended": 100.2})
 
 
@@ -208,7 +208,7 @@ def test_who_never_came_is_told_of():
     for member in some.values():
         member.heard = 400.0
     assert judge(some, 3, 299.0, 0.0, 400, 300) is None
-    assert judge(some, 3, 301.0, 0.0, 400, 300).text == "process 1 of 3 never came."
+    assert judge(some, 3, 301.0, 0.0, 400, 300).text == "process 1 of 3 never started."
 
 
 def test_messages_are_short_and_never_wait(tmp_path):

@@ -96,7 +96,9 @@ def test_a_push_that_was_cut_goes_on_with_what_is_missing(hub):
     """One file arrives, the other never does; the next push sends the other alone."""
     oid = hashlib.sha256(MORE).hexdigest()
     hub.failures = [Failure("PUT", oid, cut=50_000, times=ONE_REQUEST * TRIES)]
-    with pytest.raises(RunError, match=rf"{REPO}: the upload failed 6 times, .* the same command goes on") as caught:
+    with pytest.raises(
+        RunError, match=rf"{REPO}: the upload failed 6 times, .* run the same command to send the rest"
+    ) as caught:
         send(REPO, FILES, "one")
     assert hub.waits == [2.0, 4.0, 8.0, 16.0, 32.0]
     assert set(hub.repos[REPO].files) == {".gitattributes"}
@@ -169,7 +171,7 @@ def test_a_full_account_is_said_at_once(hub):
 
 def test_what_the_storage_refuses_is_said_at_once(hub):
     hub.full = True
-    with pytest.raises(RunError, match=r"the Hub refused the upload: .*storage quota exceeded\. Mend that"):
+    with pytest.raises(RunError, match=r"the Hub refused the upload: .*storage quota exceeded\. Correct that"):
         send(REPO, FILES, "one")
     assert hub.waits == []
 

@@ -53,7 +53,7 @@ def subject(stage: str = "emotion", report: dict = REPORT, settings: dict | None
 def test_every_figure_has_its_interval_and_n():
     card = write_card(subject())
     assert "| emotion: mean recall of the emotions (UAR) | 0.612 | 0.551 to 0.679 | 1,234 | 0.167 |" in card
-    assert "| affective tree: similarity to the true one | 0.710 | 0.680 to 0.740 | 60 |  |" in card
+    assert "| affective tree: similarity to the gold tree | 0.710 | 0.680 to 0.740 | 60 |  |" in card
     assert "| caption f1 | 0.500 | none | 1 |  |" in card
     assert "attributes: right answers" not in card  # it could not be computed
     assert "face, voice and words disagree:\n\n| score" in card
@@ -78,7 +78,7 @@ def test_what_is_not_known_is_not_claimed():
     assert "This stage was not scored: there are no figures" in card
     assert "named no licence" in card
     assert "## Versions" not in card
-    assert "small and begun from nothing" in card
+    assert "small and trained from scratch" in card
 
 
 def test_the_stages_that_made_it_and_no_later_one():

@@ -127,7 +127,7 @@ def test_settings_of_a_reward_reach_it(train, monkeypatch):
     trainer = train(scaled, rewards={"label": {"weight": 1.0, "factor": 30.0}})
     assert logged(trainer, "reward")[0] > 30
     came = threading.Event()
-    with pytest.raises(ValueError, match=r"did not come back within 0\.05 s"):
+    with pytest.raises(ValueError, match=r"did not return within 0\.05 s"):
         train(lambda **_: came.wait(5), output="late", reward_limit_s=0.05)
     came.set()
 

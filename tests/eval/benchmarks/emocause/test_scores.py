@@ -8,7 +8,8 @@ import pytest
 
 from affectgpt.plugins.command import train_main
 from affectgpt.problems import InputError
-from eval.benchmarks.emocause.scores import cause_recall, main, read_emocause, recall_of
+from eval.benchmarks.emocause.command import main
+from eval.benchmarks.emocause.scores import cause_recall, read_emocause, recall_of
 from tests.support.rows import WORDS, write_data
 
 
