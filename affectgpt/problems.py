@@ -74,7 +74,7 @@ def nearest(name: object, known: Iterable[object]) -> str:
     if close:
         return f"Did you mean '{close[0]}'?"
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    return f"Known: {shown}."
+    return f"Known: {shown}." if names else "There are none."
 
 
 def shorten(value: object, limit: int = 80) -> str:

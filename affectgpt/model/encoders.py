@@ -64,6 +64,7 @@ FAMILIES = {
     "siglip2_vision_model": Family(architecture=transformers.Siglip2VisionModel),
     "videomae": Family(_tubelets),
     "resnet": Family(width="hidden_sizes"),
+    "convnextv2": Family(width="hidden_sizes"),
     "whisper": Family(architecture=WhisperEncoder, keys={r"^(model\.)?encoder\.": ""}),
 }
 """Families by `model_type`; every other tower is a plain `Family()`."""
@@ -114,9 +115,20 @@ def load_tower(source: str, revision: str | None = None, dtype: torch.dtype = to
 
 
 def feature_width(config: PreTrainedConfig, layers: Sequence[int] | None = None, pooling: str = "pooled") -> int:
-    """Return D, the width of the features of a tower with that configuration."""
+    """Return D, the width of the features of a tower with that configuration.
+
+    Raises:
+        InputError: its family needs a line in `FAMILIES`, or has no positions and is asked to average some.
+    """
     own = layers is None and pooling == "pooled"
-    width = getattr(config, family_of(config).width if own else "hidden_size")
+    name = family_of(config).width if own else "hidden_size"
+    if (width := getattr(config, name, None)) is None:
+        expected = "hidden_size in the tower's configuration, as towers have whose positions can be averaged"
+        fix = "As a vision tower, leave vision_pooling at pooled and vision_layers unset"
+        if own:
+            expected = f"{name} in the tower's configuration"
+            fix = "Give its family a line in FAMILIES: docs/adding.md"
+        raise InputError(f"{config.model_type}: expected {expected}, got none. {fix}.")
     return int(width[-1] if isinstance(width, list | tuple) else width)
 
 

@@ -16,7 +16,7 @@ from affectgpt.evidence.evidence import Evidence
 from affectgpt.evidence.table import read_all
 from affectgpt.plugins.card import card_of, describe
 from affectgpt.plugins.crossfit import FOLDS, held_out_evidence
-from affectgpt.plugins.options import add_task_option, set_values
+from affectgpt.plugins.options import add_data_options, add_task_option, set_values
 from affectgpt.plugins.plugin import (
     Plugin,
     find_plugins,
@@ -60,8 +60,7 @@ def train_main(argv: list[str]) -> int:
     """Train a plugin on rows with gold answers."""
     parser = argparse.ArgumentParser(prog="affectgpt plugins train", description=train_main.__doc__)
     parser.add_argument("plugin", metavar="NAME", help="name of the plugin; see `affectgpt plugins list`")
-    data = "a row file, or lines of context and emotion"
-    parser.add_argument("--data", required=True, type=Path, metavar="FILE.jsonl", help=data)
+    add_data_options(parser)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write")
     add_task_option(parser, TASKS)
     _add_plugin_options(parser)
@@ -71,7 +70,8 @@ def train_main(argv: list[str]) -> int:
         raise InputError(f"--out: {options.out} already exists. Name another folder, or remove it.")
     settings = _settings(options)
     plugin = plugin_class(options.plugin)
-    rows = [row for row in labelled_rows(plugin, options.data, options.tasks) if is_read(plugin, row)]
+    labelled = labelled_rows(plugin, options.data, options.tasks, options.media_root)
+    rows = [row for row in labelled if is_read(plugin, row)]
     started = time.monotonic()
     with Rounds(f"fitting plugin {options.plugin}").round(0, 1):
         trained = plugin.fit(rows, **settings)

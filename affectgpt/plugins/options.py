@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from affectgpt.evidence.dialogue import TASKS
@@ -18,6 +19,14 @@ def add_task_option(parser: argparse.ArgumentParser, choices: Iterable[str] = TA
     """
     texts = "use only rows of these tasks (default: all that the plugin learns from)"
     parser.add_argument("--tasks", nargs="+", choices=[*choices], default=TASKS, metavar="TASK", help=texts)
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Let a user name a row file, and the folder of its media."""
+    data = "a row file, or lines of context and emotion"
+    parser.add_argument("--data", required=True, type=Path, metavar="FILE.jsonl", help=data)
+    roots = "folder of media paths (default: the row file's)"
+    parser.add_argument("--media-root", type=Path, metavar="DIR", help=roots)
 
 
 def set_values(

@@ -7,7 +7,7 @@ import json
 import time
 from pathlib import Path
 
-from affectgpt.plugins.options import add_task_option
+from affectgpt.plugins.options import add_data_options, add_task_option
 from affectgpt.plugins.plugin import load_plugin
 from affectgpt.plugins.rows import evidence_of, labelled_rows
 from affectgpt.tasks import TASKS
@@ -18,13 +18,12 @@ def main(argv: list[str]) -> int:
     """Score the answers of a trained plugin's evidence, beside the best constant answer."""
     parser = argparse.ArgumentParser(prog="affectgpt plugins eval", description=main.__doc__)
     parser.add_argument("plugin", type=Path, metavar="DIR", help="a trained plugin")
-    data = "a row file, or lines of context and emotion"
-    parser.add_argument("--data", required=True, type=Path, metavar="FILE.jsonl", help=data)
+    add_data_options(parser)
     add_task_option(parser, TASKS)
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
     options = parser.parse_args(argv)
     plugin = load_plugin(options.plugin)
-    rows = labelled_rows(plugin, options.data, options.tasks)
+    rows = labelled_rows(plugin, options.data, options.tasks, options.media_root)
     started = time.monotonic()
     evidence = evidence_of(plugin, rows)
     seconds = time.monotonic() - started

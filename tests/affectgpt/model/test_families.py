@@ -19,7 +19,7 @@ from affectgpt.inputs.reader import EncodedRow
 from affectgpt.model import AffectGPTForConditionalGeneration
 from affectgpt.model.assemble import add_placeholders, assemble
 from affectgpt.model.clip_encoder import ClipEncoder
-from affectgpt.model.encoders import load_tower
+from affectgpt.model.encoders import feature_width, load_tower
 from affectgpt.model.loading import load_model, load_processor
 from affectgpt.problems import InputError
 from tests.support.models import TEXTS
@@ -71,6 +71,14 @@ def videomae() -> hf.PreTrainedModel:
     return hf.VideoMAEModel(hf.VideoMAEConfig(**VIT, num_frames=FRAMES, tubelet_size=2))
 
 
+def convnextv2() -> hf.PreTrainedModel:
+    return hf.ConvNextV2Model(hf.ConvNextV2Config(hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1], image_size=32))
+
+
+def registers() -> hf.PreTrainedModel:
+    return hf.Dinov2WithRegistersModel(hf.Dinov2WithRegistersConfig(**VIT, mlp_ratio=2))
+
+
 def vision_processor(kind: str) -> object:
     size = {"height": 32, "width": 32}
     if kind == "clip":
@@ -79,6 +87,8 @@ def vision_processor(kind: str) -> object:
         return hf.Siglip2ImageProcessor(patch_size=8, max_num_patches=16)
     if kind == "videomae":
         return hf.VideoMAEImageProcessor(size={"shortest_edge": 32}, crop_size=size)
+    if kind == "convnextv2":
+        return hf.ConvNextImageProcessor(size={"shortest_edge": 32}, crop_pct=1.0)
     return ViTImageProcessorPil(size=size)
 
 
@@ -167,7 +177,17 @@ def language_model(kind: str, vocab_size: int) -> hf.PreTrainedModel:
     }[kind]()
 
 
-VISION = {"clip": clip, "siglip": siglip, "siglip2": siglip2, "dinov2": dinov2, "dinov3": dinov3, "videomae": videomae}
+VISION = {
+    "clip": clip,
+    "siglip": siglip,
+    "siglip2": siglip2,
+    "dinov2": dinov2,
+    "dinov3": dinov3,
+    "videomae": videomae,
+    "convnextv2": convnextv2,
+    "registers": registers,
+}
+WITHOUT_POSITIONS = {"convnextv2"}
 AUDIO = {"hubert": hubert, "wavlm": wavlm, "wav2vec2": wav2vec2, "data2vec": data2vec, "whisper": whisper}
 
 
@@ -211,7 +231,12 @@ def media(seed: int) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("pooling", ["pooled", "cls", "mean"])
 def test_pictures(make, tmp_path, kind, pooling):
     layers = None if pooling == "pooled" else [-2, -1]
-    assemble(tmp_path, make("qwen2"), make(kind), vision_layers=layers, vision_pooling=pooling, num_frames=FRAMES)
+    settings = {"vision_layers": layers, "vision_pooling": pooling, "num_frames": FRAMES}
+    if kind in WITHOUT_POSITIONS and pooling != "pooled":
+        with pytest.raises(InputError, match="leave vision_pooling at pooled and vision_layers unset"):
+            assemble(tmp_path, make("qwen2"), make(kind), **settings)
+        return
+    assemble(tmp_path, make("qwen2"), make(kind), **settings)
     encoder = ClipEncoder.from_pretrained(tmp_path)
     tower = encoder.towers["vision"]
     assert not any(module.training for module in tower.modules())
@@ -440,6 +465,11 @@ def test_weights_that_are_missing_are_named(make, tmp_path):
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InputError, match=r"1 are missing, such as encoder\.layer_norm\.weight"):
         assemble(tmp_path / "parts", make("qwen2"), None, str(broken))
+
+
+def test_a_tower_of_unknown_width_is_refused():
+    with pytest.raises(InputError, match=r"efficientnet: expected hidden_size .* Give its family a line in FAMILIES"):
+        feature_width(hf.EfficientNetConfig())
 
 
 def test_a_tower_that_is_not_the_one_trained_with_is_refused(make, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ from affectgpt.plugins.command import run_main
 from affectgpt.plugins.plugin import find_plugins, fit_settings, load_plugin, plugin_class, save_plugin, with_evidence
 from affectgpt.plugins.rows import evidence_of
 from affectgpt.problems import InputError
+from eval.plugins.command import main as score_main
 
 MODULE = '''
 import json
@@ -190,6 +192,19 @@ def test_rows_are_written_where_their_media_can_be_found(other, tmp_path):
         run_main([*given, str(tmp_path / "out" / "told.jsonl")])
     assert run_main([*given, str(tmp_path / "told.jsonl")]) == 0
     assert read_clips(tmp_path / "told.jsonl")[0].video == tmp_path / "rows" / "a.mp4"
+
+
+def test_media_may_lie_in_another_folder(other, tmp_path):
+    (tmp_path / "media").mkdir()
+    (tmp_path / "media" / "a.mp4").touch()
+    rows, saved = tmp_path / "rows.jsonl", tmp_path / "saved"
+    known = replace(row("a", "Oh.", video=tmp_path / "media" / "a.mp4"), answer="angry")
+    write_clips(rows, [known], tmp_path / "media")
+    root = ["--media-root", str(tmp_path / "media")]
+    assert command.train_main(["shouting", "--data", str(rows), "--out", str(saved), *root]) == 0
+    assert score_main([str(saved), "--data", str(rows), *root]) == 0
+    with pytest.raises(InputError, match=r"field 'video': expected a file, got a\.mp4"):
+        score_main([str(saved), "--data", str(rows)])
 
 
 def test_wrong_evidence_on_rows_is_named(other, tmp_path):
