@@ -128,9 +128,11 @@ class EmotionEvidence(Evidence):
         if isinstance(clip.answer, dict) and set(clip.answer) == set(self.labels):
             values = tuple(float(clip.answer[label]) for label in self.labels)
             return type(self)(self.labels, values, self.calibrated, self.whose)
-        gold = tidy(clip.answer) if isinstance(clip.answer, str) and self.whose == "speaker" else None
+        if not isinstance(clip.answer, str) or self.whose != "speaker":
+            return self
+        gold = next((label for label in self.labels if tidy(label) == tidy(clip.answer)), None)
         first = [label for label, _ in self.top(cues.top)]
-        if gold not in self.labels or gold in first:
+        if gold is None or gold in first:
             return self
         other = first[int(rng.integers(len(first)))]
         labels = tuple({other: gold, gold: other}.get(label, label) for label in self.labels)

@@ -140,6 +140,25 @@ def test_rows_that_evidence_cannot_answer(rows, evidence, said):
         score_evidence(rows, [evidence] * len(rows))
 
 
+def test_rows_of_a_speaker_who_are_answered_alike_make_no_interval_narrower():
+    def figures(metrics: dict[str, Any]) -> dict[str, list[float]]:
+        return {name: [metric[part] for part in ("value", "low", "high")] for name, metric in metrics.items()}
+
+    labels = [row("emotion_label", label, f"g{index}") for index, label in enumerate("aabbca")]
+    guesses = [emotion(0.9, 0.1, 0), emotion(0.2, 0.7, 0.1), emotion(0, 1, 0)] * 2
+    once, often = (score_evidence(labels * copies, guesses * copies)["intervals"] for copies in (1, 5))
+    assert once["accuracy"]["low"] < once["accuracy"]["high"]
+    assert figures(often) == figures(once)
+
+    voices = [row("voices", {"joy": index, "fear": 8 - index}, f"g{index}") for index in range(6)]
+    strengths = [IntensityEvidence({"joy": joy, "fear": 9 - joy}) for joy in (1, 0, 3, 2, 5, 9)]
+    once, often = (score_evidence(voices * copies, strengths * copies) for copies in (1, 5))
+    assert once["each"]["joy"]["mae"]["low"] < once["each"]["joy"]["mae"]["high"]
+    for name in ("joy", "fear"):
+        one, many = figures(once["each"][name]), figures(often["each"][name])
+        assert many == {figure: pytest.approx(values, abs=2e-6) for figure, values in one.items()}
+
+
 def test_a_plugin_that_reads_none_of_the_rows_is_scored_all_the_same():
     scores = score_evidence([row("emotion_label", "a"), row("emotion_label", "b")], [None, None])
     assert (scores["coverage"], scores["accuracy"]) == (0.0, 0.0)

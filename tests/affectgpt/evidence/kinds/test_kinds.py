@@ -225,6 +225,18 @@ def test_the_oracle_agrees_with_the_answer():
     assert [span.state for span in oracle(EVIDENCE["spans"], row(answer="calm")).spans] == ["calm"]
 
 
+@pytest.mark.parametrize(("label", "answer"), [("sad", " Sad. "), ("Sad", "sad"), ("SAD", "Sad")])
+def test_the_oracle_knows_a_label_however_it_is_written(label, answer):
+    emotion = EmotionEvidence(("joyful", label), (0.9, 0.1))
+    assert oracle(emotion, row(answer=answer)).top(1) == [(label, 0.9)]
+    strengths = IntensityEvidence({"joyful": 9, label: 1})
+    assert oracle(strengths, row(answer=answer)).values == {"joyful": 1, label: 9}
+    units = UnitEvidence({"AU1": 0.9, label: 0.1})
+    assert oracle(units, row("expression_multi", [answer])).probabilities == {"AU1": 0.1, label: 0.9}
+    spans = SpanEvidence((StateSpan("joyful", 0.5, 2.0, 0.8), StateSpan(label, 3.0, 6.0, 0.55)))
+    assert [span.state for span in oracle(spans, row(answer=answer)).spans] == [label]
+
+
 @pytest.mark.parametrize("evidence", EVIDENCE.values(), ids=EVIDENCE)
 def test_the_oracle_keeps_what_no_answer_tells_of(evidence):
     assert oracle(evidence, row(answer="proud")) == evidence

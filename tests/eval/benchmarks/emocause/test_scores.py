@@ -47,6 +47,26 @@ def test_the_command(tmp_path, capsys):
     assert "top1 1.000" in capsys.readouterr().out
 
 
+def test_situations_of_a_conversation_count_as_one(tmp_path, capsys):
+    folder, file = tmp_path / "cause", tmp_path / "emocause.json"
+    assert train_main(["cause", "--data", str(write_data(tmp_path / "data.jsonl")), "--out", str(folder)]) == 0
+
+    def top1(copies: int) -> dict[str, float]:
+        entries = [
+            {"original_situation": f"My friend {words[0]} today", "annotation": [gold], "conv_id": index}
+            for index, (words, gold) in enumerate(zip(WORDS.values(), ("won", "dark", "friend"), strict=True))
+        ]
+        file.write_text(json.dumps([entry for entry in entries for _ in range(copies)]))
+        capsys.readouterr()
+        assert main([str(file), "--plugin", str(folder), "--json"]) == 0
+        figures = json.loads(capsys.readouterr().out)["top1"]
+        return {name: figures[name] for name in ("value", "low", "high")}
+
+    once = top1(1)
+    assert once == {"value": pytest.approx(2 / 3, abs=1e-6), "low": 0.0, "high": 1.0}
+    assert top1(20) == once
+
+
 def test_files_that_are_wrong(tmp_path):
     file = tmp_path / "emocause.json"
     file.write_text(json.dumps([{"original_situation": "I fell", "labels": ["fell"]}, {"labels": ["a"]}, 3]))

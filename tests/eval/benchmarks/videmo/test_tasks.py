@@ -305,6 +305,11 @@ def test_a_group_is_averaged_where_all_its_tasks_are_there(tmp_path: Path, capsy
 MICRO = "CAS_Single-Label-Micro-Expression-Recognition"
 
 
+def constant_intervals(evaluation: dict[str, Any]) -> dict[str, list[float]]:
+    [scores] = evaluation["baselines"].values()
+    return {name: [metric[part] for part in ("value", "low", "high")] for name, metric in scores.items()}
+
+
 def test_rows_of_a_speaker_who_are_answered_alike_make_no_interval_narrower(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -315,7 +320,7 @@ def test_rows_of_a_speaker_who_are_answered_alike_make_no_interval_narrower(
                 row(
                     100 * speaker + number,
                     question,
-                    answers[0],
+                    answers[0] if speaker < 6 else answers[1],
                     answers[speaker % 3],
                     **({"group": f"speaker {speaker}"} if grouped else {}),
                 )
@@ -327,9 +332,12 @@ def test_rows_of_a_speaker_who_are_answered_alike_make_no_interval_narrower(
 
     one, many = found(1, False), found(6, True)
     assert many["groups"]["cues"] == {**one["groups"]["cues"], "n": 96}
-    assert many["primary"] == one["primary"]
-    for alone, together in zip(one["tasks"], many["tasks"], strict=True):
+    for alone, together in ((one, many), *zip(one["tasks"], many["tasks"], strict=True)):
         assert together["primary"] == alone["primary"]
+        assert constant_intervals(together) == constant_intervals(alone)
+        _, low, high = constant_intervals(alone)[alone["primary"]["name"]]
+        assert low < high
+    for alone, together in zip(one["tasks"], many["tasks"], strict=True):
         rate = alone["secondary"]["give_up_rate"]
         assert rate["low"] < rate["high"]
         assert together["secondary"]["give_up_rate"] == {**rate, "n": 48}
