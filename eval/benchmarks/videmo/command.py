@@ -12,7 +12,7 @@ from affectgpt.problems import InputError
 from eval.answers.judge import MAX_TOKENS, PROMPT_VERSION, Judge
 from eval.answers.rows import read_aspects, read_rows
 from eval.answers.tasks import OWN_TASKS, TASKS
-from eval.benchmarks.videmo.scores import _together, evaluate_task, group_averages
+from eval.benchmarks.videmo.scores import all_together, evaluate_task, group_averages
 from eval.metrics.evaluation import describe, with_interval
 from eval.metrics.stats import RESAMPLES
 from eval.metrics.task_scores import score_task
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
     tasks = {task: evaluate_task(task, score, resamples, judge) for task, score in scores.items()}
     groups = group_averages(scores, resamples)
     report: dict[str, Any] = (
-        dict(next(iter(tasks.values()))) if len(tasks) == 1 else _together(tasks, scores, resamples)
+        dict(next(iter(tasks.values()))) if len(tasks) == 1 else all_together(tasks, scores, resamples)
     )
     if judge is not None:
         report["judge"] = {"model": judge.endpoint.model, "prompt_version": PROMPT_VERSION}

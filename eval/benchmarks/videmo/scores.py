@@ -53,7 +53,7 @@ def _average(scores: Mapping[str, TaskScore], share: Mapping[str, float], resamp
     return weighted_mean(tallies, [share[task] for task in scores], groups, resamples)
 
 
-def _together(tasks: Mapping[str, Evaluation], scores: Mapping[str, TaskScore], resamples: int) -> dict[str, Any]:
+def all_together(tasks: Mapping[str, Evaluation], scores: Mapping[str, TaskScore], resamples: int) -> dict[str, Any]:
     """Combine all tasks into one evaluation: the unweighted mean of their primary scores, and each task's own."""
     mean = _average(scores, dict.fromkeys(scores, 1.0), resamples)
     constants = [score.constant[1][score.primary] for score in scores.values()]
