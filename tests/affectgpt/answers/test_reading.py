@@ -1,4 +1,4 @@
-"""Which of several things that an answer says counts: the last statement, the longest label, none of several."""
+"""Reading of answers that say several things: the last statement counts, the longest label, none of several."""
 
 from __future__ import annotations
 

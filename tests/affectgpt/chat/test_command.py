@@ -3,12 +3,10 @@ import json
 from types import SimpleNamespace
 
 import pytest
-import torch
 from PIL import Image
 
 from affectgpt.chat import command as chat
 from affectgpt.inference import assistant
-from affectgpt.inference.conversation import answer_printer
 from affectgpt.problems import InputError
 
 QUESTION = "What does this person feel?"
@@ -66,7 +64,7 @@ def test_lines_of_standard_input_are_one_conversation(tiny, run, tmp_path, write
 
 @pytest.fixture
 def heard(monkeypatch):
-    """What reaches an assistant: how it is made, the media of each clip, and each question with its settings."""
+    """Record what reaches an assistant: how it is made, the media of each clip, each question with its settings."""
     calls = SimpleNamespace(made=[], media=[], asked=[])
 
     class Heard:
@@ -115,18 +113,6 @@ def test_answers_that_are_not_drawn_have_no_temperature(run):
     for option in (["--temperature", "0.5"], ["--top-p", "0.9"]):
         with pytest.raises(InputError, match="--empathy: answers are not sampled"):
             run("--empathy", "plugin", *option)
-
-
-def test_a_terminal_gets_words_as_they_come_without_the_stop_string(tiny, capsys):
-    tokenizer = tiny.processor.tokenizer
-    printer = answer_printer(SimpleNamespace(tokenizer=tokenizer, stop_strings=["###"]))
-    printer.put(torch.tensor([[1, 2, 3]]))  # the prompt
-    for token in tokenizer("this person feels joy###")["input_ids"]:
-        printer.put(torch.tensor([token]))
-    early = capsys.readouterr().out
-    assert early.startswith("this person")
-    printer.end()
-    assert early + capsys.readouterr().out == "this person feels joy\n"
 
 
 def test_streamed_words_are_the_answer(tiny, run, capsys, monkeypatch):

@@ -1,4 +1,4 @@
-"""What a plugin reads of a row: turns, groups and the true emotion; never the answer, the question or the system."""
+"""Rows as a plugin reads them: turns, groups and the gold emotion; never answer, question or system turn."""
 
 from __future__ import annotations
 

@@ -9,5 +9,5 @@ import pytest
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where a store keeps its shards; not there yet."""
+    """Return the folder of a store, which is not there yet."""
     return tmp_path / "store"

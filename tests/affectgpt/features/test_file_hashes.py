@@ -151,7 +151,7 @@ def test_a_line_cut_short_while_we_are_about_to_write_costs_that_line_alone(jour
 
 
 def test_processes_that_find_a_line_cut_short_go_on_side_by_side(journal, files):
-    """Where both mended it, an empty line stood between them."""
+    """Show that no empty line arises where two writers meet a torn one."""
     journal.parent.mkdir()
     everyone = threading.Barrier(len(files))
 

@@ -259,7 +259,7 @@ def test_entries_are_forced_to_the_disk_now_and_then(folder, monkeypatch):
 
 @pytest.fixture
 def forced(monkeypatch) -> list[tuple[str, int]]:
-    """What is forced to the disk, and what gets its name, in their order: ('sync' or 'name', inode)."""
+    """Record what is forced to the disk and what gets its name, in order: ('sync' or 'name', inode)."""
     steps: list[tuple[str, int]] = []
     fsync, replace = os.fsync, os.replace
 

@@ -1,4 +1,4 @@
-"""What a model says to a batch: how it is drawn, where it ends, and what is taken off it."""
+"""Answers of a model to a batch: how they are drawn, where they end, and what is taken off them."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def test_no_label_can_give_orders(evidence):
 
 
 def numbers_of(evidence: Evidence) -> list[float]:
-    """How sure it sounds: every number that is not a time, in order of size."""
+    """Return how sure evidence sounds: every number that is not a time, in order of size."""
     match evidence:
         case EmotionEvidence():
             return sorted(evidence.probabilities)
