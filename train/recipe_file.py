@@ -161,11 +161,15 @@ def _misleading(file: str, root: yaml.Node | None) -> list[Problem]:
                 first.setdefault(name, line)
         elif isinstance(node, yaml.SequenceNode):
             left += [((*location, index), value) for index, value in enumerate(node.value)]
-        elif node.tag in _NUMBERS and node.style is None and _MISREAD.match(node.value):
+        elif isinstance(node, yaml.ScalarNode) and _is_misread(node):
             where = f"line {line}, '{'.'.join(map(str, location))}'"
             got = f"{node.value}, which YAML reads as {yaml.safe_load(node.value)}"
             problems.append((line, Problem(file, where, "a number in decimals, or a text in quotes", got)))
     return [problem for _, problem in sorted(problems, key=lambda item: item[0])]
+
+
+def _is_misread(node: yaml.ScalarNode) -> bool:
+    return node.tag in _NUMBERS and node.style is None and _MISREAD.match(node.value) is not None
 
 
 def _errors(failure: ValidationError, values: dict[str, Any]) -> Iterator[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -63,12 +62,6 @@ def test_a_key_twice_is_named_with_both_lines(path: Path, name: str) -> None:
 def test_every_key_twice_is_named(path: Path) -> None:
     path.write_text(GOOD.replace("seed: 0", "seed: 0\nseed: 0") + "output: y\n", encoding="utf-8")
     assert [problem.split(":")[0] for problem in problems_of(path)] == ["line 3, 'seed'", "line 16, 'output'"]
-
-
-@pytest.mark.skipif("SHARED_DATA" not in os.environ, reason="needs the shared data")
-def test_a_learning_rate_twice() -> None:
-    path = Path(os.environ["SHARED_DATA"], "reported", "train", "dupkey.yaml")
-    assert "learning_rate': expected a key used once" in problems_of(path)[0]
 
 
 @pytest.mark.parametrize(

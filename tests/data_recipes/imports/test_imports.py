@@ -123,7 +123,7 @@ def test_ms_swift_tells_all_problems(tmp_path: Path) -> None:
         (swift(messages=turns("?", "Joy.")[1:]), "at least two chat turns, got one"),
         (swift(messages=[{"role": "tool", "content": "x"}, *turns("?", "Joy.")[1:]]), "got 'tool'"),
         (swift(messages=[{"role": "user"}, *turns("?", "Joy.")]), "messages[0]"),
-        ({"query": "?", "response": "Joy."}, "'messages': expected a list of chat turns, got nothing"),
+        ({"question": "?", "reply": "Joy."}, "'messages': expected a list of {'role': ..., 'content': text}, or"),
         ([1], "a JSON object, got [1]"),
         (swift(id="x"), ""),
         (swift(id="x"), "a name used once, got 'x', also in row 14"),
@@ -332,9 +332,9 @@ def test_csv_tells_all_problems(table: Path) -> None:
         from_csv(table, "label")
     words = [
         "line 6: expected 2 cells, got fewer",
+        "line 4, column 'label': expected a label, got nothing",
         "at least two different labels, got only 'joy'",
         "line 3, column 'file': expected a file named once, got a.mp4, also in line 2",
-        "line 4, column 'label'",
         "line 4, column 'file': expected a file, got no.mp4, which is not there",
         "line 5, column 'file': expected a file, got nothing",
     ]
