@@ -66,7 +66,8 @@ def read_turns(row: Row, place: Place, fields: Sequence[str]) -> tuple[Row, list
         if messages and messages[0]["role"] == "system":
             place.add("system", "the system's words here or in a turn", "both", "Leave one of them out.")
         messages.insert(0, {"role": "system", "content": row["system"]})
-    _check_roles(messages, field, place)
+    if len(messages) >= len(turns):
+        _check_roles(messages, field, place)
     for kind, paths in media.items():
         if any(row.get(name) for name in (kind, f"{kind}s")):
             place.add(f"{kind}s", f"the {kind} here or in a turn", "both", "Leave one of them out.")
