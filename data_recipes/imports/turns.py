@@ -66,8 +66,11 @@ def read_turns(row: Row, place: Place, fields: Sequence[str]) -> tuple[Row, list
         if messages and messages[0]["role"] == "system":
             place.add("system", "the system's words here or in a turn", "both", "Leave one of them out.")
         messages.insert(0, {"role": "system", "content": row["system"]})
-    if len(messages) >= len(turns):
-        _check_roles(messages, field, place)
+    last = messages[-1]["role"] if messages else None
+    if len(messages) >= len(turns) and last in ("system", "user"):
+        place.add(field, "the assistant's turn last: it is the target", f"the {last}'s")
+    elif len(turns) == 1:
+        place.add(field, "at least two chat turns", "one")
     for kind, paths in media.items():
         if any(row.get(name) for name in (kind, f"{kind}s")):
             place.add(f"{kind}s", f"the {kind} here or in a turn", "both", "Leave one of them out.")
@@ -103,7 +106,10 @@ def _turn(turn: object, media: dict[str, list[str]], field: str, place: Place) -
             if content is None:
                 return None
         if isinstance(role, str) and isinstance(content, str):
-            return {"role": _ROLES.get(role, role), "content": content}
+            role = _ROLES.get(role, role)
+            if role not in ("system", "user", "assistant"):
+                place.add(field, "a turn of the system, the user or the assistant", shorten(role))
+            return {"role": role, "content": content}
     place.add(field, "{'role': ..., 'content': text}, or {'from': human | gpt | system, 'value': text}", shorten(turn))
     return None
 
@@ -161,13 +167,3 @@ def _local(value: object) -> str | None:
     if address is None:
         return value
     return unquote(address.path) if address.scheme == "file" else None
-
-
-def _check_roles(messages: list[Row], field: str, place: Place) -> None:
-    for index, turn in enumerate(messages):
-        if turn["role"] not in ("system", "user", "assistant"):
-            place.add(f"{field}[{index}]", "a turn of the system, the user or the assistant", shorten(turn["role"]))
-    if messages and messages[-1]["role"] in ("system", "user"):
-        place.add(field, "the assistant's turn last: it is the target", f"the {messages[-1]['role']}'s")
-    elif len(messages) == 1:
-        place.add(field, "at least two chat turns", "one")

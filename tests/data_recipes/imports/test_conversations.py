@@ -109,7 +109,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "other columns": (
         {"question": "What?", "reply": "Joy.", "clip": "a.mp4"},
         "field 'messages': expected a list of {'role': ..., 'content': text}, or of {'from': human | gpt | system,"
-        " 'value': text}, got nothing, but the fields question, reply, clip. Conversations are read from messages, conv",
+        " 'value': text}, got nothing, but the fields question, reply, clip. Conversations are read from messages",
     ),
     "no columns": ({}, "got nothing, but the fields none"),
     "a query without an answer": ({"query": "What?"}, "got nothing, but the fields query"),
