@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -271,6 +272,46 @@ def test_mer_caption_tells_all_problems(mer: Path) -> None:
     (mer / "track2_train_mercaptionplus.csv").unlink()
     with pytest.raises(InputError, match="the labels of MER-Caption"):
         from_mer_caption(mer)
+
+
+SPOILT = {
+    "open": (
+        'name,reason\ns1,"He smiles\ns2,She cries\ns3,"He shouts ""no"""\ns4,She laughs\n',
+        "line 2: expected a cell",
+    ),
+    "swallowed": (
+        'name,reason\ns1,"He smiles\ns2,She cries"\ns3,x\n',
+        "lines 2 to 3: expected one row, got a quoted cell",
+    ),
+    "column twice": ("name,reason,reason\ns1,a,b\n", "the header: expected a name used once, got 'reason'"),
+    "gbk": (
+        "name,reason\ns1,高兴\n".encode("gbk"),
+        "line 2, byte 4: expected a CSV in UTF-8, got the byte 0xb8 after 's1,'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+@pytest.mark.parametrize("file", ["track3_train_mercaptionplus.csv", "subtitle_chieng.csv"])
+def test_tables_of_mer_caption_that_would_be_misread(mer: Path, file: str, name: str) -> None:
+    content, words = SPOILT[name]
+    raw = content if isinstance(content, bytes) else content.encode()
+    (mer / file).write_bytes(raw.replace(b"reason", b"english") if "subtitle" in file else raw)
+    with pytest.raises(InputError) as caught:
+        from_mer_caption(mer)
+    assert words.replace("reason", "english" if "subtitle" in file else "reason") in str(caught.value)
+
+
+def test_reported_tables_of_mer_caption() -> None:
+    if "SHARED_DATA" not in os.environ:
+        pytest.skip("needs the shared data")
+    folder = Path(os.environ["SHARED_DATA"], "reported", "mer")
+    answers = [clip.answer for clip in from_mer_caption(folder) if clip.task == "emotion_open"]
+    assert answers == [["happy", "excited"], ["neutral"], ["sad", "don't care"]]
+    for name, words in (("q", "line 2: expected a cell in quotation marks"), ("gbk", "It may be in GB18030")):
+        with pytest.raises(InputError) as caught:
+            from_mer_caption(folder / name)
+        assert words in str(caught.value)
 
 
 # A plain CSV
