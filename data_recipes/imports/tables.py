@@ -19,7 +19,7 @@ MISSING = frozenset(
 """Cells, in lower case, by which pandas, spreadsheets and people say that there is no label."""
 
 _BLANK = " \t\r\n\xa0\u3000"
-"""What is taken off the ends of a cell; `str.strip` would take U+0085, too, which was an ellipsis once."""
+"""Characters taken off the ends of a cell. `str.strip` takes U+0085, too, which an ellipsis may have become."""
 
 
 def from_csv(
@@ -121,6 +121,12 @@ def _label_problems(
             problems.append(Problem(str(path), f"column '{column}'", "at least two different labels", got))
         return problems + alike(path, column, lines, "a label")
     keys = {spelling_key(label): label for label in labels}
+    if len(keys) < len(labels):
+        got = ", ".join(_shown(label, *labels) for label in labels if keys[spelling_key(label)] != label)
+        fix = "They differ in case, spaces or Unicode form alone."
+        problems.append(Problem("--labels", "its labels", "distinct ones", f"{got} beside another spelling", fix))
+    if len(labels) < 2:
+        problems.append(Problem("--labels", "its labels", "at least two", ", ".join(labels) or "none"))
     for label, on in lines.items():
         if label not in labels:
             twin = keys.get(spelling_key(label))

@@ -113,6 +113,22 @@ def test_labels_outside_the_closed_set_are_named(folder: Path) -> None:
     assert f"{expected}'cafe\\u0301'. Did you mean 'caf\\xe9'?" in problems[4]
 
 
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["joy", "Joy", "sad"], "--labels: its labels: expected distinct ones, got 'joy' beside another spelling"),
+        (
+            ["caf\u00e9", "cafe\u0301", "joy", "sad"],
+            "--labels: its labels: expected distinct ones, got 'caf\\xe9' beside",
+        ),
+        (["joy"], "--labels: its labels: expected at least two, got joy"),
+        ([], "--labels: its labels: expected at least two, got none"),
+    ],
+)
+def test_a_closed_set_that_is_none_is_refused(folder: Path, labels: list[str], words: str) -> None:
+    assert problems_of(write(folder, "joy", "joy"), labels=labels)[0].startswith(words)
+
+
 # Files
 
 
