@@ -30,7 +30,9 @@ _OTHER_DELIMITERS = ";\t|"
 
 
 def decode(raw: bytes, file: str | Path, expected: str, row: int | None = None) -> str | Problem:
-    """Decode a file, or a part of it, as UTF-8 with or without a byte order mark.
+    """Decode a file, or a row of it, as UTF-8 with or without a byte order mark.
+
+    Rows may have one, too, where files were joined.
 
     Args:
         raw: the bytes.
@@ -46,7 +48,7 @@ def decode(raw: bytes, file: str | Path, expected: str, row: int | None = None) 
         where = f"{'line' if row is None else 'row'} 1, byte 1"
         return Problem(str(file), where, f"{expected} in UTF-8", wide, _save_again(file, wide))
     try:
-        return raw.decode("utf-8-sig" if row in (None, 1) else "utf-8")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = raw[: error.start]
         start = before.rfind(b"\n") + 1
@@ -84,7 +86,7 @@ def _save_again(file: str | Path, encoding: str) -> str:
     by_hand = "in a spreadsheet choose 'CSV UTF-8'; or run" if old.suffix.lower() in TABLES else "run"
     return (
         f"It may be in {encoding}. Save it as UTF-8: {by_hand}: "
-        f"iconv -f {encoding} -t UTF-8 {old.name} > {old.stem}-utf8{old.suffix}"
+        f"iconv -f {encoding} -t UTF-8 {old.name} > {old.stem}-utf8{old.suffix}. Look whether its text is right then."
     )
 
 
@@ -382,22 +384,19 @@ def _swallowed(lines: Sequence[str], delimiter: str, columns: int) -> str | None
     """
     if columns < 2:
         return None
-    inside = _quoting(lines, delimiter).inside
-    # In two columns a comma that ends a line is more likely one of the text than an empty cell behind it.
-    between_cells = re.compile(re.escape(delimiter) + (r"(?!\s)" if columns > 2 else r"(?!\s|$)"))
+    between_cells = re.compile(re.escape(delimiter) + r"(?!\s)")
+    if columns == 2:
+        # One comma is easily text: at the end of a line, and between Chinese characters.
+        sign, near = re.escape(delimiter), "\u3000-\u9fff\uff00-\uffef"
+        between_cells = re.compile(rf"(?<![{near}]){sign}(?!\s|$)|{sign}(?![\s{near}]|$)")
     looks, whole = [], 0
-    for text, marked in zip((line.rstrip("\r\n") for line in lines), inside, strict=True):
-        between = {match.start() for match in between_cells.finditer(text)}
+    for text, marked in zip(lines, _quoting(lines, delimiter).inside, strict=True):
+        between = {match.start() for match in between_cells.finditer(text.rstrip("\r\n"))}
         if len(between) >= columns - 1:
             whole += 1
-            if between & {*marked} and (columns > 2 or _has_name(text, delimiter)):
-                looks.append(text)
+            if between & {*marked}:
+                looks.append(text.rstrip("\r\n"))
     return looks[-1] if whole > 1 and looks else None
-
-
-def _has_name(line: str, delimiter: str) -> bool:
-    """Tell whether one of two cells is like the name of a clip: ASCII without spaces."""
-    return any(cell.isascii() and cell and not re.search(r"\s", cell) for cell in line.split(delimiter))
 
 
 def _header_problems(

@@ -101,6 +101,8 @@ SWALLOWED = {
     "middle column": 'file,text,emotion\nc1,"Oh my God,neutral\nc2,that is great",joy\nc3,no,sad\n',
     "first column": 'text,file,emotion\n"Oh my God,c1,neutral\nthat is great",c2,joy\nno,c3,sad\n',
     "two columns": 'name,reason\ns1,"He smiles\ns2,She cries"\ns3,no\n',
+    "two columns, names with spaces": 'name,reason\nclip one,"He smiles\nclip two,She cries"\nclip three,no\n',
+    "two columns, Chinese": 'name,reason\ns1,"他笑了\ns2,她哭了"\ns3,no\n',
     "two columns, text first": 'reason,name\n"He smiles,s1\nShe cries",s2\nno,s3\n',
     "quotes inside": 'file,emotion,text\nc1,neutral,"Oh\nc2,joy,he said ""get out"""\nc3,sad,no\n',
     "CRLF": 'file,emotion,text\r\nc1,neutral,"Oh my God\r\nc2,joy,that is great"\r\nc3,sad,no\r\n',
@@ -139,10 +141,13 @@ def test_a_subtitle_of_several_lines_is_text(tmp_path: Path, cell: str, index: i
     assert list(rows[0].cells.values()) == row
 
 
-def test_a_list_of_a_word_a_line_is_text(tmp_path: Path) -> None:
-    rows, problems = read_table(table(tmp_path / "a.csv", 'name,reason\ns1,"joy,\nanger,\nsadness"\ns2,no\n'))
+@pytest.mark.parametrize(
+    "text", ["joy,\nanger,\nsadness", "他笑了,很高兴\n然后,他走了", "Yes, she said,\nand left, at last"]
+)
+def test_lines_with_a_comma_each_are_text_beside_a_name(tmp_path: Path, text: str) -> None:
+    rows, problems = read_table(table(tmp_path / "a.csv", f'name,reason\ns1,"{text}"\ns2,no\n'))
     assert problems == []
-    assert rows[0].cells["reason"] == "joy,\nanger,\nsadness"
+    assert rows[0].cells["reason"] == text
 
 
 CELLS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -325,6 +330,11 @@ def test_half_a_character_is_named_by_row_and_field_or_mended_and_counted(
     assert [row] == [row for _, row in iterate_objects(array, [])]
     with pytest.raises(InputError, match="expected whole characters"):
         load_json(array)
+
+
+def test_files_that_were_joined_with_their_byte_order_marks(tmp_path: Path) -> None:
+    path = table(tmp_path / "a.jsonl", '\ufeff{"a": 1}\n\ufeff{"a": "\ufeff"}\n')
+    assert lines_of(path) == [{"a": 1}, {"a": "\ufeff"}]
 
 
 def test_an_array_where_lines_are_expected_is_told_with_the_remedy(tmp_path: Path) -> None:
