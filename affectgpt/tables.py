@@ -197,12 +197,23 @@ def _lines(path: Path, mended: list[int] | None) -> Iterator[tuple[int, dict[str
             if not text.strip(_JSON_SPACE):
                 continue
             row = _object(path, number, text)
-            if empty and isinstance(row, Problem) and text.lstrip(_JSON_SPACE).startswith("["):
-                fix = f"Write each object of the array on a line of its own: jq -c '.[]' {path.name} > rows.jsonl"
-                yield number, Problem(str(path), f"row {number}", "one JSON object a line", "a JSON array", fix)
+            if empty and isinstance(row, Problem) and (told := _several_lines(path, number, text)) is not None:
+                yield number, told
                 return
             empty = False
             yield number, _whole(path, number, row, mended) if _ESCAPED_HALF.search(text) else row
+
+
+def _several_lines(path: Path, number: int, text: str) -> Problem | None:
+    """Return the one problem of a file that opens a JSON array, or an object over several lines; None for others."""
+    start = text.strip(_JSON_SPACE)
+    if start.startswith("["):
+        got, fix = "a JSON array", f"Write each object of it on a line of its own: jq -c '.[]' {path.name} > rows.jsonl"
+    elif start == "{":
+        got, fix = "an object over several lines", f"Write it on one: jq -c . {path.name} > rows.jsonl"
+    else:
+        return None
+    return Problem(str(path), f"row {number}", "one JSON object a line", got, fix)
 
 
 def _items(path: Path, mended: list[int]) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
@@ -317,8 +328,8 @@ def _records(path: Path, text: str, delimiter: str, problems: list[Problem]) -> 
             cells = next(reader)
         except StopIteration:
             return
-        except csv.Error:
-            problems.append(_open_cell(path, begin, lines[begin : reader.line_num], delimiter))
+        except csv.Error as error:
+            problems.append(_open_cell(path, begin, lines[begin : reader.line_num], delimiter, str(error)))
             return
         if not cells:
             continue
@@ -366,15 +377,17 @@ def _quoting(lines: Sequence[str], delimiter: str) -> _Quoting:
     return _Quoting(opened, inside)
 
 
-def _open_cell(path: Path, begin: int, lines: Sequence[str], delimiter: str) -> Problem:
+def _open_cell(path: Path, begin: int, lines: Sequence[str], delimiter: str, error: str) -> Problem:
     line, index = _quoting(lines, delimiter).opened
     got = shorten(lines[line][index:].rstrip("\r\n"))
     if len(lines) - line > 1:
         got += f" and what follows up to line {begin + len(lines)}"
+    expected = 'a cell in quotation marks that ends with ", and no more'
     fix = "Close the quotation mark or remove it. Inside a quoted cell it is written twice."
-    return Problem(
-        str(path), f"line {begin + line + 1}", 'a cell in quotation marks that ends with ", and no more', got, fix
-    )
+    if "limit" in error:
+        expected = f"a cell of at most {csv.field_size_limit():,} characters"
+        fix = "Is a quotation mark never closed?"
+    return Problem(str(path), f"line {begin + line + 1}", expected, got, fix)
 
 
 def _swallowed(lines: Sequence[str], delimiter: str, columns: int) -> str | None:

@@ -83,7 +83,10 @@ OPEN = {
     "in the first line of the header": ('a,"b\n1,x\n', "line 1: expected a cell in quotation marks"),
     "behind a good quoted cell of two lines": ('a,b\n"x\ny","z\n1,2\n', "line 3: expected a cell in quotation marks"),
     "text behind the closing mark": ('a,b\n1,"x" y\n2,z\n', "line 2: expected a cell in quotation marks"),
-    "more than a cell may hold": (f'a,b\n1,"x\n{"2,y" * 50_000}\n', "line 2: expected a cell in quotation marks"),
+    "more than a cell may hold": (
+        f'a,b\n1,"x\n{"2,y" * 50_000}\n',
+        "line 2: expected a cell of at most 131,072 characters",
+    ),
 }
 
 
@@ -342,6 +345,12 @@ def test_an_array_where_lines_are_expected_is_told_with_the_remedy(tmp_path: Pat
         (told,) = lines_of(table(tmp_path / "a.json", text))
         assert "expected one JSON object a line, got a JSON array. Write each object" in told
         assert "jq -c '.[]' a.json > rows.jsonl" in told
+
+
+def test_an_object_over_several_lines_is_one_problem(tmp_path: Path) -> None:
+    text = json.dumps({"data": [{"a": 1}], "b": 2}, indent=2)
+    (told,) = lines_of(table(tmp_path / "a.json", text))
+    assert "row 1: expected one JSON object a line, got an object over several lines. Write it on one: jq -c ." in told
 
 
 def test_a_line_that_is_no_object_leaves_the_others(tmp_path: Path) -> None:
