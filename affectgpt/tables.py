@@ -172,12 +172,13 @@ def iterate_json(path: Path, mended: list[int] | None = None) -> Iterator[tuple[
     return _lines(path, mended)
 
 
-def iterate_objects(path: Path, mended: list[int]) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
+def iterate_objects(path: Path, mended: list[int] | None = None) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
     """Yield the objects of a JSONL file or of a JSON array, with their numbers from 1, or the problem with each.
 
     Args:
         path: the file.
-        mended: collects the numbers of objects in which U+FFFD was put for half a character.
+        mended: collects the numbers of objects in which U+FFFD was put for half a character; without it, that is a
+            problem.
     """
     with path.open("rb") as file:
         is_array = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
@@ -216,7 +217,7 @@ def _several_lines(path: Path, number: int, text: str) -> Problem | None:
     return Problem(str(path), f"row {number}", "one JSON object a line", got, fix)
 
 
-def _items(path: Path, mended: list[int]) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
+def _items(path: Path, mended: list[int] | None) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
     expected = "a JSON array, or one JSON object a line"
     text = decode(path.read_bytes(), path, expected)
     if isinstance(text, Problem):
