@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from affectgpt.clip import iterate_json
 from affectgpt.problems import InputError, Problem, require_file, shorten
+from affectgpt.tables import TABLES, iterate_json, read_table
 
 NAMES = ("name", "id")
 GOLD_FIELDS = ("label", "labels", "answer")
@@ -33,7 +32,7 @@ def read_entries(path: str | Path, fields: Sequence[str]) -> dict[str, Entry]:
     """Read the entries of a file by the name of the clip, in the order of the file.
 
     Args:
-        path: `.csv`, or JSONL under any other suffix.
+        path: a table (`.csv`, `.tsv`), or JSONL under any other suffix.
         fields: possible names of the field that holds the value.
 
     Raises:
@@ -42,7 +41,7 @@ def read_entries(path: str | Path, fields: Sequence[str]) -> dict[str, Entry]:
     path = require_file(path, "labels", "A CSV with the columns name,label, or one JSON object a line.")
     entries: dict[str, Entry] = {}
     problems: list[Problem] = []
-    for line, row in _csv_rows(path) if path.suffix.lower() == ".csv" else iterate_json(path):
+    for line, row in _table_rows(path) if path.suffix.lower() in TABLES else iterate_json(path, mended=[]):
         if isinstance(row, Problem):
             problems.append(row)
             continue
@@ -71,18 +70,10 @@ def lines_of(entries: Mapping[str, Entry]) -> dict[str, int]:
     return {name: entry.line for name, entry in entries.items()}
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            for row in reader:
-                if None in row or None in row.values():
-                    expected = f"{len(reader.fieldnames or ())} columns, as the header has"
-                    yield reader.line_num, Problem(str(path), f"line {reader.line_num}", expected, shorten(row))
-                else:
-                    yield reader.line_num, row
-    except (UnicodeDecodeError, csv.Error) as error:
-        yield 0, Problem(str(path), "the file", "CSV in UTF-8", str(error))
+def _table_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
+    rows, problems = read_table(path)
+    yield from ((0, problem) for problem in problems)
+    yield from rows
 
 
 def require_same_names(

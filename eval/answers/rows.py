@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from affectgpt.clip import iterate_json
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
+from affectgpt.tables import iterate_json, load_json
 from affectgpt.tasks import is_label_list
 from eval.answers.labelled_file import SHOWN
 from eval.answers.tasks import ASPECTS, OWN_TASKS, QUESTIONS, TASKS
@@ -53,7 +53,7 @@ def read_rows(
     for path in paths:
         path = require_file(path, "results", "A JSONL file of ms-swift's inference or of 'affectgpt predict'.")
         before = len(problems) + sum(map(len, rows.values()))
-        for line, record in iterate_json(path):
+        for line, record in iterate_json(path, mended=[]):  # a response may end inside a character
             if isinstance(record, Problem):
                 problems.append(record)
                 continue
@@ -127,8 +127,8 @@ def read_aspects(path: Path) -> dict[tuple[str, str], str]:
         InputError: the file is no such list.
     """
     path = require_file(path, "the questions", "Emo-CFG's QA_test_sampling_all.json.")
+    items = load_json(path, "a JSON list of objects with 'messages', 'videos' and 'source'")
     try:
-        items = json.loads(path.read_text(encoding="utf-8"))
         aspects = {}
         for item in items:
             asked = [turn["content"] for turn in item["messages"] if turn["role"] == "user"]

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from affectgpt.clip import Clip, iterate_json
+from affectgpt.clip import Clip
 from affectgpt.problems import InputError, Problem
+from affectgpt.tables import iterate_json
 from eval.predict.answers import Prediction
 
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from affectgpt.clip import iterate_json
 from affectgpt.emotions.extract import Extractor
 from affectgpt.emotions.sentiment import read_sentiment, sentiment_of
 from affectgpt.emotions.wheels import EmotionWheels, WheelTableError, read_wheels
 from affectgpt.problems import InputError, Problem, require_file, shorten
+from affectgpt.tables import iterate_json
 from eval.answers.labelled_file import NAMES, SHOWN, Entry, read_entries, require_same_names
 from eval.benchmarks.unibench.sets import Answer, Answers, Benchmark, Gold
 
@@ -145,7 +145,7 @@ def _rows(path: Path) -> dict[str, tuple[int, dict[str, Any]]]:
     path = require_file(path, "predictions", "One JSON object a line, with name and response.")
     rows: dict[str, tuple[int, dict[str, Any]]] = {}
     problems: list[Problem] = []
-    for number, row in iterate_json(path):
+    for number, row in iterate_json(path, mended=[]):  # a response may end inside a character
         if isinstance(row, Problem):
             problems.append(row)
             continue
