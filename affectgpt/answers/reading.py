@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 
+from affectgpt.answers.nearest import nearest_label
 from affectgpt.emotions.written import answer_of
 
 LIMIT = 20_000
@@ -121,13 +122,23 @@ def _bare_letters(text: str, options: Mapping[str, str]) -> frozenset[str]:
     return frozenset(letters) if bare else frozenset()
 
 
-def read_label(answer: object, labels: Iterable[str]) -> str | None:
-    """Return the label that an answer equals, or names and does not negate; None if there is none or several."""
+def read_label(answer: object, labels: Iterable[str], by_wheel: bool = False) -> str | None:
+    """Return the label that an answer equals, or names and does not negate; None if there is none or several.
+
+    Args:
+        answer: what a model wrote.
+        labels: the closed set.
+        by_wheel: where the answer names no label, read the emotion words that it does name as the labels nearest to
+            them on the wheel (`angry` as `anger`, `Surprised` as `surprise`); see `affectgpt.answers.nearest`.
+    """
     text = clean(answer)
+    labels = list(labels)
     known = {normalise(label): label for label in labels}
     if normalise(text) in known:
         return known[normalise(text)]
     named = named_labels(text, known.values())
+    if by_wheel and not named:
+        return nearest_label(text, labels)
     return next(iter(named)) if len(named) == 1 else None
 
 
