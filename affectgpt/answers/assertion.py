@@ -21,6 +21,10 @@ _REACH = 8
 _REACH_AFTER = 2
 _REACH_OF_MENTION = 14
 _LOOK_AHEAD = 12
+_FAR = 160
+"""Distance in characters beyond which words do not reach."""
+_WITHIN_LIST = 40
+"""Most characters between two spans of a list."""
 
 UNSPACED_SCRIPTS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 """Characters of scripts in which words meet without a space, or take endings: Thai, Lao, Burmese, Khmer, Chinese,
@@ -34,6 +38,7 @@ _TOKEN = re.compile(
 )
 _AFTER = re.compile(DENIED_AFTER, re.IGNORECASE)
 _AFTER_UNSPACED = re.compile(DENIED_AFTER_UNSPACED)
+_SENTENCE_END = re.compile(r"[.!?;\n。…|]+(?=[\s\"')*\]]|$)|[?。\n]|——?")
 _QUOTE = re.compile(r'"([^"\n]{1,300})"')
 _SAYS = re.compile(
     r"(?i)\b(?:says?|said|saying|asks?|asked|reads?|words?|terms?|phrase|states?|stated|repl(?:y|ies|ied)|exclaims?|"
@@ -74,15 +79,19 @@ class Assertion(NamedTuple):
 
 def judge_spans(text: str, spans: Sequence[tuple[int, int]]) -> list[Assertion]:
     """Judge spans of a text, in order and apart, as `affectgpt.answers.plain.lines_of` gives it."""
-    if len(spans) == 1 and not _is_suspect(text):
+    is_suspect = _is_suspect(text)
+    if len(spans) == 1 and not is_suspect:
         return [Assertion(True, 0, False)]
     walk = _Walk(text, spans)
     start = 0
     for begin, end in spans:
-        walk.pass_over(start, begin)
+        if is_suspect or begin - start <= _WITHIN_LIST:
+            walk.pass_over(start, begin)
+        else:
+            walk.leave_list()
         walk.meet(begin, end)
         start = end
-    walk.pass_over(start, len(text))
+    walk.finish_sentence(start)
     return [
         Assertion(holds, chain, chain in walk.alternatives)
         for holds, chain in zip(walk.holds, walk.chains, strict=True)
@@ -135,14 +144,30 @@ class _Walk:
         self._in_list, self._joined, self._or = True, False, False
 
     def pass_over(self, start: int, stop: int) -> None:
-        """Follow the words between two spans."""
+        """Follow the words between two spans; of many words, the end of the sentence and those within reach."""
+        if stop - start > _FAR:
+            self.finish_sentence(start)
+            start = stop - _FAR
         matches = _TOKEN.finditer(self.text, start, stop)
         tokens = [(kind, match[kind].lower()) for match in matches if (kind := match.lastgroup)]
         at = 0
         while at < len(tokens):
+            if not (self._left or self._in_list) and tokens[at][0] == "word" and tokens[at][1] not in PHRASES:
+                if not tokens[at][1].endswith("n't"):
+                    at += 1
+                    continue
             kind, length = _phrase_at(tokens, at) if tokens[at][0] == "word" else (tokens[at][0], 1)
             after = tokens[at + length : at + length + _LOOK_AHEAD + 1] if kind in ("denies", "comma") else []
             at += self._step(kind, tokens[at : at + length], after)
+
+    def leave_list(self) -> None:
+        """Begin a new list with the next span."""
+        self._in_list = False
+
+    def finish_sentence(self, start: int) -> None:
+        """Look how the sentence goes on and ends after a span."""
+        end = _SENTENCE_END.search(self.text, start)
+        self._end_sentence(end is not None and "?" in end[0])
 
     def _step(self, kind: str, phrase: list[tuple[str, str]], after: list[tuple[str, str]]) -> int:
         """Follow a word, phrase or sign, and return how many tokens were passed."""
@@ -198,14 +223,18 @@ class _Walk:
 def _phrase_at(tokens: list[tuple[str, str]], at: int) -> tuple[str, int]:
     """Return what the phrase that begins at a word does, and its length in words."""
     word = tokens[at][1]
-    for phrase, kind in PHRASES.get(word, ()):
+    phrases = PHRASES.get(word)
+    if phrases is None:
+        return ("denies" if word.endswith("n't") else "word"), 1
+    if word in LISTED:
+        if at and tokens[at - 1][1] in CHOSEN:
+            return "word", 1
+        if at + 1 < len(tokens) and tokens[at + 1][1] in (":", "("):
+            return "mentions", 1
+    for phrase, kind in phrases:
         if len(phrase) == 1 or tuple(token for _, token in tokens[at : at + len(phrase)]) == phrase:
-            if word in LISTED and at and tokens[at - 1][1] in CHOSEN:
-                return "word", 1
             return kind, len(phrase)
-    if word in LISTED and at + 1 < len(tokens) and tokens[at + 1][1] in (":", "("):
-        return ("word" if at and tokens[at - 1][1] in CHOSEN else "mentions"), 1
-    return ("denies" if word.endswith("n't") else "word"), 1
+    return "word", 1
 
 
 def _affirms(after: list[tuple[str, str]]) -> int:

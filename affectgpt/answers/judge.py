@@ -42,6 +42,12 @@ def read_choice(response: object, question: str = "", options: Sequence[str] | N
     return normalise(_LEAD.sub("", normalise(clean(response)))) or None
 
 
+def question_for(gold: str, question: str) -> str:
+    """Return the question, or "" if what it numbers are no options (`1. Look. 2. Answer.`): the gold is none of them."""
+    listed = read_options(question)
+    return "" if "1" in listed and not read_letters(gold, listed) else question
+
+
 def gold_choice(gold: str, question: str = "") -> str | None:
     """Read the gold answer of a closed question, a text or a letter; None if the question does not list it."""
     listed = read_options(question)

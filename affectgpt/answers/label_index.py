@@ -15,6 +15,8 @@ _LEAD = re.compile(
     r"(?:(?:correct|right|best|final) )?"
     r"(?:(?:answer|option|choice|label|emotion)(?:\s*(?:is|:|=))+|答案(?:\s*[是为:])+|\\boxed\s?\{)[\s:]*"
 )
+_AROUND_LABEL = 100
+"""Most characters around a label in an answer that is still compared as a whole."""
 _GAP = re.compile(r"(?<=[^\W_])-+(?=[^\W_])|[_\s]+")
 
 
@@ -27,6 +29,8 @@ class LabelIndex:
         self._same: dict[str, list[str]] = {}
         for label in labels:
             self._same.setdefault(normalise(label), []).append(label)
+        self._spelt = {key: same[0] for key, same in self._same.items() if len(same) == 1} | self._exact
+        self._longest = max(map(len, self._same), default=0) + _AROUND_LABEL
         self._pattern = _pattern(labels)
 
     def exact(self, text: str) -> str | None:
@@ -34,23 +38,28 @@ class LabelIndex:
         text = text.strip()
         if label := self._exact.get(text):
             return label
-        for part in (text, _LEAD.sub("", text, count=1)):
-            same = self._same.get(normalise(part), ())
-            if len(same) == 1:
-                return same[0]
-        return None
+        if len(text) > self._longest:
+            return None
+        return self._spelt_so(text) or self._spelt_so(_LEAD.sub("", text, count=1))
+
+    def _spelt_so(self, text: str) -> str | None:
+        same = self._same.get(normalise(text), ())
+        return same[0] if len(same) == 1 else None
 
     def named(self, text: str) -> list[Named]:
-        """Return the labels that a text names, asserted or not, in order; of overlapping ones, the longest."""
+        """Return the labels that a text names, asserted or not, in order; of overlapping ones, the longest.
+
+        Where a spelling may stand for several labels, it names none.
+        """
         if self._pattern is None:
             return []
-        matches = ((match, self._label_of(match[0])) for match in self._pattern.finditer(text))
-        return [Named(match.start(), match.end(), label) for match, label in matches if label is not None]
-
-    def _label_of(self, text: str) -> str | None:
-        """Return the label that is written so; None if several labels may be meant."""
-        same = self._same.get(normalise(text), [])
-        return same[0] if len(same) == 1 else self._exact.get(text)
+        named = []
+        for match in self._pattern.finditer(text):
+            spelling = match[0]
+            label = self._spelt.get(spelling) or self._spelt_so(spelling)
+            if label is not None:
+                named.append(Named(match.start(), match.end(), label))
+        return named
 
 
 def _pattern(labels: Iterable[str]) -> re.Pattern[str] | None:
