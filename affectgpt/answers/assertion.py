@@ -152,10 +152,9 @@ class _Walk:
         tokens = [(kind, match[kind].lower()) for match in matches if (kind := match.lastgroup)]
         at = 0
         while at < len(tokens):
-            if not (self._left or self._in_list) and tokens[at][0] == "word" and tokens[at][1] not in PHRASES:
-                if not tokens[at][1].endswith("n't"):
-                    at += 1
-                    continue
+            if not (self._left or self._in_list) and tokens[at][0] == "word" and _is_plain(tokens[at][1]):
+                at += 1
+                continue
             kind, length = _phrase_at(tokens, at) if tokens[at][0] == "word" else (tokens[at][0], 1)
             after = tokens[at + length : at + length + _LOOK_AHEAD + 1] if kind in ("denies", "comma") else []
             at += self._step(kind, tokens[at : at + length], after)
@@ -235,6 +234,10 @@ def _phrase_at(tokens: list[tuple[str, str]], at: int) -> tuple[str, int]:
         if len(phrase) == 1 or tuple(token for _, token in tokens[at : at + len(phrase)]) == phrase:
             return kind, len(phrase)
     return "word", 1
+
+
+def _is_plain(word: str) -> bool:
+    return word not in PHRASES and not word.endswith("n't")
 
 
 def _affirms(after: list[tuple[str, str]]) -> int:

@@ -71,8 +71,8 @@ CHOSEN = word_set("correct right best final true my chosen")
 
 def _table() -> dict[str, list[tuple[tuple[str, ...], Kind]]]:
     lists: dict[Kind, str] = {
-        "filler": _FILLER, "and": _AND, "or": _OR, "breaks": _BREAKS, "goes_on": _GOES_ON, "mentions": _MENTIONS, "denies": _DENIES,
-        "safe": _SAFE,
+        "filler": _FILLER, "and": _AND, "or": _OR, "breaks": _BREAKS, "goes_on": _GOES_ON, "mentions": _MENTIONS,
+        "denies": _DENIES, "safe": _SAFE,
     }  # fmt: skip
     kinds: dict[tuple[str, ...], Kind] = {
         tuple(phrase.split()): kind for kind, text in lists.items() for phrase in text.split(",")
@@ -109,9 +109,10 @@ _VERBS = (
     "obviously|surely|completely|simply|to|the|an?|very|quite|rather|most|more|far|highly|now|just|probably|ist|sind|"
     "war|wäre|est|es|son) "
 )
+_AFTER_IT = r"[ \t\"'*)\]]*(?:(?:option|answer|choice|one|emotion|label)\b)?"
 DENIED_AFTER = (
     # is wrong, was ruled out, does not fit, cannot be right, which is wrong
-    r"[ \t\"'*)\]]*(?:(?:,? ?(?:which|that|it|this)|option|answer|one|emotion|label) )?(?:"
+    rf"{_AFTER_IT}(?:,? ?(?:which|that|it|this)\b)? ?(?:"
     rf"(?:{_VERBS}){{1,6}}(?:(?:not|never|no|nicht|kein|pas|nowhere)\b(?! (?:only|just|merely|simply|doubt))|"
     r"(?:less|least|too|gone|out of the question|questionable)\b)|"
     rf"(?:{_VERBS}){{0,6}}(?:(?:cannot|can not|isnt|doesnt|cant|[a-z]{{2,8}}n't|wrong|incorrect|false|untrue|mistaken|"
@@ -119,15 +120,15 @@ DENIED_AFTER = (
     r"dismissed|discarded|inconsistent|incompatible|unsupported|doubtful|falsch|ausgeschlossen|faux|incorrecto|"
     r"makes? no|fails?|contradicts?|lacks?)\b))"
     # would fit if he smiled, was my first guess, is one of the options
-    r"|[ \"')\]]*would [^.;!?\n]{0,40}\b(?:if|unless|only)\b"
-    r"|[ \"')\]]*(?:is|are|was|were) (?:just |only |merely |also )?(?:one of|among|an? (?:option|possibility|choice|"
+    rf"|{_AFTER_IT} ?would [^.;!?\n]{{0,40}}\b(?:if|unless|only)\b"
+    rf"|{_AFTER_IT} ?(?:is|are|was|were) (?:just |only |merely |also )?(?:one of|among|an? (?:option|possibility|choice|"
     r"alternative|candidate|distractor)|mentioned|listed|quoted|(?:my|the|our) (?:first|initial|second)|tempting)\b"
-    r"|[ \"')\]]*(?::| -|\(|,)? ?(?:[✗✘❌×]|(?:no|wrong|incorrect|false|excluded|ruled out|out)(?=[.;!)\n,]|$))"
+    rf"|{_AFTER_IT}(?::| -|\(|,)? ?(?:[✗✘❌×]|(?:no|wrong|incorrect|false|excluded|ruled out|out)(?=[.;!)\n,]|$))"
 )
 """Pattern of what follows something that is denied, of Latin script."""
 DENIED_AFTER_UNSPACED = (
-    r"[\s\"')\]]*(?:选项|答案)?(?:[也都就则是显然肯定并可以应该应被看起来似乎似]){0,6}"
-    r"(?:不(?![但仅只光断禁错])|错|排除|没有|未|可能性(?:很|较)?(?:低|小))"
+    r"(?:[\s\"')\]]*(?:选项|答案|option|answer|choice)?(?:[也都就则是显然肯定并可以应该应被看起来似乎似]){0,6}"
+    r"(?:不(?![但仅只光断禁错])|错|排除|没有|未|可能性(?:很|较)?(?:低|小)))"
     r"|\s*(?:では|じゃ|とは|には)(?:な|あり|言え|見え)|\s*(?:く|で)(?:ない|なかった|ありません|なく)"
     r"|\s*[가-힣]{0,3}?지\s?(?:않|못)|\s*(?:[이가은는])?\s?(?:아니|아닙|아닌|없)"
 )

@@ -51,6 +51,8 @@ def lines_of(answer: object) -> str:
         text = html.unescape(text)
     if "```" in text:
         text = _FENCE.sub("\n", text)
+    if "**" in text:
+        text = text.replace("**", "")
     return unify(text)
 
 

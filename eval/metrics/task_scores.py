@@ -142,8 +142,8 @@ def _notes_on_options(rows: Sequence[AnsweredRow], questions: Sequence[str], lis
     notes = [spelling_note(sorted({*listed, *unspelt}))]
     if without:
         notes.append(
-            f"{without} of {len(rows)} questions list no options that can be read (as A. ..., (a) ... or 1. ...); their "
-            "answers are compared with the gold labels of the file"
+            f"{without} of {len(rows)} questions list no options that can be read (as A. ..., (a) ... or 1. ...); "
+            "their answers are compared with the gold labels of the file"
         )
     return [note for note in notes if note]
 
