@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from affectgpt.answers.phrases import CHOSEN, DENIED_AFTER, DENIED_AFTER_UNSPACED, HIDING, LISTED, PHRASES, UNSPACED
@@ -32,7 +33,7 @@ Japanese, Korean."""
 
 _TOKEN = re.compile(
     rf"[^\S\n]*(?:(?P<word>[^\W\d_{UNSPACED_SCRIPTS}]+(?:'[a-z]+)*)|(?P<number>\d+)|(?P<end>[.!?;\n。…|]+|——?)|"
-    rf"(?P<colon>:|-(?=\s))|(?P<comma>[,、/&])|(?P<sign>[^\w\s{UNSPACED_SCRIPTS}])|"
+    rf"(?P<colon>:|-(?=\s)|->|=>|[→⇒])|(?P<comma>[,、/&])|(?P<sign>[^\w\s{UNSPACED_SCRIPTS}])|"
     + "|".join(f"(?P<{kind}>{pattern})" for kind, pattern in UNSPACED.items())
     + rf"|(?P<unspaced>[{UNSPACED_SCRIPTS}]))"
 )
@@ -42,7 +43,7 @@ _SENTENCE_END = re.compile(r"[.!?;\n。…|]+(?=[\s\"')*\]]|$)|[?。\n]|——?"
 _QUOTE = re.compile(r'"([^"\n]{1,300})"')
 _SAYS = re.compile(
     r"(?i)\b(?:says?|said|saying|asks?|asked|reads?|words?|terms?|phrase|states?|stated|repl(?:y|ies|ied)|exclaims?|"
-    r"shouts?|whispers?|called|title|subtitle|caption)[,:]?\s*$|[说问写][:,]?\s*$"
+    r"shouts?|whispers?|called|title|subtitle|caption|text|string)[,:]?\s*$|[说问写][:,]?\s*$"
 )
 _ANSWERS = re.compile(r"(?i)(?:\b(?:answer|choice|option|label|emotion)\b|答案)\W{0,4}(?:is|are|是|为)?\W*$")
 _PREFIX = re.compile(r"(?i)\b(?:non|un|anti|pseudo|quasi)-$")
@@ -52,13 +53,15 @@ _SUSPECT_WORDS = (
     | word_set(
         """
         would among option choice possibility alternative candidate distractor first initial second missing gone too
-        questionable unsupported one makes make out non un anti pseudo quasi
+        questionable unsupported one makes make out off inaccurate invalid unsuitable inappropriate untenable fails
+        non un anti pseudo quasi what
         """
     )
 )
 """Words of which one occurs in every text of plain English that may deny or only mention something."""
 _ASCII_WORD = re.compile(r"[a-z]+")
-_ANYTHING = {("anything", "but"), ("anything", "other"), ("anything", "except")}
+_CROSSES = "❌✗✘¬"
+_OTHER_THAN = frozenset(("but", "other", "except"))
 _ONCE = frozenset(
     ("instead of", "rather than", "in place of", "as opposed to", "unlike", "far from", "other than", "apart from",
      "aside from", "except", "contrary to")
@@ -175,7 +178,7 @@ class _Walk:
             self._end_sentence("?" in token)
         elif kind == "colon":
             self._in_list = False
-            if not self._mentions and (self._met or self._since > 2):
+            if not self._mentions and (self._met or self._since):
                 self._left = 0
         elif kind == "comma":
             if self._left and not (self._met and self._goes_on(after)):
@@ -193,9 +196,11 @@ class _Walk:
             self._begin(_REACH_OF_MENTION, True)
         elif self._met if kind == "goes_on" else kind == "breaks" and (self._met or self._since):
             self._left, self._in_list = 0, False
+        elif kind == "sign" and token in _CROSSES and len(self.holds) == self._sentence:
+            self._begin(_REACH, False)
         elif kind != "sign" and not (kind == "filler" and self._in_list):
             self._in_list = False
-            self._since += len(phrase)
+            self._since += len(phrase) if kind != "filler" else 0
             self._left = max(0, self._left - len(phrase))
         return len(phrase)
 
@@ -242,12 +247,12 @@ def _is_plain(word: str) -> bool:
 
 def _affirms(after: list[tuple[str, str]]) -> int:
     """Return how many tokens after a negation undo it: `cannot hide`, `can't be anything but`, `do not doubt`."""
-    words = [token for _, token in after[:4]]
+    words = [token for _, token in after[:6]]
     if words and (words[0] in HIDING or words[0] == "doubt"):
         return 1
-    start = 1 if words and words[0] in ("be", "see", "show", "find", "feel", "of") else 0
-    if tuple(words[start : start + 2]) in _ANYTHING:
-        return start + 2 + (words[start + 1] == "other")
+    for at, (word, following) in enumerate(pairwise(words)):
+        if word == "anything" and following in _OTHER_THAN:
+            return at + 2 + (following == "other")
     return 0
 
 

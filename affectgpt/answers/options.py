@@ -75,7 +75,7 @@ _VERB_AFTER_A = (
 )
 _LETTER = re.compile(
     # A and I, which are also words, only where no sentence follows
-    rf"(?<![A-Za-z0-9'])(?<![A-Za-z0-9]-)(?:([B-HJ-Z]|A(?!\s+(?!(?:{_VERB_AFTER_A})\b)[a-z])|"
+    rf"(?<![A-Za-z0-9])(?<![A-Za-z0-9]['-])(?:([B-HJ-Z]|A(?!\s+(?!(?:{_VERB_AFTER_A})\b)[a-z])|"
     r"I(?!\s+(?!(?:and|or|nor|because)\b)[a-z]))(?!['-]?[A-Za-z0-9])"
     r"|([a-z]|[1-9]\d?)(?!['-]?[A-Za-z0-9]|[.,]\d))"
 )

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from affectgpt.answers.judge import is_right
 from affectgpt.answers.reading import (
-    clean,
     gives_up,
     normalise,
     read_label,
@@ -24,12 +23,13 @@ from affectgpt.answers.reading import (
 from affectgpt.emotions.matcher import VocabularyMatcher
 from tests.support.limits import cpu_seconds
 
-quick = settings(deadline=None, derandomize=True, max_examples=150)
+quick = settings(deadline=None, derandomize=True, max_examples=100)
 
 WORDS = [
-    "happy", "very happy", "sad", "colère", "Überraschung", "Spaß", "KIZGIN", "kızgın", "İyi", "ﬁne", "愤怒（生气）", "高兴",
-    "悲しみ", "행복", "เศร้า", "радость", "χαρά", "weakly-positive", "lack_of_interest", "-1", "+1", "0", "ＪＯＹ", "l'amour",
-    "don’t know", "not sure", "ångest", "joie de vivre", "N/A", "neutral (calm)", "C++", "فرح", "שמחה", "ख़ुशी", "😀", "A1",
+    "happy", "very happy", "sad", "colère", "Überraschung", "Spaß", "KIZGIN", "kızgın", "İyi", "ﬁne", "愤怒（生气）",
+    "高兴", "悲しみ", "행복", "เศร้า", "радость", "χαρά", "weakly-positive", "lack_of_interest", "-1", "+1", "0",
+    "ＪＯＹ", "l'amour", "don’t know", "not sure", "ångest", "joie de vivre", "N/A", "neutral (calm)", "C++", "فرح",
+    "שמחה", "ख़ुशी", "😀", "A1",
 ]  # fmt: skip
 labels = st.sampled_from(WORDS)
 FORMS = ("NFC", "NFD", "NFKC", "NFKD")
@@ -43,9 +43,9 @@ unicode_forms = st.sampled_from(
     [*(lambda text, form=form: unicodedata.normalize(form, text) for form in FORMS), full_width]
 )
 WRAPS = (
-    "{}", " {}\n", "**{}**", "*{}*", '"{}"', "“{}”", "`{}`", "「{}」", "{}.", "{}。", "The answer is {}.", "Answer: {}",
-    "**Answer:** {}", "答案：{}", "<answer>{}</answer>", "<think>one or the other?</think>{}", "\\boxed{{{}}}", "- {}",
-    "1. {}", "```\n{}\n```", "# {}", "<p>{}</p>", "Final answer: **{}**",
+    "{}", " {}\n", "**{}**", "*{}*", '"{}"', "“{}”", "`{}`", "「{}」", "{}.", "{}。", "The answer is {}.",
+    "Answer: {}", "**Answer:** {}", "答案：{}", "<answer>{}</answer>", "<think>one or the other?</think>{}",
+    "\\boxed{{{}}}", "- {}", "1. {}", "```\n{}\n```", "# {}", "<p>{}</p>", "Final answer: **{}**",
 )  # fmt: skip
 
 
@@ -71,15 +71,18 @@ DENIALS = (
     "neither {}", "Never {}!", "I would rule out {}.", "anything but {}", "It is unlikely to be {}.", "{} is wrong",
     "{} is incorrect.", "{} can be ruled out", "{} does not fit", "{} isn't it", "I doubt it is {}.", "far from {}",
     "I don't think that it is {}", "The answer is not {}.", "It’s by no means {}", "{} is out of the question.",
-    "everything except {}", "The opposite of {}", "There is no sign of {}", "{}: wrong", "nicht {}", "不是{}", "绝对不是{}。",
-    "{}是错的", "{} would be right if he smiled.", "He fails to look {}", "{} seems very unlikely", "hardly {}",
+    "everything except {}", "The opposite of {}", "There is no sign of {}", "{}: wrong", "nicht {}", "不是{}",
+    "绝对不是{}。", "{}是错的", "{} would be right if he smiled.", "He fails to look {}", "{} seems very unlikely",
+    "hardly {}",
 )  # fmt: skip
 MENTIONS = (
     "{}?", "Is it {}?", "Could it be {}?", 'The question asks whether "{}"', "The question asks if it is {}.",
-    "You ask whether it is {}.", "The options include {}.", "The options are {} and more.", "If it were {}, he would cry.",
-    "I was asked about {}", 'The word "{}" is in the question.', 'He says "I think {} is right".', "是否{}", "它是{}吗？",
-    "{} is one of the options.", "Some would say {}.", "It depends on whether it is {}", "At first I thought {}.",
+    "You ask whether it is {}.", "The options include {}.", "The options are {} and more.",
+    "If it were {}, he would cry.", "I was asked about {}", 'The word "{}" is in the question.',
+    'He says "I think {} is right".', "是否{}", "它是{}吗？", "{} is one of the options.", "Some would say {}.",
+    "It depends on whether it is {}", "At first I thought {}.",
 )  # fmt: skip
+STATEMENTS = ("The answer is {}.", "It is {}.", "So, {}.", "选{}", "**{}**", "My choice: {}")
 unasserted = st.sampled_from(DENIALS + MENTIONS)
 
 
@@ -96,7 +99,7 @@ def test_what_is_denied_or_mentioned_never_counts(pattern, key, written):
 
 
 @quick
-@given(unasserted, st.permutations(list(LETTERS)), st.sampled_from(["The answer is {}.", "It is {}.", "So, {}.", "选{}"]))
+@given(unasserted, st.permutations(list(LETTERS)), st.sampled_from(STATEMENTS))
 def test_a_statement_after_a_denial_counts(pattern, keys, statement):
     answer = f"{pattern.format(keys[0])}\n{statement.format(keys[1])}"
     assert read_letters(answer, LETTERS) == {keys[1]}
@@ -117,16 +120,11 @@ ALPHABET = st.one_of(
     st.characters(),
     st.sampled_from("ABCDabcd123.,:;?!()[]{}<>\"'*_-+/\n \u0000\ud800\udfff不是没无，。、（）＜＞"),
 )
-SOUP = st.lists(
-    st.one_of(
-        st.sampled_from(
-            ["not ", "B", "(B)", "sad", "<think>", "</think>", "<answer>", "The answer is ", "is wrong", "或", "不是", "高兴",
-             "AU12", "0.5", "{", "}", '"answer": ', "\\boxed{", "&lt;", "if ", "options: ", "and ", ", "]
-        ),
-        st.text(ALPHABET, max_size=5),
-    ),
-    max_size=20,
-).map("".join)  # fmt: skip
+PIECES = [
+    "not ", "B", "(B)", "sad", "<think>", "</think>", "<answer>", "The answer is ", "is wrong", "或", "不是", "高兴",
+    "AU12", "0.5", "{", "}", '"answer": ', "\\boxed{", "&lt;", "if ", "options: ", "and ", ", ",
+]  # fmt: skip
+SOUP = st.lists(st.one_of(st.sampled_from(PIECES), st.text(ALPHABET, max_size=5)), max_size=20).map("".join)
 
 
 @quick
@@ -147,7 +145,6 @@ def test_reading_never_raises_and_says_the_same_twice(text):
         assert read(text) == read(text)
     label = read_label(text, ["happy", "sad", "高兴"])
     assert label is None or read_label(label, ["happy", "sad", "高兴"]) == label
-    assert clean(clean(text)).split() is not None
 
 
 @quick
@@ -160,11 +157,12 @@ def test_any_closed_set_can_be_read_with(closed, text):
 
 
 HEAVY = [
-    "<think>", "<think ", "</think>", "<answer>", "[", "<", "&lt;", "&amp;", "not ", "not B, ", "B ", "(A", '"B" ', '"', "?",
-    "B? ", "sad ", "sad, ", "sad and ", "if ", "options ", "options: ", "the answer is ", "the answer is B ", "不", "不是高兴",
-    "高兴、", "答案是", "AU1+", "AU1, ", "AUs 1 and ", "0.", "0.5 ", "1,", "-", "- ", "{", '{"a":', "\\boxed{", "a ", "I ",
-    "\n", "\n\n", "would ", "B would ", "is ", "B is the ", "*", "\u0301", "\ud800", "\x00", "ｓａｄ", "on a scale of ", "minus ",
-    "n't ", "'", "A. ", "1. ", "|", "—", "[THINK]", "<|channel|>", "scale 1 to ", "sad is ", "sad would ",
+    "<think>", "<think ", "</think>", "<answer>", "[", "<", "&lt;", "&amp;", "not ", "not B, ", "B ", "(A", '"B" ',
+    '"', "?", "B? ", "sad ", "sad, ", "sad and ", "if ", "options ", "options: ", "the answer is ", "the answer is B ",
+    "不", "不是高兴", "高兴、", "答案是", "AU1+", "AU1, ", "AUs 1 and ", "0.", "0.5 ", "1,", "-", "- ", "{", '{"a":',
+    "\\boxed{", "a ", "I ", "\n", "\n\n", "would ", "B would ", "is ", "B is the ", "*", "\u0301", "\ud800", "\u0000",
+    "ｓａｄ", "on a scale of ", "minus ", "n't ", "'", "A. ", "1. ", "|", "—", "[THINK]", "<|channel|>", "scale 1 to ",
+    "sad is ", "sad would ",
 ]  # fmt: skip
 
 
