@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 from affectgpt.answers.assertion import UNSPACED_SCRIPTS
@@ -25,18 +25,18 @@ class LabelIndex:
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = labels
-        self._exact = {unify(label).strip(): label for label in labels}
-        self._same: dict[str, list[str]] = {}
-        for label in labels:
-            self._same.setdefault(normalise(label), []).append(label)
-        self._spelt = {key: same[0] for key, same in self._same.items() if len(same) == 1} | self._exact
+        self._written = {label.strip(): label for label in labels}
+        self._exact = _alone(_grouped(labels, lambda label: unify(label).strip()))
+        self._same = _grouped(labels, normalise)
+        self._spelt = _alone(self._same) | self._exact
         self._longest = max(map(len, self._same), default=0) + _AROUND_LABEL
         self._pattern = _pattern(labels)
 
-    def exact(self, text: str) -> str | None:
-        """Return the label that a text is, as it is written or, if no other label is like it, in another way."""
+    def exact(self, answer: object, text: str) -> str | None:
+        """Return the label that an answer is: sign by sign, else as its plain text, else if no other label is like it."""
         text = text.strip()
-        if label := self._exact.get(text):
+        written = self._written.get(answer.strip()) if isinstance(answer, str) else None
+        if label := written or self._exact.get(text):
             return label
         if len(text) > self._longest:
             return None
@@ -60,6 +60,17 @@ class LabelIndex:
             if label is not None:
                 named.append(Named(match.start(), match.end(), label))
         return named
+
+
+def _grouped(labels: Iterable[str], key: Callable[[str], str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for label in labels:
+        groups.setdefault(key(label), []).append(label)
+    return groups
+
+
+def _alone(groups: dict[str, list[str]]) -> dict[str, str]:
+    return {key: labels[0] for key, labels in groups.items() if len(labels) == 1}
 
 
 def _pattern(labels: Iterable[str]) -> re.Pattern[str] | None:

@@ -96,7 +96,7 @@ def read_letters(answer: object, options: Mapping[str, str]) -> frozenset[str]:
     """
     text = answer_text(answer)
     index = label_index(tuple(options.values()))
-    if (option := index.exact(text)) is not None:
+    if (option := index.exact(answer, text)) is not None:
         return frozenset(key for key, other in options.items() if other == option)
     if bare := _bare_keys(text, options):
         return bare
