@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from affectgpt.answers.reading import gives_up, read_label
+from affectgpt.answers.reading import gives_up, one_spelling, read_label, read_members, spelling_note
 from affectgpt.problems import InputError, Problem, nearest, shorten
 from eval.answers.labelled_file import (
     GOLD_FIELDS,
@@ -170,12 +170,16 @@ def _labels(gold: Path, predictions: Path, right: Sequence[Entry], predicted: Se
     if empty:
         raise InputError(Problem(str(gold), f"line {empty[0].line}", "a label", repr(empty[0].value)))
     known = _known_labels(gold, right, [[name] for name in names], labels)
+    spelling, note = one_spelling(known), spelling_note(known)
+    names, known = [spelling[name] for name in names], list(dict.fromkeys(spelling.values()))
     answers = [read_label(_text(entry.value), known) for entry in predicted]
     unread = [entry for entry, answer in zip(predicted, answers, strict=True) if answer is None and entry.line]
     warnings = [
         f"{predictions}: line {entry.line}: expected one of {', '.join(known)}, got {shorten(entry.value)}."
         for entry in unread[:3]
     ]
+    if note:
+        warnings.append(f"{gold}: {note}.")
     if unread:
         warnings.append(f"{len(unread)} of {len(predicted)} answers name no label and count as wrong.")
     codes, answered = encode_labels(names, [answer or "" for answer in answers], known)
@@ -205,22 +209,26 @@ def _finite(value: Any) -> float:
 
 
 def _sets(gold: Path, predictions: Path, right: Sequence[Entry], predicted: Sequence[Entry], labels: Any) -> Read:
-    targets, answers = [[_members(entry.value) for entry in entries] for entries in (right, predicted)]
-    known = _known_labels(gold, right, [own or [] for own in targets], labels)
-    codes_of = {label.casefold(): index for index, label in enumerate(known)}
-    outside: Counter[str] = Counter()
+    targets = [_members(entry.value) or [] for entry in right]
+    known = _known_labels(gold, right, targets, labels)
+    spelling, note = one_spelling(known), spelling_note(known)
+    known = list(dict.fromkeys(spelling.values()))
 
-    def coded(own: list[str] | None) -> np.ndarray | None:
-        if own is None:
-            return None
-        outside.update(label for label in own if label.casefold() not in codes_of)
-        codes = [codes_of[label.casefold()] for label in own if label.casefold() in codes_of]
-        return np.bincount(codes, minlength=len(known)).clip(max=1)
+    def coded(own: Collection[str]) -> np.ndarray:
+        return np.array([label in own for label in known], int)
 
-    rows = [coded(own or []) for own in targets]
-    answered = [coded(own) for own in answers]
-    most = ", ".join(f"{label!r} {count} times" for label, count in outside.most_common(3))
-    return known, rows, answered, [f"{predictions}: labels outside the set are left out: {most}."] if outside else []
+    rows = [coded([spelling[label] for label in own]) for own in targets]
+    members = [None if entry.value is None else read_members(entry.value, known) for entry in predicted]
+    answered = [None if own is None else coded(own) for own in members]
+    items = [item for entry in predicted for item in _members(entry.value) or [] if read_members(item, known) is None]
+    most = ", ".join(f"{label!r} {count} times" for label, count in Counter(items).most_common(3))
+    warnings = [f"{gold}: {note}."] if note else []
+    return (
+        known,
+        rows,
+        answered,
+        warnings + ([f"{predictions}: labels outside the set are left out: {most}."] if items else []),
+    )
 
 
 def _members(value: Any) -> list[str] | None:

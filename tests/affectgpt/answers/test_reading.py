@@ -43,3 +43,31 @@ def test_an_answer_that_names_several_labels_has_none() -> None:
 
 def test_letters_that_are_no_options_are_not_chosen() -> None:
     assert read_letters("(E) bored", OPTIONS) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("answer", "label"),
+    [
+        ("The speaker is angry.", "anger"),
+        ("joyful", "joy"),
+        ("Surprised", "surprise"),
+        ("Sad.", "sadness"),
+        ("He is furious rather than sad.", "anger"),
+        ("She feels grief, no anger at all", "sadness"),
+        ("neutral", "neutral"),
+        ("not angry", None),
+        ("angry and joyful", None),
+        ("calm", None),
+        ("a table", None),
+        ("", None),
+    ],
+)
+def test_the_wheel_reads_other_words_for_a_label_if_it_is_asked_to(answer: str, label: str | None) -> None:
+    meld = ["anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"]
+    assert read_label(answer, meld, by_wheel=True) == label
+    assert read_label(answer, meld) == (label if label == answer else None)
+
+
+def test_a_word_that_two_labels_may_stand_for_stands_for_none() -> None:
+    assert read_label("sorrowful", ["sad", "unhappy", "angry"], by_wheel=True) is None
+    assert read_label("sadly", ["sad", "unhappy", "angry"], by_wheel=True) == "sad"
