@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from affectgpt.answers.reading import gives_up, read_label
+from affectgpt.answers.reading import clean, gives_up, read_label
+from affectgpt.emotions.extract import Extractor
 from affectgpt.problems import InputError, Problem, nearest, shorten
-from eval.answers.labelled_file import (
-    GOLD_FIELDS,
-    PREDICTION_FIELDS,
-    SHOWN,
-    Entry,
-    lines_of,
-    read_entries,
-    require_same_names,
-)
+from eval.answers.fields import GOLD, LABELS, PREDICTIONS
+from eval.answers.labelled_file import SHOWN, Entry, lines_of, read_entries, require_same_names
 from eval.metrics.recognition import (
     encode_labels,
     js_divergence,
@@ -54,6 +50,8 @@ class Recognition:
     """(n,) whether the answer is empty or declines."""
     groups: list[str] | None
     warnings: list[str]
+    suspicion: str | None = None
+    """Sign that the predictions are the gold values themselves; None where there is none."""
 
     def tallies(self, predicted: np.ndarray | None = None) -> dict[str, Tally]:
         """Score the predictions, or other answers to the same clips."""
@@ -67,6 +65,25 @@ class Recognition:
             known = ~np.isnan(predicted)
             return number_tallies(self.gold[known], predicted[known])
         return {name: mean_tally(divergence(self.gold, predicted)) for name, divergence in _DIVERGENCES.items()}
+
+    @property
+    def scorable(self) -> np.ndarray:
+        """(n,) whether a clip is scored: all, but for those whose number or distribution is missing."""
+        if self.kind in ("labels", "sets"):
+            return np.ones(len(self.names), bool)
+        return ~np.isnan(self.predicted).reshape(len(self.names), -1).any(axis=1)
+
+    def only(self, chosen: np.ndarray) -> Recognition:
+        """Return the clips that are chosen by an (n,) mask."""
+        return replace(
+            self,
+            names=[name for name, keep in zip(self.names, chosen, strict=True) if keep],
+            gold=self.gold[chosen],
+            predicted=self.predicted[chosen],
+            readable=self.readable[chosen],
+            gave_up=self.gave_up[chosen],
+            groups=[one for one, keep in zip(self.groups, chosen, strict=True) if keep] if self.groups else None,
+        )
 
     def _named(self, name: str) -> str:
         kind, slash, code = name.partition("/")
@@ -82,27 +99,52 @@ def read_recognition(
     labels: Sequence[str] | None = None,
     kind: str | None = None,
     allow_missing: bool = False,
+    *,
+    label_field: str | None = None,
+    prediction_field: str | None = None,
+    task: str | None = None,
+    extractor: Extractor | None = None,
 ) -> Recognition:
     """Read gold values and predictions of the same clips.
 
     Args:
-        gold: CSV `name,label` or JSONL; a `group` (speaker, dialogue) clusters the intervals.
+        gold: CSV `name,label` or JSONL; a `group` (speaker, dialogue) clusters the intervals. It may be the file of the
+            predictions, if that holds both.
         predictions: file of the same formats; a `response` in free text is read as the one label that it names.
         labels: all labels; None for those that occur in `gold`.
         kind: one of `KINDS`; None to guess it from the labels.
         allow_missing: whether clips without prediction count as unreadable answers instead of being refused.
+        label_field: field of the gold values; None to tell it by its name, see `eval.answers.fields`.
+        prediction_field: field of the predictions, likewise.
+        task: task whose rows are scored, others being left out; None for all.
+        extractor: reads the emotion words of answers that name no label; of labels alone.
 
     Raises:
         InputError: different clips, gold labels outside `labels`, numbers that are NaN, no readable answer.
     """
-    labelled, answered_rows = read_entries(gold, GOLD_FIELDS), read_entries(predictions, PREDICTION_FIELDS)
+    answered_rows = read_entries(predictions, PREDICTIONS.named(prediction_field))
+    labelled = read_entries(gold, GOLD.named(label_field))
+    if task is not None:
+        answered_rows = _of_task(predictions, answered_rows, task)
+        labelled = _of_task(gold, labelled, task) if any(entry.task for entry in labelled.values()) else labelled
+    elif os.path.samefile(gold, predictions) and len(tasks := {entry.task or "" for entry in labelled.values()}) > 1:
+        advice = "Choose one with --task, or score all with 'affectgpt eval faces'."
+        raise InputError(Problem(str(gold), "its rows", "rows of one task", ", ".join(sorted(tasks)), advice))
     fix = "Score the same clips, or count those without prediction as wrong: --allow-missing."
     require_same_names(gold, lines_of(labelled), predictions, lines_of(answered_rows), fix, allow_missing)
+    guessed = kind is None
     kind = kind or _kind_of(list(labelled.values()))
+    if extractor is not None and kind != "labels":
+        raise InputError(f"--extractor: reads labels, and these are {kind}. Leave it out, or pass --kind labels.")
     answers = [answered_rows.get(name, Entry(None, 0)) for name in labelled]
     groups = [entry.group or name for name, entry in labelled.items()]
-    reader = {"labels": _labels, "numbers": _numbers, "sets": _sets, "distributions": _distributions}[kind]
-    known, right, answered, warnings = reader(gold, predictions, list(labelled.values()), answers, labels)
+    reader = {
+        "labels": partial(_labels, extractor=extractor),
+        "numbers": _numbers,
+        "sets": _sets,
+        "distributions": _distributions,
+    }[kind]
+    known, targets, answered, warnings = reader(gold, predictions, list(labelled.values()), answers, labels)
     unread = [value is None for value in answered]
     if all(unread):
         expected = f"answers that hold {'one of ' + ', '.join(known) if known else 'a number'}"
@@ -110,16 +152,44 @@ def read_recognition(
     stand_in: Any = {"labels": len(known), "numbers": math.nan, "sets": np.zeros(len(known), int)}.get(
         kind, np.full(len(known), math.nan)
     )
+    if guessed and kind == "numbers" and all(float(value).is_integer() for value in targets):
+        warnings.append("the labels were taken for numbers; if they are classes, score them with --kind labels")
     return Recognition(
         kind,
         list(labelled),
         known,
-        np.array(right),
+        np.array(targets),
         np.array([stand_in if value is None else value for value in answered]),
         ~np.array(unread),
         np.array([bad and gives_up(_text(entry.value)) for bad, entry in zip(unread, answers, strict=True)]),
         groups if any(entry.group for entry in labelled.values()) else None,
         warnings,
+        _suspicion(gold, labelled, predictions, answered_rows),
+    )
+
+
+def _of_task(path: Path, entries: Mapping[str, Entry], task: str) -> dict[str, Entry]:
+    """Return the entries of a task, of which there is at least one."""
+    chosen = {name: entry for name, entry in entries.items() if entry.task == task}
+    if not chosen:
+        got = ", ".join(sorted({entry.task or "none" for entry in entries.values()}))
+        raise InputError(Problem(str(path), "its rows", f"some of task {task}, for --task", got))
+    return chosen
+
+
+def _suspicion(gold: Path, right: dict[str, Entry], predictions: Path, answered: dict[str, Entry]) -> str | None:
+    """Say that predictions look like a copy of the gold values: the same field of one file, or labels all equal."""
+    both = [(right[name], entry) for name, entry in answered.items() if name in right]
+    copied = all(own.field == entry.field for own, entry in both) and os.path.samefile(gold, predictions)
+    equal = all(
+        entry.field.casefold() in LABELS and str(entry.value).strip() == str(own.value).strip() for own, entry in both
+    )
+    if not both or not (copied or equal):
+        return None
+    field = both[0][1].field
+    return (
+        f"{predictions}: its field '{field}' holds the gold value of every clip. If another field holds the "
+        f"predictions, name it: {PREDICTIONS.option} NAME."
     )
 
 
@@ -138,9 +208,13 @@ def _kind_of(entries: Sequence[Entry]) -> str:
 
 def _number(value: Any) -> float | None:
     """Return a value as a number, possibly NaN or infinite; None where it is none."""
+    if isinstance(value, str):
+        value = clean(value).replace("\N{MINUS SIGN}", "-")
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or "_" in str(value):
+        return None
     try:
-        return None if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
+        return float(value)
+    except (ValueError, OverflowError):
         return None
 
 
@@ -162,20 +236,28 @@ def _known_labels(gold: Path, entries: Sequence[Entry], sets: Sequence[Sequence[
     return known
 
 
-def _labels(gold: Path, predictions: Path, right: Sequence[Entry], predicted: Sequence[Entry], labels: Any) -> Read:
+def _labels(
+    gold: Path,
+    predictions: Path,
+    right: Sequence[Entry],
+    predicted: Sequence[Entry],
+    labels: Any,
+    extractor: Extractor | None = None,
+) -> Read:
     names = [str(entry.value).strip() for entry in right]
     empty = [entry for entry, name in zip(right, names, strict=True) if not name or entry.value is None]
     if empty:
         raise InputError(Problem(str(gold), f"line {empty[0].line}", "a label", repr(empty[0].value)))
     known = _known_labels(gold, right, [[name] for name in names], labels)
     answers = [read_label(_text(entry.value), known) for entry in predicted]
-    unread = [entry for entry, answer in zip(predicted, answers, strict=True) if answer is None and entry.line]
-    warnings = [
-        f"{predictions}: line {entry.line}: expected one of {', '.join(known)}, got {shorten(entry.value)}."
-        for entry in unread[:3]
-    ]
-    if unread:
-        warnings.append(f"{len(unread)} of {len(predicted)} answers name no label and count as wrong.")
+    warnings = []
+    if extractor is not None:
+        by_wheel = _extract([_text(entry.value) for entry in predicted], answers, known, extractor)
+        answers = [by_wheel.get(index, answer) for index, answer in enumerate(answers)]
+        warnings = [f"{len(by_wheel)} answers that name no label were read by the extractor {extractor.name!r}"]
+    warnings += _unread(
+        predictions, predicted, answers, f"one of {', '.join(known)}", "name no label and count as wrong"
+    )
     codes, answered = encode_labels(names, [answer or "" for answer in answers], known)
     return (
         known,
@@ -185,16 +267,41 @@ def _labels(gold: Path, predictions: Path, right: Sequence[Entry], predicted: Se
     )
 
 
+def _extract(
+    texts: Sequence[str], answers: Sequence[str | None], known: Sequence[str], extractor: Extractor
+) -> Mapping[int, str]:
+    """Return the labels, by index, of answers that name none but whose emotion words lie nearest to one."""
+    unread = [index for index, answer in enumerate(answers) if answer is None and texts[index].strip()]
+    found = extractor.extract([texts[index] for index in unread])
+    nearest_of = {
+        index: read_label(", ".join(own or ()), known, by_wheel=True) for index, own in zip(unread, found, strict=True)
+    }
+    return {index: label for index, label in nearest_of.items() if label is not None}
+
+
+def _unread(
+    predictions: Path, entries: Sequence[Entry], answers: Sequence[Any], expected: str, effect: str
+) -> list[str]:
+    """Return notes on the answers that could not be read: the first ones, and how many there are."""
+    unread = [entry for entry, answer in zip(entries, answers, strict=True) if answer is None and entry.line]
+    notes = [
+        f"{predictions}: line {entry.line}: expected {expected}, got {shorten(entry.value)}." for entry in unread[:3]
+    ]
+    return [*notes, f"{len(unread)} of {len(entries)} answers {effect}."] if unread else []
+
+
 def _numbers(gold: Path, predictions: Path, right: Sequence[Entry], predicted: Sequence[Entry], labels: Any) -> Read:
+    targets, answers = ([_number(entry.value) for entry in entries] for entries in (right, predicted))
     problems = [
         Problem(str(file), f"line {entry.line}", "a finite number", shorten(entry.value), "Correct or remove the row.")
-        for file, entries in ((gold, right), (predictions, predicted))
-        for entry in entries
-        if entry.line and not math.isfinite(_finite(entry.value))
+        for file, entries, numbers in ((gold, right, targets), (predictions, predicted, answers))
+        for entry, number in zip(entries, numbers, strict=True)
+        if (number is None and entries is right) or (number is not None and not math.isfinite(number))
     ]
     if problems:
         raise InputError(problems[:SHOWN], f"{len(problems)} in all.")
-    return [], [float(entry.value) for entry in right], [_number(entry.value) for entry in predicted], []
+    warnings = _unread(predictions, predicted, answers, "a number", "hold no number and are left out")
+    return [], targets, answers, warnings
 
 
 def _finite(value: Any) -> float:
@@ -234,20 +341,39 @@ def _members(value: Any) -> list[str] | None:
 def _distributions(
     gold: Path, predictions: Path, right: Sequence[Entry], predicted: Sequence[Entry], labels: Any
 ) -> Read:
-    known = _known_labels(gold, right, [list(entry.value) for entry in right], labels)
+    known = _known_labels(gold, right, [list(_object(entry.value) or {}) for entry in right], labels)
+    expected = f"shares of {', '.join(known)}, 0 or more and not all 0"
     problems: list[Problem] = []
 
-    def row(file: Path, entry: Entry) -> np.ndarray | None:
-        if entry.value is None:
-            return None
-        values = entry.value if isinstance(entry.value, dict) else {}
+    def row(file: Path, entry: Entry, values: dict[str, Any]) -> np.ndarray:
         numbers = np.array([_finite(values.get(label, 0)) for label in known])
         if not (set(values) <= set(known) and np.isfinite(numbers).all() and (numbers >= 0).all() and numbers.any()):
-            expected = f"shares of {', '.join(known)}, 0 or more and not all 0"
             problems.append(Problem(str(file), f"line {entry.line}", expected, shorten(entry.value)))
         return numbers
 
-    rows = [[row(file, entry) for entry in entries] for file, entries in ((gold, right), (predictions, predicted))]
+    targets = [row(gold, entry, _object(entry.value) or {}) for entry in right]
+    objects = [_object(entry.value) for entry in predicted]
+    if not any(objects):
+        objects = [{} if entry.line else None for entry in predicted]
+    answers = [
+        None if values is None else row(predictions, entry, values)
+        for entry, values in zip(predicted, objects, strict=True)
+    ]
     if problems:
         raise InputError(problems[:SHOWN], f"{len(problems)} in all.")
-    return known, rows[0], rows[1], []
+    return (
+        known,
+        targets,
+        answers,
+        _unread(predictions, predicted, answers, expected, "hold no shares and are left out"),
+    )
+
+
+def _object(value: Any) -> dict[str, Any] | None:
+    """Return a JSON object, or that of a text; None where there is none."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(clean(value))
+        except (ValueError, RecursionError):
+            return None
+    return value if isinstance(value, dict) else None

@@ -73,7 +73,14 @@ def test_name_twice_in_labels_is_refused(labels):
 
 def test_many_problems_are_cut_short(labels):
     with pytest.raises(InputError, match=rf"\.\.\. and {50 - SHOWN} more\."):
+        labels("".join(f"{number},odd{number}\n" for number in range(50)))
+
+
+def test_a_problem_of_many_lines_is_told_once(labels):
+    with pytest.raises(InputError) as caught:
         labels("".join(f"{number},odd\n" for number in range(50)))
+    assert len(caught.value.problems) == 1
+    assert "labels.csv: line 2, 0; line 3, 1; line 4, 2 and 47 more: expected one of anger" in problem(caught)
 
 
 def test_answers_come_in_the_order_of_the_labels(predictions):
