@@ -138,7 +138,7 @@ def _require_agreement(path: Path, rows: Sequence[tuple[int, Record]], role: Rol
         other = next((pair for pair in values[1:] if _plain(pair[1]) != _plain(values[0][1])), None)
         if other is not None:
             got = " and ".join(f"{shorten(value, 40)} in '{field}'" for field, value in (values[0], other))
-            fix = f"Name the field that counts: {role.option} {other[0]}."
+            fix = f"Name the field that counts: {role.option} {values[0][0]}, or {role.option} {other[0]}."
             raise InputError(Problem(str(path), f"line {line}", f"one {role.name}", got, fix))
 
 

@@ -209,7 +209,7 @@ def _kind_of(entries: Sequence[Entry]) -> str:
 def _number(value: Any) -> float | None:
     """Return a value as a number, possibly NaN or infinite; None where it is none."""
     if isinstance(value, str):
-        value = clean(value).replace("\N{MINUS SIGN}", "-")
+        value = clean(value).strip(" *`\"'").rstrip(".").replace("\N{MINUS SIGN}", "-")
     if isinstance(value, bool) or not isinstance(value, str | int | float) or "_" in str(value):
         return None
     try:
