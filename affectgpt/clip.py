@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from affectgpt.media.media import DECODED, MEDIA
 from affectgpt.media.recording import Recording
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
+from affectgpt.tables import iterate_json
 from affectgpt.tasks import ANSWER_TYPES, LEVELS, TASKS, Task, is_label_list, is_number
 
 MEDIA_FIELDS = tuple(MEDIA)
@@ -149,24 +150,6 @@ def media_outside(clips: Iterable[Clip], out: Path, root: Path) -> Problem | Non
     got = f"{len(outside)} elsewhere, such as {min(outside)}"
     fix = "Name a folder that holds them all with --media-root, or write the row file to one."
     return Problem(str(out), "its media", f"files below {root}", got, fix)
-
-
-def iterate_json(path: Path) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
-    """Yield each line of a JSONL file with its number, from 1: its object, or the problem with it."""
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            try:
-                line = raw.decode("utf-8").strip()
-                row = json.loads(line) if line else None
-            except (ValueError, RecursionError) as error:
-                yield number, Problem(str(path), f"row {number}", "one JSON object in UTF-8", str(error))
-                continue
-            if row is None:
-                continue
-            if isinstance(row, dict):
-                yield number, row
-            else:
-                yield number, Problem(str(path), f"row {number}", "a JSON object", shorten(row))
 
 
 def scan_clips(path: str | Path, media_root: str | Path | None = None) -> tuple[list[Clip], list[Problem]]:

@@ -37,6 +37,7 @@ DONE = (
     "affectgpt/redaction.py",
     "affectgpt/registered.py",
     "affectgpt/settings.py",
+    "affectgpt/tables.py",
     "affectgpt/tasks.py",
     "affectgpt/weights",
     "data_recipes/check",

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from affectgpt.clip import Clip, iterate_json, read_clips
+from affectgpt.clip import Clip, read_clips
 from affectgpt.emotions.lemmas import tidy
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
+from affectgpt.tables import iterate_json
 
 EMOTIONS = (
     *("surprised", "excited", "annoyed", "proud", "angry", "sad", "grateful", "lonely", "impressed", "afraid"),

@@ -6,17 +6,17 @@ is left to `affectgpt data check`, except in `from_csv`, whose paths are typed b
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from affectgpt.clip import Clip, iterate_json
+from affectgpt.clip import Clip
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
+from affectgpt.tables import iterate_objects
 from affectgpt.tasks import LEVELS, SPOKEN, TASKS
 
 KINDS = ("video", "audio", "image")
@@ -73,7 +73,7 @@ def _conversations(
     problems: list[Problem] = []
     clips: list[Clip] = []
     seen: dict[str, int] = {}
-    for number, row in _rows(path):
+    for number, row in iterate_objects(path, []):
         if isinstance(row, Problem):
             problems.append(row)
             continue
@@ -117,23 +117,6 @@ def _conversations(
     if problems:
         raise InputError(problems)
     return clips
-
-
-def _rows(path: Path) -> Iterator[tuple[int, Row | Problem]]:
-    """Yield the rows of a JSONL file or of a JSON array, with their numbers from 1."""
-    with path.open("rb") as file:
-        is_array = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
-    if not is_array:
-        yield from iterate_json(path)
-        return
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        yield 1, Problem(str(path), "the file", "a JSON array, or one JSON object a line", str(error))
-        return
-    for number, row in enumerate(rows, start=1):
-        is_object = isinstance(row, dict)
-        yield number, row if is_object else Problem(str(path), f"row {number}", "a JSON object", shorten(row))
 
 
 def _messages_of_ms_swift(row: Row, place: _Place) -> list[Row]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from affectgpt.clip import Clip
 from affectgpt.problems import InputError, Problem, require_file
 from affectgpt.tasks import TASKS
-from data_recipes.imports.tables import conversation, read_table
+from data_recipes.imports.tables import conversation, read_column
 
 _QUOTES = " \t'\"\u2018\u2019\u201c\u201d"
 
@@ -28,10 +28,10 @@ def from_mer_caption(folder: str | Path, name: str = "mercaptionplus") -> list[C
     labels_file, reasons_file = (folder / f"track{track}_train_{name}.csv" for track in (2, 3))
     require_file(labels_file, "the labels of MER-Caption", "Name the folder that holds it.")
     problems: list[Problem] = []
-    labels = read_table(labels_file, "openset", problems)
-    reasons = read_table(reasons_file, "reason", problems) if reasons_file.is_file() else {}
+    labels = read_column(labels_file, "openset", problems)
+    reasons = read_column(reasons_file, "reason", problems) if reasons_file.is_file() else {}
     subtitle_file = folder / "subtitle_chieng.csv"
-    subtitles = read_table(subtitle_file, "english", problems) if subtitle_file.is_file() else {}
+    subtitles = read_column(subtitle_file, "english", problems) if subtitle_file.is_file() else {}
     if problems:
         raise InputError(problems)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path
 
 from affectgpt.clip import Clip
 from affectgpt.media.media import medium_of
-from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
+from affectgpt.problems import InputError, Problem, require_file
+from affectgpt.tables import read_table
 from affectgpt.tasks import TASKS
 
 
@@ -36,9 +36,8 @@ def from_csv(
     path = require_file(path, "a CSV of clips", "")
     root = Path(media_root or path.parent).absolute()
     wanted = [column for column in (file_column, label_column, subtitle_column, group_column) if column is not None]
-    problems: list[Problem] = []
-    rows = _read_csv(path, wanted, problems)
-    rows = [(line, {column: value.strip() for column, value in row.items()}) for line, row in rows]
+    table, problems = read_table(path, wanted)
+    rows = [(line, {column: value.strip() for column, value in row.items()}) for line, row in table]
     options = sorted({row[label_column] for _, row in rows} - {""})
     if rows and len(options) < 2:
         got = f"only {options[0]!r}" if options else "none"
@@ -81,42 +80,16 @@ def conversation(question: str, target: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": target}]
 
 
-def read_table(path: Path, column: str, problems: list[Problem]) -> dict[str, str]:
-    """Read another column of a CSV file, by the values of its column `name`."""
-    table: dict[str, str] = {}
-    for line, row in _read_csv(path, ["name", column], problems):
-        name = row["name"].strip()
+def read_column(path: Path, column: str, problems: list[Problem]) -> dict[str, str]:
+    """Read a column of a table by the values of its column `name`."""
+    rows, found = read_table(path, ["name", column])
+    problems += found
+    values: dict[str, str] = {}
+    for line, cells in rows:
+        name = cells["name"].strip()
         if not name:
             problems.append(Problem(str(path), f"line {line}, column 'name'", "the name of a clip", "nothing"))
-        elif name in table:
+        elif name in values:
             problems.append(Problem(str(path), f"line {line}, column 'name'", "a name used once", name))
-        table[name] = row[column].strip()
-    return table
-
-
-def _read_csv(path: Path, wanted: list[str], problems: list[Problem]) -> list[tuple[int, dict[str, str]]]:
-    """Read the rows of a CSV file with the lines they end on; none, and problems, if it lacks a wanted column."""
-    rows = []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            missing = [column for column in wanted if column not in columns]
-            for column in missing:
-                found = f"the columns {', '.join(columns)}" if columns else "an empty file"
-                problems.append(
-                    Problem(str(path), "the header", f"a column '{column}'", found, nearest(column, columns))
-                )
-            for row in reader if not missing else ():
-                if None in row or None in row.values():
-                    got = f"{'more' if None in row else 'fewer'}: {shorten(list(row.values()))}"
-                    where, fix = f"line {reader.line_num}", "Put quotes around a cell that holds commas."
-                    problems.append(Problem(str(path), where, f"{len(columns)} cells", got, fix))
-                else:
-                    rows.append((reader.line_num, row))
-    except (UnicodeDecodeError, csv.Error) as error:
-        problems.append(Problem(str(path), "the file", "a CSV in UTF-8", str(error)))
-        return []
-    if not rows and not problems:
-        problems.append(Problem(str(path), "the file", "at least one row", "none"))
-    return rows
+        values[name] = cells[column].strip()
+    return values

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from affectgpt.problems import InputError, Problem, require_file, shorten
+from affectgpt.tables import read_table
 
 CORPORA = ("test1_corpus", "test_corpus", "whole_corpus")
 """Arrays of a label file that may hold the test set; the first that exists counts."""
@@ -44,9 +45,10 @@ def read_labels(path: Path, trust_pickle: bool = False, corpus: str | None = Non
         name = corpus or next((name for name in CORPORA if name in arrays), CORPORA[0])
         values = _dict(path, arrays, name)
     else:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-        values = {row.get("name", ""): row for row in rows}
+        rows, problems = read_table(path, ["name"])
+        if problems:
+            raise InputError(problems)
+        values = {cells["name"]: cells for _, cells in rows}
     labels = {str(clip): _label(value) for clip, value in values.items() if str(clip).startswith(start)}
     wrong = [clip for clip, label in labels.items() if label is None or not clip]
     if wrong or not labels:

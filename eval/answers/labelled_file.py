@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from affectgpt.clip import iterate_json
 from affectgpt.problems import InputError, Problem, require_file, shorten
+from affectgpt.tables import TABLES, iterate_json, read_table
 from eval.answers.fields import NAMES, Record, Role, fields_of, is_header, name_of
 
 SHOWN = 10
@@ -32,7 +31,7 @@ def read_entries(path: str | Path, role: Role) -> dict[str, Entry]:
     """Read the entries of a file by the name of the clip, in the order of the file.
 
     Args:
-        path: `.csv`, or JSONL under any other suffix.
+        path: a table (`.csv`, `.tsv`), or JSONL under any other suffix.
         role: what the values are for, which decides the field that holds them.
 
     Raises:
@@ -40,13 +39,7 @@ def read_entries(path: str | Path, role: Role) -> dict[str, Entry]:
             that contradict each other.
     """
     path = require_file(path, "labels", "A CSV with the columns name,label, or one JSON object a line.")
-    rows: list[tuple[int, Record]] = []
-    problems: list[Problem] = []
-    for line, row in _csv_rows(path) if path.suffix.lower() == ".csv" else iterate_json(path):
-        if isinstance(row, Problem):
-            problems.append(row)
-        elif not is_header(row):
-            rows.append((line, row))
+    rows, problems = read_records(path)
     fields = fields_of(path, rows, role)
     entries: dict[str, Entry] = {}
     for line, row in rows:
@@ -63,10 +56,29 @@ def read_entries(path: str | Path, role: Role) -> dict[str, Entry]:
         else:
             group, task = (str(row[key]) if row.get(key) not in (None, "") else None for key in ("group", "task"))
             entries[name] = Entry(row[field], line, group, field, task)
-    if not entries and not problems:
-        problems.append(Problem(str(path), "the file", "at least one row", "none"))
     refuse(problems)
     return entries
+
+
+def read_records(path: Path) -> tuple[list[tuple[int, Record]], list[Problem]]:
+    """Read the lines of a file that are objects, each with its number, but for the header of a run's predictions.
+
+    Args:
+        path: a table (`.csv`, `.tsv`), or JSONL under any other suffix; a response may end inside a character.
+
+    Returns:
+        The lines, and the problems of the others; there is one or the other.
+    """
+    rows: list[tuple[int, Record]] = []
+    problems: list[Problem] = []
+    for line, row in _table_rows(path) if path.suffix.lower() in TABLES else iterate_json(path, mended=[]):
+        if isinstance(row, Problem):
+            problems.append(row)
+        elif not is_header(row):
+            rows.append((line, row))
+    if not rows and not problems:
+        problems.append(Problem(str(path), "the file", "at least one row", "none"))
+    return rows, problems
 
 
 def _fix(role: Role) -> str:
@@ -95,18 +107,10 @@ def lines_of(entries: Mapping[str, Entry]) -> dict[str, int]:
     return {name: entry.line for name, entry in entries.items()}
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            for row in reader:
-                if None in row or None in row.values():
-                    expected = f"{len(reader.fieldnames or ())} columns, as the header has"
-                    yield reader.line_num, Problem(str(path), f"line {reader.line_num}", expected, shorten(row))
-                else:
-                    yield reader.line_num, row
-    except (UnicodeDecodeError, csv.Error) as error:
-        yield 0, Problem(str(path), "the file", "CSV in UTF-8", str(error))
+def _table_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
+    rows, problems = read_table(path)
+    yield from ((0, problem) for problem in problems)
+    yield from rows
 
 
 def require_same_names(

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from affectgpt.clip import iterate_json
 from affectgpt.problems import InputError, Problem, require_file, shorten
+from affectgpt.tables import load_json
 from affectgpt.tasks import TASKS as OURS
 from affectgpt.tasks import is_label_list
-from eval.answers.fields import GOLD, RESPONSES, Record, Role, fields_of, is_header
-from eval.answers.labelled_file import refuse
+from eval.answers.fields import GOLD, RESPONSES, Record, Role, fields_of
+from eval.answers.labelled_file import read_records, refuse
 from eval.answers.tasks import ASPECTS, OWN_TASKS, QUESTIONS, TASKS, task_names
 
 
@@ -60,15 +60,8 @@ def read_rows(
     seen: dict[tuple[str, str], AnsweredRow] = {}
     for path in paths:
         path = require_file(path, "results", "A JSONL file of ms-swift's inference or of 'affectgpt predict'.")
-        records: list[tuple[int, Record]] = []
-        before = len(problems)
-        for line, record in iterate_json(path):
-            if isinstance(record, Problem):
-                problems.append(record)
-            elif not is_header(record):
-                records.append((line, record))
-        if before == len(problems) and not records:
-            problems.append(Problem(str(path), "the file", "at least one row", "none"))
+        records, flaws = read_records(path)
+        problems += flaws
         fields = fields_of(path, records, responses), fields_of(path, records, gold)
         for line, record in records:
             row = _row(path, line, record, fields, task, aspects or {})
@@ -99,8 +92,8 @@ def _row(
     if predicted is None:
         fix = "It may be called prediction, predict or output; name another with --prediction-field."
         return Problem(str(path), where, "the field 'response'", shorten(", ".join(map(str, row)) or "no field"), fix)
-    gold = None if right is None else row[right]
-    texts = gold if isinstance(gold, list) else [gold]
+    gold: Any = None if right is None else row[right]
+    texts: list[Any] = gold if isinstance(gold, list) else [gold]
     if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
         fix = "It holds the gold answer; 'affectgpt eval recognition' reads gold labels from a separate file."
         return Problem(str(path), where, "a text, or a list of texts, in 'labels' or 'answer'", shorten(gold), fix)
@@ -153,8 +146,8 @@ def read_aspects(path: Path) -> dict[tuple[str, str], str]:
         InputError: the file is no such list.
     """
     path = require_file(path, "the questions", "Emo-CFG's QA_test_sampling_all.json.")
+    items = load_json(path, "a JSON list of objects with 'messages', 'videos' and 'source'")
     try:
-        items = json.loads(path.read_text(encoding="utf-8"))
         aspects = {}
         for item in items:
             asked = [turn["content"] for turn in item["messages"] if turn["role"] == "user"]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from affectgpt.problems import InputError
+from affectgpt.tables import TABLES
 from eval.answers.fields import GOLD, RESPONSES, add_field_options
 from eval.answers.tasks import OWN_TASKS, TASKS
 from eval.benchmarks.recognition.rows import KINDS
@@ -40,7 +41,7 @@ def main(argv: list[str]) -> int:
         notes = [side.suspicion for side in pair if side.suspicion]
         left_out = int((~(pair[0].scorable & pair[1].scorable)).sum())
         notes += [f"{left_out} clips without a readable answer of both are left out"] if left_out else []
-    elif ".csv" in (options.first.suffix.lower(), options.second.suffix.lower()):
+    elif {options.first.suffix.lower(), options.second.suffix.lower()} & {*TABLES}:
         expected = (
             "tables are compared with gold labels. Name them with --labels L.csv; it may be a table that holds both"
         )

@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from affectgpt.clip import MEDIA_FIELDS, Clip, iterate_json
+from affectgpt.clip import MEDIA_FIELDS, Clip
 from affectgpt.problems import InputError, Problem
+from affectgpt.tables import iterate_json
 from eval.predict.answers import Prediction, as_prediction
 
 _NOT_ASKED = ("id", "answer", "messages", "level", "group", "source", "extra")

@@ -325,10 +325,10 @@ def test_every_kind_of_problem(folder: Path, changes: dict[str, Any], field: str
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("{", "one JSON object in UTF-8"),
-        ("[1]", "a JSON object, got [1]"),
+        ("{", "one JSON object a line"),
+        ("[1]", "one JSON object a line, got a JSON array. Write each object of the array on a line of its own"),
         ("3", "a JSON object, got 3"),
-        ("[" * 100_000, "one JSON object in UTF-8"),
+        ("[" * 100_000, "one JSON object a line"),
     ],
 )
 def test_lines_that_are_no_rows(folder: Path, line: str, words: str) -> None:
@@ -342,7 +342,7 @@ def test_bytes_that_are_not_utf8(folder: Path) -> None:
     path.write_bytes(b'{"id": "\xff"}\n' + json.dumps(row()).encode())
     clips, problems = scan_clips(path)
     assert [clip.line for clip in clips] == [2]
-    assert "utf-8" in str(problems[0])
+    assert "row 1, byte 9: expected one JSON object in UTF-8, got the byte 0xff" in str(problems[0])
 
 
 def test_an_integer_beyond_floats_is_a_number(folder: Path) -> None:

@@ -5,7 +5,6 @@ A file is a JSON list of `original_situation`, `emotion`, and `annotation`, [wor
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from affectgpt.clip import Clip
 from affectgpt.problems import InputError, Problem, require_file, shorten
+from affectgpt.tables import load_json
 from eval.metrics.stats import Metric, intervals, mean_tally
 
 TOP = (1, 3, 5)
@@ -25,10 +25,7 @@ def read_emocause(path: Path) -> tuple[list[Clip], list[list[str]]]:
         InputError: with every invalid entry.
     """
     path = require_file(path, "a file of EmoCause", "It is a JSON list; see docs/plugins.md.")
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(Problem(str(path), "the file", "a JSON list", str(error))) from None
+    entries = load_json(path, "a JSON list")
     if not isinstance(entries, list) or not entries:
         raise InputError(Problem(str(path), "the file", "a JSON list of situations", shorten(entries)))
     rows, gold, problems = [], [], []

@@ -138,13 +138,13 @@ def read_recognition(
         raise InputError(f"--extractor: reads labels, and these are {kind}. Leave it out, or pass --kind labels.")
     answers = [answered_rows.get(name, Entry(None, 0)) for name in labelled]
     groups = [entry.group or name for name, entry in labelled.items()]
-    reader = {
+    readers: dict[str, Callable[[Path, Path, Sequence[Entry], Sequence[Entry], Any], Read]] = {
         "labels": partial(_labels, extractor=extractor),
         "numbers": _numbers,
         "sets": _sets,
         "distributions": _distributions,
-    }[kind]
-    known, targets, answered, warnings = reader(gold, predictions, list(labelled.values()), answers, labels)
+    }
+    known, targets, answered, warnings = readers[kind](gold, predictions, list(labelled.values()), answers, labels)
     unread = [value is None for value in answered]
     if all(unread):
         expected = f"answers that hold {'one of ' + ', '.join(known) if known else 'a number'}"

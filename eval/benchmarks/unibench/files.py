@@ -15,14 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from affectgpt.clip import iterate_json
 from affectgpt.emotions.extract import Extractor
 from affectgpt.emotions.sentiment import read_sentiment, sentiment_of
 from affectgpt.emotions.taxonomy import find
 from affectgpt.emotions.wheels import EmotionWheels, WheelTableError, read_wheels
 from affectgpt.problems import InputError, Problem, require_file, shorten
-from eval.answers.fields import GOLD, LABELS, RESPONSES, fields_of, is_header, name_of
-from eval.answers.labelled_file import Entry, read_entries, refuse, require_same_names
+from eval.answers.fields import GOLD, LABELS, RESPONSES, Record, fields_of, name_of
+from eval.answers.labelled_file import Entry, read_entries, read_records, refuse, require_same_names
 from eval.benchmarks.unibench.sets import Answer, Answers, Benchmark, Gold, Mode
 
 _SAMPLE = 400
@@ -171,17 +170,11 @@ def _is_foreign(row: Mapping[str, Any], words: Sequence[str]) -> bool:
     return 2 * latin < len(letters)
 
 
-def _rows(path: Path, field: str | None) -> dict[str, tuple[int, dict[str, Any]]]:
+def _rows(path: Path, field: str | None) -> dict[str, tuple[int, Record]]:
     """Read the rows of predictions by name, with their lines; each with its `response`, however its file calls it."""
     path = require_file(path, "predictions", "One JSON object a line, with name and response.")
-    lines: list[tuple[int, dict[str, Any]]] = []
-    rows: dict[str, tuple[int, dict[str, Any]]] = {}
-    problems: list[Problem] = []
-    for number, row in iterate_json(path):
-        if isinstance(row, Problem):
-            problems.append(row)
-        elif not is_header(row):
-            lines.append((number, row))
+    rows: dict[str, tuple[int, Record]] = {}
+    lines, problems = read_records(path)
     fields = fields_of(path, lines, RESPONSES.named(field))
     for number, given in lines:
         response = next((item for item in fields if item in given), None)
@@ -203,8 +196,6 @@ def _rows(path: Path, field: str | None) -> dict[str, tuple[int, dict[str, Any]]
             problems.append(Problem(str(path), where, "a name used once", got, fix))
         else:
             rows[name] = number, row
-    if not rows and not problems:
-        problems.append(Problem(str(path), "the file", "at least one row", "none"))
     refuse(problems)
     return rows
 

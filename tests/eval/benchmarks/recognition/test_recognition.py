@@ -361,7 +361,7 @@ def test_missing_predictions_count_as_wrong_only_where_that_is_asked_for(
         (["name,label", "a,NaN"], ["name,label", "a,1"], [], r"t\.csv: line 2: expected a finite number"),
         (["name,label", "a,inf"], ["name,label", "a,1"], [], r"t\.csv: line 2: expected a finite number"),
         (["name,emotion", "a,joy"], ["name,label", "a,joy"], [], r"t\.csv: line 2: expected the field 'label'"),
-        (["name,label", "a"], ["name,label", "a,joy"], [], r"t\.csv: line 2: expected 2 columns"),
+        (["name,label", "a"], ["name,label", "a,joy"], [], r"t\.csv: line 2: expected 2 cells"),
         (["name,label", "a,"], ["name,label", "a,joy"], [], r"t\.csv: line 2: expected a label"),
         (
             ["name,label", "a,joy"],

@@ -400,7 +400,7 @@ def test_our_own_predictions_name_their_task(tmp_path: Path, capsys: pytest.Capt
         ),
         (UNIT, [row(0, "AUs?", "a smile", "AU1")], "line 1, gold answer: expected units that can be read"),
         (SINGLE, [row(0, ASKED, "A", "A"), "{"], "row 2: expected one JSON object"),
-        (SINGLE, ["[1]"], "row 1: expected a JSON object"),
+        (SINGLE, ["[1]"], "row 1: expected one JSON object a line, got a JSON array"),
         (SINGLE, [], "the file: expected at least one row"),
         (SINGLE, [row(n, ASKED, "A", "A", id="same") for n in (0, 1)], "line 2: expected an id used once .*line 1"),
     ],
