@@ -251,6 +251,31 @@ def test_responses_of_any_field_are_scored_in_unibench(run: Any, tmp_path: Path)
     assert (code, result["primary"]["value"]) == (0, 0.5)
 
 
+def test_two_columns_of_one_name_are_refused(run: Any, gold: Path, tmp_path: Path) -> None:
+    lines = [f"{name},happy,sad" for name in CLIPS]
+    for head in ("name,label,label", "name,response,response"):
+        twice = write(tmp_path / "twice.csv", [head, *lines])
+        for files in (("--truth", twice, "--predictions", gold), ("--truth", gold, "--predictions", twice)):
+            code, _, errors = run("recognition", *files)
+            assert (code, "twice.csv" in errors, head.rpartition(",")[2] in errors) == (2, True, True)
+    twice = write(tmp_path / "twice.csv", ["name,label,label", *lines])
+    responses = write(tmp_path / "p.jsonl", [{"name": name, "response": "sad"} for name in CLIPS])
+    code, _, errors = run("unibench", "--dataset", "mer2023", "--labels", twice, "--predictions", responses)
+    assert (code, "twice.csv" in errors, "'label'" in errors) == (2, True, True)
+
+
+def test_tables_with_tabs_are_read_as_predictions_too(run: Any, gold: Path, tmp_path: Path) -> None:
+    lines = ["\t".join(values) for values in zip(CLIPS, GOLD_LABELS, WRONG, strict=True)]
+    table = write(tmp_path / "table.tsv", ["name\tlabel\tprediction", *lines])
+    for truth in (gold, table):
+        code, result, _ = run("recognition", "--truth", truth, "--predictions", table)
+        assert (code, result["secondary"]["war"]["value"]) == (0, 0)
+    code, _, errors = run("compare", table, table)
+    assert (code, "--labels L.csv; it may be a table that holds both" in errors) == (2, True)
+    code, compared, _ = run("compare", table, table, "--labels", table)
+    assert (code, compared["metrics"]["war"]["b"]) == (0, 0)
+
+
 @pytest.mark.parametrize(
     ("field", "role"),
     [
