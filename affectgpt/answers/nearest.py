@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from operator import attrgetter
 
+from affectgpt.answers.assertion import judge_spans
+from affectgpt.answers.label_index import LabelIndex
 from affectgpt.emotions.matcher import mentions
 from affectgpt.emotions.taxonomy import find
 
@@ -16,7 +18,11 @@ def nearest_label(text: str, labels: Sequence[str]) -> str | None:
     >>> nearest_label("The speaker is angry.", ["anger", "joy"]), nearest_label("angry, joyful", ["anger", "joy"])
     ('anger', None)
     """
-    found = {_label_of(word, tuple(labels)) for word in mentions(text)}
+    words = list(dict.fromkeys(mentions(text)))
+    named = LabelIndex(words).named(text)
+    judged = judge_spans(text, [(one.start, one.end) for one in named]) if named else []
+    asserted = {one.value for one, judgement in zip(named, judged, strict=True) if judgement.holds}
+    found = {_label_of(word, tuple(labels)) for word in asserted}
     return found.pop() if len(found) == 1 else None
 
 

@@ -11,10 +11,19 @@ from typing import NamedTuple
 
 from affectgpt.emotions.lemmas import tidy
 from affectgpt.emotions.taxonomy import wheel
+from affectgpt.emotions.thoughts import LONGEST, answer_of
+
+__all__ = [
+    "LONGEST",
+    "Listing",
+    "WrittenLabels",
+    "answer_of",
+    "find_list",
+    "label_of",
+    "tree_emotions",
+]
 
 _TREE_LINE = re.compile(r"m[1-9][0-9]{0,2} +(?=\S)")
-LONGEST = 200_000
-"""Longest part of an answer, in characters, that is read; only a model that never stopped writes more."""
 _HEAD = 4_000
 """Length of the beginning of a text, in characters, within which a list of labels must end."""
 _MOST_ITEMS = 64
@@ -35,18 +44,6 @@ class Listing(NamedTuple):
     announced: bool
     """Whether the answer announced that emotions follow; if not, this may be any short text."""
     rest: str
-
-
-def answer_of(text: str) -> str:
-    """Return the answer in a response: the text in the last `<answer>` tags, else after thinking, else all of it."""
-    lower = text.lower() if text.isascii() else text
-    start = lower.rfind("<answer>") + len("<answer>")
-    if start >= len("<answer>"):
-        end = lower.find("</answer>", start)
-        answer = text[start:end] if end >= 0 else text[start:]
-    else:
-        answer = text[lower.rfind("</think>") + len("</think>") :] if "</think>" in lower else text
-    return answer[:LONGEST]
 
 
 def tree_emotions(text: str) -> list[str]:

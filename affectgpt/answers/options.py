@@ -1,0 +1,188 @@
+"""The options that a question lists, and the one or several that an answer chooses by letter, digit or text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from affectgpt.answers.label_index import LabelIndex, label_index
+from affectgpt.answers.plain import normalise, unify
+from affectgpt.answers.statement import Named, answer_text, is_stated, stated
+
+_MOST_MARKS = 1000
+_MOST_LISTS = 50
+
+
+def _mark(key: str, before: str) -> re.Pattern[str]:
+    """Return the pattern of what stands before an option: `A.`, `A)`, `(A)`, `[A]`, `A:`, `A、`, `A -`, `**A.**`."""
+    bare = rf"\*{{0,2}}({key})\*{{0,2}} ?(?:[.):、]\*{{0,2}}(?!\w\.|\d)|(?<= )[-—|=>](?= ))"
+    return re.compile(rf"(?<![{before}])(?:[(\[]({key})[)\]][.:]?|{bare})[ \t]*")
+
+
+_KINDS = {
+    "A": _mark("[A-Z]", "A-Za-z0-9"),
+    "a": _mark("[a-z]", r"\w'’.-"),
+    "1": _mark(r"[1-9]\d?", r"\w'’.-"),
+}
+_END_OF_LAST = re.compile(r"[.?!](?:\s|$)|[。;]")
+
+
+@lru_cache(maxsize=4096)
+def _options(question: str) -> tuple[tuple[str, str], ...]:
+    text = unify(question)
+    for first, pattern in _KINDS.items():
+        marks = _longest_run(list(pattern.finditer(text))[:_MOST_MARKS], first)
+        if len(marks) >= 2:
+            ends = [match.start() for match in marks[1:]] + [len(text)]
+            texts = [text[match.end() : end].split("\n", 1)[0] for match, end in zip(marks, ends, strict=True)]
+            texts[-1] = _END_OF_LAST.split(texts[-1], maxsplit=1)[0]
+            keys = [_key(first, place).upper() for place in range(len(texts))]
+            return tuple((key, option.strip(" ,;.\t*|、。\"'")) for key, option in zip(keys, texts, strict=True))
+    return ()
+
+
+def read_options(question: str) -> dict[str, str]:
+    """Return key -> text of the options that a question lists; empty if it lists fewer than two.
+
+    Keys are letters A, B, ... or digits 1, 2, ..., in order; small letters count as capitals. Accepted are `A. happy`,
+    `A) happy`, `(A) happy`, `A: happy`, `[A] happy`, `A、高兴`, `A - happy`, on lines of their own or in one line, and
+    full-width and circled signs.
+    """
+    return dict(_options(question))
+
+
+def _key(first: str, place: int) -> str:
+    return str(place + 1) if first == "1" else chr(ord(first) + place)
+
+
+def _longest_run(marks: Sequence[re.Match[str]], first: str) -> list[re.Match[str]]:
+    """Return the longest list A, B, C, ... among marks; of equally long ones, the last."""
+    best: list[re.Match[str]] = []
+    starts = [start for start, match in enumerate(marks) if (match[1] or match[2]) == first]
+    for start in starts[:_MOST_LISTS]:
+        run: list[re.Match[str]] = []
+        for match in marks[start:]:
+            if (match[1] or match[2]) == _key(first, len(run)):
+                run.append(match)
+        best = run if len(run) >= len(best) else best
+    return best
+
+
+_VERB_AFTER_A = (
+    r"and|or|nor|because|since|as|is|isn't|was|seems?|fits?|but|rather|instead|can|cannot|can't|could|may|might|would|not|"
+    r"than|does|doesn't|must|should|has|makes?|looks?"
+)
+_LETTER = re.compile(
+    # A and I, which are also words, only where no sentence follows
+    rf"(?<![A-Za-z0-9'])(?<![A-Za-z0-9]-)(?:([B-HJ-Z]|A(?!\s+(?!(?:{_VERB_AFTER_A})\b)[a-z])|"
+    r"I(?!\s+(?!(?:and|or|nor|because)\b)[a-z]))(?!['-]?[A-Za-z0-9])"
+    r"|([a-z]|[1-9]\d?)(?!['-]?[A-Za-z0-9]|[.,]\d))"
+)
+_ALONE = re.compile(r"[ \t]*(?:[.,;:!?)\]}*\"'\n。、]|$|- )|\s+(?:because|since|and|or)\b")
+_MARKED = re.compile(r"\*{0,2}(?:[).:、](?!\w)|[)\]])")
+_TEXT_FOLLOWS = re.compile(r"[\s.):、\]*\"'=-]{0,6}")
+_DOUBT = re.compile(r"[?✗✘❌×]")
+_BARE_WORDS = frozenset(("and", "option", "options", "choice", "choices", "letter", "letters"))
+
+
+def read_letters(answer: object, options: Mapping[str, str]) -> frozenset[str]:
+    """Return the options that an answer chooses, as the keys of `read_options`; empty if it chooses none.
+
+    Tried in turn until one matches: the text of an option and nothing else; keys and nothing else (`B`, `(B)`, `BF`,
+    `B, F`); what is stated (`the answer is B`); what the answer begins with (`B. happy`, `B, because`); keys that it
+    asserts (`(B)`, `option B`, `it is B`); texts of options that it asserts. What it denies, asks about or only
+    mentions is not chosen (`affectgpt.answers.assertion`).
+    """
+    text = answer_text(answer)
+    index = label_index(tuple(options.values()))
+    if (option := index.exact(text)) is not None:
+        same = normalise(option)
+        return frozenset(key for key, other in options.items() if normalise(other) == same)
+    if bare := _bare_keys(text, options):
+        return bare
+    named = _named(text, options, index)
+    chosen = stated(text, named) if named else []
+    chosen = _beginning(text, chosen, named) or chosen
+    keys = frozenset(one.value for one in chosen if one.value in options and not one.is_text)
+    if keys:
+        return keys
+    texts = {normalise(one.value) for one in chosen}
+    return frozenset(key for key, option in options.items() if normalise(option) in texts)
+
+
+def _bare_keys(text: str, options: Mapping[str, str]) -> frozenset[str]:
+    if len(text) > 4 * len(options) + 40 or _DOUBT.search(text):
+        return frozenset()
+    tokens = [token for token in re.findall(r"[^\W_]+", text) if token.casefold() not in _BARE_WORDS]
+    upper = [token.upper() if len(token) == 1 else token for token in tokens]
+    if len(tokens) == 1 and tokens[0] not in options and tokens[0].isalpha():
+        upper = list(tokens[0].upper() if len(tokens[0]) == 1 else tokens[0])
+    found = frozenset(upper)
+    return found if len(found) == len(upper) and found <= options.keys() else frozenset()
+
+
+def _named(text: str, options: Mapping[str, str], index: LabelIndex) -> list[Named]:
+    """Return the keys that a text names, each with its option's text if that follows, and other options' texts."""
+    keys: list[Named] = []
+    end = 0
+    texts = index.named(text)
+    at = {one.start: one for one in texts}
+    for match in _LETTER.finditer(text):
+        key = (match[1] or match[2]).upper()
+        if key not in options or match.start() < end or not (match[1] or _may_stand_for(text, match)):
+            continue
+        end = match.end()
+        after = at.get(_TEXT_FOLLOWS.match(text, end).end())  # type: ignore[union-attr]
+        if after is not None and normalise(after.value) == normalise(options[key]):
+            end = after.end
+        marked = bool(_MARKED.match(text, match.end())) or end > match.end()
+        keys.append(Named(match.start(), end, key, is_plain=not marked))
+    free = [one._replace(is_text=True) for one in texts]
+    return _merged(keys, free)
+
+
+def _merged(keys: list[Named], texts: list[Named]) -> list[Named]:
+    """Return keys and the texts that do not overlap them, in order."""
+    merged: list[Named] = []
+    for one in sorted([*keys, *texts], key=lambda one: (one.start, one.is_text)):
+        if not merged or one.start >= merged[-1].end:
+            merged.append(one)
+        elif not one.is_text and merged[-1].is_text and one.start < merged[-1].end:
+            continue
+    return merged
+
+
+def _may_stand_for(text: str, match: re.Match[str]) -> bool:
+    """Tell whether a small letter or a digit is a key here: in brackets, where a line begins, or where it is stated."""
+    start, end = match.span()
+    if text[start - 1 : start] in ("(", "[") and text[end : end + 1] in (")", "]"):
+        return True
+    if not _ALONE.match(text, end):
+        return False
+    begins = not text[:start].rpartition("\n")[2].strip(" *\"'>#-")
+    return bool(begins and _MARKED.match(text, end)) or is_stated(text, start)
+
+
+def _beginning(text: str, chosen: Sequence[Named], named: Sequence[Named]) -> list[Named]:
+    """Return the keys with which an answer begins, if the others after it are plain letters: `B, since C is too much`.
+
+    Nothing if one was stated later, or if the answer goes through marked options.
+    """
+    if not chosen or chosen[0] != named[0] or chosen[0].is_text or text[: chosen[0].start].strip(" \n*\"'([#>-"):
+        return []
+    line = text[: text.find("\n", chosen[0].end)] if "\n" in text[chosen[0].end :] else text
+    first = [one for one in chosen if one.end <= len(line)] if not _words_between(line, chosen) else [chosen[0]]
+    later = [one for one in chosen if one not in first]
+    return first if later and all(one.is_plain or one.is_text for one in later) else []
+
+
+def _words_between(line: str, chosen: Sequence[Named]) -> bool:
+    start = 0
+    for one in chosen:
+        if one.end > len(line):
+            break
+        if re.search(r"\w", line[start : one.start].replace("and", "")):
+            return True
+        start = one.end
+    return bool(re.search(r"\w", line[start:]))
