@@ -21,7 +21,9 @@ _INEXACT = re.compile(
     r"(?i)(?:[<>≤≥±]|\b(?:at least|at most|less than|more than|under|over|above|below|up to|between|from|out of|half|"
     r"percent|per cent))\s?$"
 )
-_AFTER = re.compile(r"(?i)\s?(?:%|percent|per cent|/|\\|÷|out of|of \d|±|\+/-|\.\.|to [+-]?[.\d]|- ?[.\d]|x 10|[*^]\s?[0-9])")
+_AFTER = re.compile(
+    r"(?i)\s?(?:%|percent|per cent|/|\\|÷|out of|of \d|±|\+/-|\.\.|to [+-]?[.\d]|- ?[.\d]|x 10|[*^]\s?[0-9])"
+)
 
 
 def read_number(answer: object) -> float | None:

@@ -99,7 +99,7 @@ def _row(
         return Problem(str(path), where, "a text, or a list of texts, in 'labels' or 'answer'", shorten(gold), fix)
     messages = row.get("messages") or []
     asked = [turn.get("content") for turn in messages if isinstance(turn, dict) and turn.get("role") == "user"]
-    question = next((text for text in [row.get("question"), *asked] if isinstance(text, str)), "")
+    question = next((text for text in [row.get("question"), *asked, row.get("prompt")] if isinstance(text, str)), "")
     media = [_files(row.get(field)) for field in ("videos", "audios", "images")]
     clip = next((files[0] for files in media if files), "")
     name = task or _task_of(path, row, aspects.get((clip, question)))

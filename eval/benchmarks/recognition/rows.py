@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from affectgpt.answers.reading import clean, gives_up, read_label
+from affectgpt.answers.reading import (
+    clean,
+    gives_up,
+    one_spelling,
+    read_label,
+    read_number,
+    read_set,
+    read_units,
+    spelling_note,
+)
 from affectgpt.emotions.extract import Extractor
 from affectgpt.problems import InputError, Problem, nearest, shorten
 from eval.answers.fields import GOLD, LABELS, PREDICTIONS
@@ -208,8 +218,6 @@ def _kind_of(entries: Sequence[Entry]) -> str:
 
 def _number(value: Any) -> float | None:
     """Return a value as a number, possibly NaN or infinite; None where it is none."""
-    if isinstance(value, str):
-        value = clean(value).strip(" *`\"'").rstrip(".").replace("\N{MINUS SIGN}", "-")
     if isinstance(value, bool) or not isinstance(value, str | int | float) or "_" in str(value):
         return None
     try:
@@ -222,18 +230,24 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else "" if value is None else json.dumps(value)
 
 
-def _known_labels(gold: Path, entries: Sequence[Entry], sets: Sequence[Sequence[str]], labels: Any) -> list[str]:
-    """Return all labels; raise InputError if a gold label is none of them."""
-    known = list(labels or sorted({label for labels in sets for label in labels}))
+def _known_labels(gold: Path, entries: Sequence[Entry], sets: Sequence[Sequence[str]], labels: Any) -> dict[str, str]:
+    """Return the label of the set that each spelling stands for; raise InputError if a gold label is none of them.
+
+    Labels that answers cannot tell apart count as one, the first.
+    """
+    written = list(dict.fromkeys(label for own in sets for label in own))
+    known = list(labels or sorted(written))
+    spelt = one_spelling([*known, *written])
+    inside = {spelt[label] for label in known}
     problems = [
         Problem(str(gold), f"line {entry.line}", "a label of the set", repr(label), nearest(label, known))
         for entry, own in zip(entries, sets, strict=True)
         for label in own
-        if label not in known
+        if spelt[label] not in inside
     ]
     if problems:
         raise InputError(problems[:SHOWN], f"{len(problems)} in all. Correct them, or extend --labels.")
-    return known
+    return spelt
 
 
 def _labels(
@@ -248,17 +262,18 @@ def _labels(
     empty = [entry for entry, name in zip(right, names, strict=True) if not name or entry.value is None]
     if empty:
         raise InputError(Problem(str(gold), f"line {empty[0].line}", "a label", repr(empty[0].value)))
-    known = _known_labels(gold, right, [[name] for name in names], labels)
+    spelt = _known_labels(gold, right, [[name] for name in names], labels)
+    known = list(dict.fromkeys(spelt.values()))
     answers = [read_label(_text(entry.value), known) for entry in predicted]
-    warnings = []
+    warnings = list(filter(None, [spelling_note(spelt)]))
     if extractor is not None:
         by_wheel = _extract([_text(entry.value) for entry in predicted], answers, known, extractor)
         answers = [by_wheel.get(index, answer) for index, answer in enumerate(answers)]
-        warnings = [f"{len(by_wheel)} answers that name no label were read by the extractor {extractor.name!r}"]
+        warnings += [f"{len(by_wheel)} answers that name no label were read by the extractor {extractor.name!r}"]
     warnings += _unread(
         predictions, predicted, answers, f"one of {', '.join(known)}", "name no label and count as wrong"
     )
-    codes, answered = encode_labels(names, [answer or "" for answer in answers], known)
+    codes, answered = encode_labels([spelt[name] for name in names], [answer or "" for answer in answers], known)
     return (
         known,
         list(codes),
@@ -291,7 +306,10 @@ def _unread(
 
 
 def _numbers(gold: Path, predictions: Path, right: Sequence[Entry], predicted: Sequence[Entry], labels: Any) -> Read:
-    targets, answers = ([_number(entry.value) for entry in entries] for entries in (right, predicted))
+    targets, plain = ([_number(entry.value) for entry in entries] for entries in (right, predicted))
+    answers = [
+        read_number(entry.value) if number is None else number for entry, number in zip(predicted, plain, strict=True)
+    ]
     problems = [
         Problem(str(file), f"line {entry.line}", "a finite number", shorten(entry.value), "Correct or remove the row.")
         for file, entries, numbers in ((gold, right, targets), (predictions, predicted, answers))
@@ -310,22 +328,46 @@ def _finite(value: Any) -> float:
 
 
 def _sets(gold: Path, predictions: Path, right: Sequence[Entry], predicted: Sequence[Entry], labels: Any) -> Read:
-    targets, answers = [[_members(entry.value) for entry in entries] for entries in (right, predicted)]
-    known = _known_labels(gold, right, [own or [] for own in targets], labels)
-    codes_of = {label.casefold(): index for index, label in enumerate(known)}
+    targets = [_members(entry.value) or [] for entry in right]
+    spelt = _known_labels(gold, right, targets, labels)
+    known = list(dict.fromkeys(spelt.values()))
+    codes = {label: code for code, label in enumerate(known)}
+    units = {f"AU{match[1]}": label for label in known if (match := _UNIT.fullmatch(label))}
     outside: Counter[str] = Counter()
 
-    def coded(own: list[str] | None) -> np.ndarray | None:
-        if own is None:
-            return None
-        outside.update(label for label in own if label.casefold() not in codes_of)
-        codes = [codes_of[label.casefold()] for label in own if label.casefold() in codes_of]
-        return np.bincount(codes, minlength=len(known)).clip(max=1)
+    def read(answer: str) -> frozenset[str] | None:
+        if len(units) < len(known):
+            return read_set(answer, known)
+        own = read_units(answer)
+        return own and frozenset(units[unit] for unit in own if unit in units)
 
-    rows = [coded(own or []) for own in targets]
-    answered = [coded(own) for own in answers]
+    def coded(own: Iterable[str]) -> np.ndarray:
+        return np.bincount([codes[label] for label in own], minlength=len(known)).clip(max=1)
+
+    def answered(value: Any) -> np.ndarray | None:
+        items = _members(value)
+        if not items:
+            return None if items is None else coded(())
+        if isinstance(value, list):
+            own = frozenset[str]().union(*(read(item) or () for item in items))
+        else:
+            own = read(value) or frozenset()
+        outside.update(item for item in items if len(item.split()) <= _LABEL_WORDS and not read(item))
+        return coded(own) if own else None
+
+    answers = [answered(entry.value) for entry in predicted]
     most = ", ".join(f"{label!r} {count} times" for label, count in outside.most_common(3))
-    return known, rows, answered, [f"{predictions}: labels outside the set are left out: {most}."] if outside else []
+    warnings = [f"{predictions}: labels outside the set are left out: {most}."] if outside else []
+    warnings += filter(None, [spelling_note(spelt)])
+    warnings += _unread(
+        predictions, predicted, answers, f"some of {', '.join(known)}", "name no label and count as empty"
+    )
+    return known, [coded(spelt[label] for label in own) for own in targets], answers, warnings
+
+
+_UNIT = re.compile(r"(?i)au[ _-]?0*(\d+)")
+_LABEL_WORDS = 4
+"""Longest item of a list, in words, that counts as a label outside the set; a longer one is running text."""
 
 
 def _members(value: Any) -> list[str] | None:
@@ -334,14 +376,15 @@ def _members(value: Any) -> list[str] | None:
         return [str(item).strip() for item in value]
     if not isinstance(value, str) or not value.strip():
         return None
-    items = [item.strip(" '\"") for item in value.strip().strip("[]").replace(";", ",").split(",")]
+    items = [item.strip(" '\"“”") for item in re.split(r"[,;，、；\n]", value.strip().strip("[]"))]
     return [item for item in items if item and item.casefold() != "none"]
 
 
 def _distributions(
     gold: Path, predictions: Path, right: Sequence[Entry], predicted: Sequence[Entry], labels: Any
 ) -> Read:
-    known = _known_labels(gold, right, [list(_object(entry.value) or {}) for entry in right], labels)
+    shares = [_object(entry.value) or {} for entry in right]
+    known = list(labels or sorted({label for own in shares for label in own}))
     expected = f"shares of {', '.join(known)}, 0 or more and not all 0"
     problems: list[Problem] = []
 
@@ -351,7 +394,7 @@ def _distributions(
             problems.append(Problem(str(file), f"line {entry.line}", expected, shorten(entry.value)))
         return numbers
 
-    targets = [row(gold, entry, _object(entry.value) or {}) for entry in right]
+    targets = [row(gold, entry, own) for entry, own in zip(right, shares, strict=True)]
     objects = [_object(entry.value) for entry in predicted]
     if not any(objects):
         objects = [{} if entry.line else None for entry in predicted]

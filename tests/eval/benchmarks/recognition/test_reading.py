@@ -41,14 +41,15 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     [
         "",
         None,
-        "The valence is 0.1.",
-        "2,0",
         "1_0",
         "I cannot tell.",
         "0.3 to 0.5",
         [0.3],
         {"valence": 1},
         True,
+        "<think>It may be 0.5",
+        "between 0.2 and 0.4",
+        "90 %",
     ],
 )
 def test_a_number_that_cannot_be_read_is_left_out_and_missing_from_the_coverage(unread: Any, run: Any) -> None:
@@ -58,10 +59,27 @@ def test_a_number_that_cannot_be_read_is_left_out_and_missing_from_the_coverage(
     assert found["secondary"]["mae"] == {"value": 0, "low": 0, "high": 0, "n": 3}
     assert any("line 3: expected a number, got" in note for note in found["notes"])
     assert "1 of 4 answers hold no number and are left out." in found["notes"]
-    assert found["secondary"]["give_up_rate"]["value"] == (0.25 if unread in ("", None, "I cannot tell.") else 0)
+    assert found["secondary"]["give_up_rate"]["value"] == (
+        0.25 if unread in ("", None, "I cannot tell.", "<think>It may be 0.5") else 0
+    )
 
 
-@pytest.mark.parametrize("written", ["-1.2", " -1.2\n", "−1.2", "**-1.2**", "－１．２", "-1.2e0", "<b>-1.2</b>", -1.2])
+@pytest.mark.parametrize(
+    "written",
+    [
+        "The valence is -1.2.",
+        "-1,2",
+        "<think>2?</think>-1.2",
+        "-1.2",
+        " -1.2\n",
+        "−1.2",
+        "**-1.2**",
+        "－１．２",
+        "-1.2e0",
+        "<b>-1.2</b>",
+        -1.2,
+    ],
+)
 def test_a_number_is_read_however_it_is_written(written: Any, run: Any) -> None:
     code, found, _ = run([0.8, -1.2, 1], ["0.8", written, 1])
     assert (code, found["coverage"], found["secondary"]["mae"]["value"]) == (0, 1, 0)
@@ -165,6 +183,58 @@ def test_emotion_words_count_as_the_nearest_label_where_an_extractor_is_named(
     assert not any("extractor" in note for note in found["notes"])
 
 
+@pytest.mark.parametrize(
+    ("response", "right"),
+    [
+        ("AU6，AU12", True),
+        ("**AU6**, **AU12**", True),
+        ("1. AU6\n2. AU12", True),
+        ("AU6、AU12。", True),
+        ("AU6+12", True),
+        ('["AU12", "AU6"]', True),
+        (["au6", "AU 12"], True),
+        ("AU6 and AU12 but not AU4", True),
+        ("none", False),
+        ([], False),
+        ("AU99", None),
+        (["AU99"], None),
+        ("a smile", None),
+        ("", None),
+        ("<think>AU6, AU12", None),
+    ],
+)
+def test_sets_of_labels_are_read_however_they_are_written(response: Any, right: bool | None, run: Any) -> None:
+    code, found, _ = run([["AU6", "AU12"], ["AU4"]], [response, "AU4"])
+    assert (code, found["mode"], found["coverage"]) == (0, "sets", 0.5 if right is None else 1)
+    assert found["secondary"]["example_f1"]["value"] == (1 if right else 0.5)
+    assert any("1 of 2 answers name no label and count as empty" in note for note in found["notes"]) == (right is None)
+
+
+def test_sets_of_words_in_any_script(run: Any) -> None:
+    gold = [["sad", "at ease"], ["悲伤", "失望"], ["sad"]]
+    code, found, _ = run(gold, ["Sad; at-ease.", "悲伤、失望", "He is sad, not at ease."])
+    assert (code, found["coverage"], found["secondary"]["example_f1"]["value"]) == (0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("gold", "responses"),
+    [
+        (["Happy", "happy", "sad", "Happy"], ["Happy", "happy", "sad", "HAPPY"]),
+        (["very positive", "positive", "very-positive"], ["very positive", "positive", "very_positive"]),
+        (["col\u00e8re", "joie"], ["cole\u0300re", "joie"]),
+        (["愤怒（生气）", "高兴"], ["愤怒(生气)", "这个人很高兴。"]),
+        (["Sad ", "glad"], ["sad", "GLAD!"]),
+    ],
+)
+def test_labels_count_as_one_however_they_are_spelt(gold: list[str], responses: list[str], run: Any) -> None:
+    code, found, _ = run(gold, responses)
+    assert (code, found["coverage"], found["secondary"]["war"]["value"], found["primary"]["value"]) == (0, 1, 1, 1)
+    alike = "labels that differ only in case, width, spaces or hyphens count as one"
+    assert any(alike in note for note in found["notes"]) == (gold[0] in ("Happy", "very positive"))
+    code, found, _ = run([gold[0].lower(), gold[1]], [responses[0], responses[1]], "--labels", ",".join(gold[:2]))
+    assert (code, found["secondary"]["war"]["value"]) == (0, 1)
+
+
 def test_the_page_names_the_extractor(run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(["anger", "joy"], ["angry", "joy"])
     files = ["--truth", str(tmp_path / "gold.jsonl"), "--predictions", str(tmp_path / "p.jsonl")]
@@ -211,11 +281,27 @@ def test_answers_in_marks_and_negations_are_read_and_refusals_counted(run: Any) 
 
 
 @needs_data
-@pytest.mark.parametrize(("file", "n"), [("num_pred.jsonl", 2), ("num_pred2.jsonl", 2), ("num_pred3.jsonl", 3)])
+@pytest.mark.parametrize(("file", "n"), [("num_pred.jsonl", 4), ("num_pred2.jsonl", 2), ("num_pred3.jsonl", 3)])
 def test_reported_numbers_are_scored_where_they_can_be_read(file: str, n: int, run: Any) -> None:
     """Score the numbers of files in which some answers hold none (OpenDriveLab/DriveLM#92, #146)."""
     code, found, _ = run(SHARED / "num_truth.csv", SHARED / file)
-    assert (code, found["n"], found["coverage"], found["secondary"]["mae"]["value"]) == (0, n, n / 4, 0)
+    mae = 0.025 if file == "num_pred.jsonl" else 0  # its third answer says 0.1, where the gold value is 0
+    assert (code, found["n"], found["coverage"], found["secondary"]["mae"]["value"]) == (0, n, n / 4, mae)
+
+
+@needs_data
+@pytest.mark.parametrize("name", ["case", "hy", "nfd", "fw", "zh"])
+def test_reported_answers_equal_to_the_labels_are_right(name: str, run: Any) -> None:
+    """Score labels in two spellings, NFD, full width and Chinese (stanford-crfm/helm#424, ai-twinkle/Eval#156)."""
+    code, found, _ = run(SHARED / f"{name}_truth.csv", SHARED / f"{name}_pred.jsonl")
+    assert (code, found["coverage"], found["secondary"]["war"]["value"]) == (0, 1, 1)
+
+
+@needs_data
+@pytest.mark.parametrize("name", ["au_pred.jsonl", "au_pred2.jsonl"])
+def test_reported_action_units_are_read(name: str, run: Any) -> None:
+    code, found, _ = run(SHARED / "au_truth.jsonl", SHARED / name)
+    assert (code, found["coverage"], found["primary"]["value"]) == (0, 1, 1)
 
 
 @needs_data
