@@ -29,7 +29,9 @@ _PREDICTED = frozenset(
     | {"output", "outputs", "generated", "generation"}
 )
 """Words that make a field a prediction."""
-_BESIDE = frozenset({"model", "llm", "answer", "label", "labels", "class", "emotion", "text", "final", "y"})
+_MODEL = frozenset({"model", "llm"})
+"""Words that do so beside another: `model_answer`; `model` alone is the name of one."""
+_BESIDE = frozenset({"answer", "label", "labels", "class", "emotion", "text", "final", "y"})
 """Words that may stand beside them: `model_output`, `predicted_label`, `y_pred`; but not `response_time`."""
 
 
@@ -57,7 +59,8 @@ class Role:
         words = words_of(field)
         if self.fields:
             return "_".join(words) in self.fields
-        return bool(_PREDICTED & {*words}) and {*words} <= _PREDICTED | _BESIDE
+        whose = _PREDICTED if len(words) == 1 else _PREDICTED | _MODEL
+        return bool(whose & {*words}) and {*words} <= _PREDICTED | _BESIDE | _MODEL
 
 
 GOLD = Role("gold value", "--label-field", (*LABELS, ANSWER))

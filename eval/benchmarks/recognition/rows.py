@@ -174,7 +174,7 @@ def read_recognition(
         np.array([bad and gives_up(_text(entry.value)) for bad, entry in zip(unread, answers, strict=True)]),
         groups if any(entry.group for entry in labelled.values()) else None,
         warnings,
-        _suspicion(gold, labelled, predictions, answered_rows),
+        None if prediction_field else _suspicion(gold, labelled, predictions, answered_rows),
     )
 
 

@@ -172,6 +172,8 @@ def test_the_gold_file_as_predictions_is_suspicious(
     warning = f"{copy}: its field 'label' holds the gold value of every clip. If another field holds the predictions"
     assert warning in errors
     assert any(warning in note for note in result["notes"])
+    code, _, errors = run("recognition", "--truth", gold, "--predictions", copy, "--prediction-field", "label")
+    assert (code, errors) == (0, "")
     code, compared, errors = run("compare", copy, copy, "--labels", gold)
     assert warning in errors
     assert len(compared["notes"]) == 2
@@ -283,6 +285,9 @@ def test_tables_with_tabs_are_read_as_predictions_too(run: Any, gold: Path, tmp_
         ("Predicted Label", PREDICTIONS),
         ("generated_text", PREDICTIONS),
         ("llmOutput", PREDICTIONS),
+        ("model_answer", PREDICTIONS),
+        ("model", None),
+        ("model_name", None),
         ("label", GOLD),
         ("Labels", GOLD),
         ("answer", GOLD),
