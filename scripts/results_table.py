@@ -9,6 +9,8 @@ import json
 import sys
 from pathlib import Path
 
+from eval.metrics.evaluation import number
+
 COLUMNS = {
     "emotion_uar": "emotion UAR",
     "tree_similarity": "tree similarity",
@@ -28,14 +30,18 @@ def main(run: Path) -> None:
     print("\n| tree similarity, paired by clip | difference | p |\n|---|---|---|")
     for name, difference in json.loads((run / "comparisons.json").read_text()).items():
         first, _, second = name.partition(" over ")
-        interval = f"{difference['value']:+.4f} ({difference['low']:+.4f} to {difference['high']:+.4f})"
+        value, low, high = (
+            "–" if difference[key] is None else f"{difference[key]:+.4f}" for key in ("value", "low", "high")
+        )
+        interval = f"{value} ({low} to {high})"
         print(f"| `{first}` over `{second}` | {interval} | {difference['p']:.2g} |")
 
 
 def _cell(metric: dict[str, float] | None) -> str:
     if not metric or metric["value"] is None:
         return "–"
-    return f"{metric['value']:.3f} ({metric['low']:.3f} to {metric['high']:.3f})"
+    value, low, high = (number(metric[key], 3) for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
 
 
 if __name__ == "__main__":

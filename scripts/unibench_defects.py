@@ -35,6 +35,7 @@ class Set:
         self.benchmark, extractor = BENCHMARKS[name], VocabularyMatcher()
         labels = read_labels(folder / name / "labels.csv", self.benchmark)
         self.gold: list[Gold] = list(labels.gold.values())
+        groups = self.benchmark.groups(list(labels.gold))
         self.answers: dict[Mode, dict[str, Answers]] = {
             mode: {
                 run: read_predictions(path, self.benchmark, labels, extractor, reread).answers
@@ -43,7 +44,7 @@ class Set:
             for mode, reread in READ.items()
         }
         self.scores: dict[Mode, dict[str, Scored]] = {
-            mode: score(self.benchmark, self.gold, self.answers[mode], mode, wheels) for mode in READ
+            mode: score(self.benchmark, self.gold, self.answers[mode], mode, wheels, groups=groups) for mode in READ
         }
 
     def steps(self, run: str) -> list[float]:

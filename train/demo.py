@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from affectgpt.problems import InputError
+from eval.metrics.evaluation import number
 
 
 def main(argv: list[str]) -> int:
@@ -62,5 +63,6 @@ def _plugins(report: dict[str, Any]) -> str:
     )
 
 
-def _shown(metric: dict[str, float]) -> str:
-    return f"{metric['value']:.2f} ({metric['low']:.2f} to {metric['high']:.2f})"
+def _shown(metric: dict[str, float | None]) -> str:
+    value, low, high = (number(metric[key], 2) for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"

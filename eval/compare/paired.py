@@ -13,7 +13,7 @@ from eval.answers.fields import GOLD, PREDICTIONS, RESPONSES, Role
 from eval.answers.labelled_file import SHOWN, lines_of, read_entries, require_same_names
 from eval.answers.rows import AnsweredRow, read_rows
 from eval.benchmarks.recognition.rows import Recognition, read_recognition
-from eval.metrics.evaluation import number
+from eval.metrics.evaluation import describe_groups, number
 from eval.metrics.stats import PERMUTATIONS, RESAMPLES, Difference, Tally, compare
 from eval.metrics.task_scores import TaskScore, score_task
 
@@ -149,7 +149,19 @@ def describe_comparison(metrics: Mapping[str, Compared]) -> str:
             f"{name:{width}}  {number(compared['a']):>7}  {number(compared['b']):>7}  "
             f"{_signed(apart['value'])} {interval:20}  {number(apart['p'])}  {apart['n']:5}"
         )
-    return "\n".join([*lines, "Paired bootstrap; p by permuting the two answers, not corrected for multiple scores."])
+    lines.append("Paired bootstrap; p by permuting the two answers, not corrected for multiple scores.")
+    return "\n".join([*lines, *_groups(metrics)])
+
+
+def _groups(metrics: Mapping[str, Compared]) -> list[str]:
+    """Say how many groups are drawn and exchanged, and where no p can be below 0.05."""
+    differences = [compared["difference"] for compared in metrics.values()]
+    groups = min((apart["groups"] for apart in differences if "groups" in apart), default=None)
+    lines = describe_groups(groups)
+    least = max((apart["least_p"] for apart in differences), default=0.0)
+    if least > 0.05:
+        lines.append(f"With so few of them no p can be below {least:.3g}: it cannot show that A and B differ.")
+    return lines
 
 
 def _signed(value: float | None) -> str:

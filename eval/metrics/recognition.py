@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.special import rel_entr
@@ -135,10 +136,13 @@ def label_tallies(gold: np.ndarray, predicted: np.ndarray, num_labels: int) -> d
     ones = np.eye(num_labels + 1)[:, :num_labels]
     right, answered = ones[np.asarray(gold, int)], ones[np.asarray(predicted, int)]
     counts = np.stack([right * answered, right, answered], axis=1)
-    recalls = {f"recall/{label}": Tally(counts[:, :2, label], _ratio) for label in range(num_labels)}
+    recalls = {
+        f"recall/{label}": Tally(counts[:, :2, label], _ratio, right[:, label : label + 1])
+        for label in range(num_labels)
+    }
     return {"war": mean_tally(np.equal(gold, predicted)), "uar": _over_labels(counts[:, :2], _uar)} | {
         "macro_f1": _over_labels(counts, _macro_f1),
-        "weighted_f1": _over_labels(counts, _weighted_f1),
+        "weighted_f1": replace(_over_labels(counts, _weighted_f1), counted=np.ones((len(right), 1))),
         **recalls,
     }
 
@@ -180,7 +184,9 @@ def _over_labels(counts: np.ndarray, figure: Callable[[np.ndarray], np.ndarray])
     """Build a score from (n, R, K) counts per label: correct predictions, gold labels and, if R is 3, predictions."""
     shape = counts.shape[1:]
     return Tally(
-        counts.reshape(len(counts), math.prod(shape)), lambda sums: figure(sums.reshape(*sums.shape[:-1], *shape))
+        counts.reshape(len(counts), math.prod(shape)),
+        lambda sums: figure(sums.reshape(*sums.shape[:-1], *shape)),
+        counts[:, 1],
     )
 
 

@@ -26,6 +26,7 @@ from affectgpt.evidence.evidence import Evidence
 from affectgpt.problems import InputError
 from affectgpt.tasks import TASKS
 from eval.metrics.calibration import score_emotions
+from eval.metrics.evaluation import describe_groups, with_interval
 from eval.metrics.recognition import js_divergence, kl_divergence, label_tallies, number_tallies, set_tallies
 from eval.metrics.stats import Tally, best_constant, divide, intervals, mean_tally
 
@@ -64,7 +65,8 @@ def describe(scores: Scores) -> str:
     for name, metric in scores["intervals"].items():
         alone = f", constant {constant[name]:.3f}" if constant.get(name) is not None else ""
         if metric["value"] is not None:
-            lines.append(f"{name} {metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}]{alone}")
+            lines.append(f"{name} {with_interval(metric, 3)}{alone}")
+    lines += describe_groups(next((metric.get("groups") for metric in scores["intervals"].values()), None))
     recall = ", ".join(f"@{count} {value:.3f}" for count, value in scores.get("recall_at", {}).items())
     lines += [f"recall {recall}, calibration error {scores['ece']:.3f}"] if recall else []
     return "\n".join(lines)
@@ -223,8 +225,8 @@ def _score_distributions(rows: Sequence[Clip], evidence: Sequence[Evidence | Non
         known = ~np.isnan(shares).any(axis=1)
         agree = np.where(known, np.nan_to_num(shares).argmax(axis=1) == right.argmax(axis=1), np.nan)
         return {
-            "js": mean_tally(js_divergence(right, shares)),
-            "kl": mean_tally(kl_divergence(right, shares)),
+            "js": mean_tally(js_divergence(right, shares), share=False),
+            "kl": mean_tally(kl_divergence(right, shares), share=False),
             "accuracy": mean_tally(agree),
         }
 

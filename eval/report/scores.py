@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from affectgpt.clip import Clip
 from eval.answers.rows import AnsweredRow
 from eval.answers.tasks import OWN_TASKS
-from eval.metrics.recognition import confusion, encode_labels, uar, war
-from eval.metrics.stats import Metric, bootstrap, interval
+from eval.metrics.recognition import confusion, encode_labels, label_tallies
+from eval.metrics.stats import Metric, interval, intervals, mean_tally
 from eval.metrics.task_scores import TaskScore, score_task
 from eval.predict.answers import Prediction, as_prediction
 from videmo.distance import tree_similarity
@@ -55,13 +53,14 @@ def score(clips: Sequence[Clip], predictions: Sequence[Prediction], resamples: i
     labels = sorted(set(truth_names))
     truth, said = encode_labels(truth_names, [_emotion(tree) for tree in written], labels)
     groups = _groups(trees)
-    metrics["emotion_war"] = bootstrap(lambda index: war(truth[index], said[index]), len(trees), groups, resamples)
-    metrics["emotion_uar"] = bootstrap(lambda index: uar(truth[index], said[index]), len(trees), groups, resamples)
-    similarity = [tree_similarity(*pair) for pair in zip(reference, written, strict=True)]
-    values = np.array(similarity)
-    metrics["tree_similarity"] = bootstrap(lambda index: float(values[index].mean()), len(trees), groups, resamples)
-    valid = np.array([tree.is_valid for tree in written], float)
-    metrics["parse_rate"] = bootstrap(lambda index: float(valid[index].mean()), len(trees), groups, resamples)
+    emotions = label_tallies(truth, said, len(labels))
+    tallies = {
+        "emotion_war": emotions["war"],
+        "emotion_uar": emotions["uar"],
+        "tree_similarity": mean_tally([tree_similarity(*pair) for pair in zip(reference, written, strict=True)]),
+        "parse_rate": mean_tally([tree.is_valid for tree in written]),
+    }
+    metrics |= intervals(tallies, groups, resamples)
     metrics |= {f"{task}_{scored.primary}": _primary(scored, resamples) for task, scored in by_task.items()}
     return Scores(metrics, labels, confusion(truth, said, len(labels)).tolist() if len(trees) else [])
 
@@ -89,7 +88,7 @@ def _scores_of_tasks(pairs: Sequence[tuple[Clip, Prediction]]) -> dict[str, Task
 def _primary(scored: TaskScore | None, resamples: int) -> Metric:
     """Return the primary score of a task with its interval; without a value if the task was not asked."""
     if scored is None:
-        return bootstrap(lambda index: 0.0, 0, [], resamples)
+        return interval(mean_tally([]))
     return interval(scored.tallies[scored.primary], scored.groups, resamples)
 
 

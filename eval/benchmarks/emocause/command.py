@@ -12,6 +12,7 @@ from affectgpt.plugins.plugin import load_plugin
 from affectgpt.plugins.rows import evidence_of
 from affectgpt.problems import InputError
 from eval.benchmarks.emocause.scores import TOP, cause_recall, read_emocause
+from eval.metrics.evaluation import with_interval
 
 
 def main(argv: list[str]) -> int:
@@ -31,8 +32,6 @@ def main(argv: list[str]) -> int:
     if options.json:
         print(json.dumps({"n": len(rows), **scores}))
         return 0
-    shown = ", ".join(
-        f"{name} {item['value']:.3f} [{item['low']:.3f}, {item['high']:.3f}]" for name, item in scores.items()
-    )
+    shown = ", ".join(f"{name} {with_interval(item, 3)}" for name, item in scores.items())
     print(f"{len(rows)} situations: {shown}")
     return 0

@@ -74,7 +74,9 @@ class Recognition:
         if self.kind == "numbers":
             known = ~np.isnan(predicted)
             return number_tallies(self.gold[known], predicted[known])
-        return {name: mean_tally(divergence(self.gold, predicted)) for name, divergence in _DIVERGENCES.items()}
+        return {
+            name: mean_tally(divergence(self.gold, predicted), share=False) for name, divergence in _DIVERGENCES.items()
+        }
 
     @property
     def scorable(self) -> np.ndarray:

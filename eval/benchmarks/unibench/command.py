@@ -120,7 +120,9 @@ def _score(
         for run, path in files.items()
     }
     gold = list(labels.gold.values())
-    scores = score(benchmark, gold, {run: item.answers for run, item in read.items()}, mode, wheels, options.resamples)
+    answers = {run: item.answers for run, item in read.items()}
+    groups = benchmark.groups(list(labels.gold))
+    scores = score(benchmark, gold, answers, mode, wheels, options.resamples, groups=groups)
     for run, item in read.items():
         result = scores[run].evaluation
         result["counts"] |= {"extra": item.extra, "extracted": item.extracted}

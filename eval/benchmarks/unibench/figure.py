@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from eval.benchmarks.unibench.table import constant_of, title
-from eval.metrics.plot_style import BLUE, GRID, MUTED, ORANGE
+from eval.metrics.plot_style import BLUE, GRID, MUTED, ORANGE, plotted
 
 
 def draw(table: Mapping[str, Any], path: Path) -> None:
@@ -24,7 +24,7 @@ def draw(table: Mapping[str, Any], path: Path) -> None:
     for row, score in enumerate(scores):
         if score["value"] is None:
             continue
-        axes.plot([score["low"], score["high"]], [row, row], color=BLUE, linewidth=4, alpha=0.45)
+        axes.plot([plotted(score["low"]), plotted(score["high"])], [row, row], color=BLUE, linewidth=4, alpha=0.45)
         end = (1.01, row)
         axes.annotate(f"{score['value']:.1%}", end, xycoords=("axes fraction", "data"), va="center", fontsize=9)
     known = [(score["value"], row) for row, score in enumerate(scores) if score["value"] is not None]

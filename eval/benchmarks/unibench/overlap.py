@@ -90,7 +90,7 @@ def overlap_tallies(gold: np.ndarray, predicted: np.ndarray, candidates: np.ndar
     shape = (gold.shape[1], len(fields))
 
     def tally(figure: Callable[[np.ndarray], np.ndarray]) -> Tally:
-        return Tally(parts, lambda sums: figure(sums.reshape(*sums.shape[:-1], *shape)).mean(axis=-1))
+        return Tally(parts, lambda sums: figure(sums.reshape(*sums.shape[:-1], *shape)).mean(axis=-1), scored)
 
     tallies = {"precision": tally(_mean(_PRECISION)), "recall": tally(_mean(_RECALL)), "f1": tally(_f1)}
     return tallies | ({"m_score": tally(_mean(_SHARE))} if candidates is not None else {})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,20 +23,36 @@ class Benchmark:
     """Closed set of labels, for hit-rate sets."""
     span: float = 0.0
     """Largest valence, for sentiment sets."""
+    group: str = ""
+    """Pattern of a clip's name whose first part in parentheses is the dialogue or video that the clip was cut from;
+    empty where names do not tell."""
+
+    def groups(self, names: Sequence[str]) -> list[str] | None:
+        """Return the dialogue or video of each clip; None where a name does not tell it."""
+        found = [re.fullmatch(self.group, name) for name in names] if self.group else []
+        return [match[1] for match in found if match] if found and all(found) else None
 
 
 _MER = ("worried", "happy", "neutral", "angry", "surprise", "sad")
+_CUT = r"(.+)[_/]\d+"
+"""A video's name and the number of a cut."""
 BENCHMARKS = {
     item.name: item
     for item in (
         Benchmark("mer2023", "hit", 411, _MER),
         Benchmark("mer2024", "hit", 1169, _MER),
-        Benchmark("meld", "hit", 2610, ("anger", "joy", "sadness", "neutral", "disgust", "fear", "surprise")),
-        Benchmark("iemocapfour", "hit", 1241, ("happy", "sad", "neutral", "anger")),
-        Benchmark("cmumosi", "sentiment", 686, span=3.0),
-        Benchmark("cmumosei", "sentiment", 4659, span=3.0),
-        Benchmark("sims", "sentiment", 457, span=1.0),
-        Benchmark("simsv2", "sentiment", 1034, span=1.0),
+        Benchmark(
+            "meld",
+            "hit",
+            2610,
+            ("anger", "joy", "sadness", "neutral", "disgust", "fear", "surprise"),
+            group=r"(dia\d+)_utt\d+",
+        ),
+        Benchmark("iemocapfour", "hit", 1241, ("happy", "sad", "neutral", "anger"), group=r"(Ses\d+[FM]_.+)_[FM]\d+"),
+        Benchmark("cmumosi", "sentiment", 686, span=3.0, group=_CUT),
+        Benchmark("cmumosei", "sentiment", 4659, span=3.0, group=_CUT),
+        Benchmark("sims", "sentiment", 457, span=1.0, group=_CUT),
+        Benchmark("simsv2", "sentiment", 1034, span=1.0, group=_CUT),
         Benchmark("ovmerdplus", "open", 532),
     )
 }

@@ -18,7 +18,7 @@ from affectgpt.problems import InputError, Problem
 from eval.benchmarks.unibench.scores import Scored
 from eval.benchmarks.unibench.sets import BENCHMARKS
 from eval.metrics.evaluation import number, with_interval
-from eval.metrics.stats import summary
+from eval.metrics.stats import size_of_mean, summary
 
 ALONE = "-"
 """Name of the checkpoint of a file that names none."""
@@ -85,7 +85,8 @@ def build_table(scores: Mapping[str, Mapping[str, Scored]], rule: str, mode: str
     chosen = choose(scores, rule)
     picked = {name: scores[name][run] for name, run in chosen.items()}
     value = float(np.mean([_value(item) for item in picked.values()]))
-    mean = summary(value, np.mean([item.drawn for item in picked.values()], axis=0), len(picked))
+    drawn = np.mean([item.drawn for item in picked.values()], axis=0)
+    mean = summary(value, drawn, len(picked), size=size_of_mean([item.size for item in picked.values()]))
     return {
         "mode": mode,
         "checkpoint": {"rule": rule, "chosen": chosen},
@@ -106,7 +107,7 @@ def title(table: Mapping[str, Any]) -> str:
     how = RULES.get(rule, f"checkpoint {rule} for all sets")
     which = f" ({next(iter(table['checkpoint']['chosen'].values()))})" if rule == "one" else ""
     head = f"MER-UniBench, mode {table['mode']}, {mean['sets']} of {mean['of']} sets"
-    return f"{head}; {how}{which}; 95 % intervals by clip"
+    return f"{head}; {how}{which}; 95 % intervals by dialogue or video where names tell them, else by clip"
 
 
 def as_markdown(table: Mapping[str, Any]) -> str:

@@ -179,4 +179,6 @@ class Sentiment:
 def _waf(gold: np.ndarray, predicted: np.ndarray, labels: int, counted: np.ndarray) -> dict[str, Tally]:
     tallies = label_tallies(gold, predicted, labels)
     named = {"waf": tallies["weighted_f1"], "accuracy": tallies["war"]}
-    return {name: Tally(tally.parts * counted[:, None], tally.figure) for name, tally in named.items()}
+    return {
+        name: Tally(tally.parts * counted[:, None], tally.figure, counted[:, None]) for name, tally in named.items()
+    }

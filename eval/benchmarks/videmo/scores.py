@@ -34,7 +34,7 @@ def evaluate_task(task: str, score: TaskScore, resamples: int = RESAMPLES, judge
         {f"always {name}": intervals(constant, score.groups, resamples)},
     )
     twice = len(score.rows) - len({row.key for row in score.rows})
-    result["notes"] = [f"{twice} rows repeat the question of another row; all count"] if twice else []
+    result["notes"] += [f"{twice} rows repeat the question of another row; all count"] if twice else []
     return result
 
 

@@ -86,7 +86,7 @@ def test_clips_of_a_speaker_who_are_answered_alike_count_as_one(
 def test_a_model_does_not_differ_from_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth, said = labelled(tmp_path / "t.csv", [0.5, 1, -1, 2]), labelled(tmp_path / "p.csv", [0, 1, -0.5, 1])
     for compared in run(capsys, said, said, "--labels", truth).values():
-        assert compared["difference"] == {"value": 0, "low": 0, "high": 0, "p": 1, "n": 4}
+        assert compared["difference"] == {"value": 0, "low": 0, "high": 0, "p": 1, "n": 4, "least_p": 0.125}
 
 
 def row(number: int, response: str, truth: str = "A") -> dict[str, Any]:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import binom, norm, permutation_test
+from scipy.stats import binom, binomtest, norm, permutation_test
 
 from eval.metrics.recognition import label_tallies, number_tallies, uar
 from eval.metrics.stats import (
@@ -20,6 +20,7 @@ from eval.metrics.stats import (
     intervals,
     mean_tally,
     resample,
+    warn_of_groups,
     weighted_mean,
 )
 
@@ -82,13 +83,17 @@ def test_a_cluster_is_drawn_with_all_its_clips() -> None:
     assert list(drawn[-1]) == list(range(6))  # the figure itself is of all clips
 
 
-def test_one_cluster_leaves_no_width() -> None:
-    assert bootstrapped([0, 1, 2, 3], ["a"] * 4) == {"value": 1.5, "low": 1.5, "high": 1.5, "n": 4}
+def test_one_cluster_has_no_interval() -> None:
+    found = {"value": 1.5, "low": None, "high": None, "n": 4, "groups": 1}
+    assert bootstrapped([0, 1, 2, 3], ["a"] * 4) == found
+    assert interval(mean_tally([0, 1, 2, 3]), ["a"] * 4) == found
+    apart = compare(mean_tally(np.zeros(4)), mean_tally(np.ones(4)), ["a"] * 4)
+    assert apart == {"value": 1.0, "low": None, "high": None, "n": 4, "groups": 1, "p": 1.0, "least_p": 1.0}
 
 
 def test_each_clip_its_own_cluster_is_no_clusters() -> None:
     values = [0.0, 1.0, 5.0, 2.0]
-    assert bootstrapped(values, ["a", "b", "c", "d"]) == bootstrapped(values)
+    assert bootstrapped(values, ["a", "b", "c", "d"]) == {**bootstrapped(values), "groups": 4}
 
 
 def test_nothing_has_no_figure() -> None:
@@ -195,7 +200,8 @@ def test_clips_without_a_value_are_left_out_of_a_mean() -> None:
     assert interval(mean_tally([1.0, float("nan"), 3.0]))["value"] == 2.0
     assert interval(mean_tally([float("nan")])) == {"value": None, "low": None, "high": None, "n": 1}
     assert interval(mean_tally([])) == {"value": None, "low": None, "high": None, "n": 0}
-    assert compare(mean_tally([]), mean_tally([])) == {"value": None, "low": None, "high": None, "p": None, "n": 0}
+    nothing = {"value": None, "low": None, "high": None, "p": None, "n": 0, "least_p": 1.0}
+    assert compare(mean_tally([]), mean_tally([])) == nothing
 
 
 def test_a_difference_has_the_interval_of_the_mean_difference() -> None:
@@ -203,7 +209,9 @@ def test_a_difference_has_the_interval_of_the_mean_difference() -> None:
     first = rng.normal(size=80)
     second = first + rng.normal(0.2, 0.5, size=80)
     found = compare(mean_tally(first), mean_tally(second))
-    assert {name: value for name, value in found.items() if name != "p"} == interval(mean_tally(second - first))
+    assert {name: value for name, value in found.items() if name not in ("p", "least_p")} == interval(
+        mean_tally(second - first)
+    )
 
 
 def test_the_p_value_is_that_of_scipy() -> None:
@@ -265,7 +273,7 @@ def test_permutations_without_a_figure_do_not_count() -> None:
 
 def test_equal_answers_differ_by_nothing() -> None:
     tally = mean_tally(np.arange(9.0))
-    assert compare(tally, tally) == {"value": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "n": 9}
+    assert compare(tally, tally) == {"value": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "n": 9, "least_p": 0.003906}
 
 
 def test_a_weighted_mean_resamples_each_of_its_scores() -> None:
@@ -297,7 +305,84 @@ def test_a_weighted_mean_draws_clusters() -> None:
     clusters = [f"speaker{number // 10:02}" for number in range(200)]
     one = weighted_mean([mean_tally(values)] * 2, [1, 2])
     many = weighted_mean([mean_tally(np.repeat(values, 10))] * 2, [1, 2], [clusters, clusters])
-    assert many == {**one, "n": 400}
+    assert many == {**one, "n": 400, "groups": 20}
+
+
+def test_a_mean_counts_the_groups_of_the_score_with_the_fewest() -> None:
+    few, many = mean_tally([0.2, 0.4, 0.9]), mean_tally([0.5, 0.6, 0.7, 0.8])
+    assert weighted_mean([few, many], [1, 1], [["a", "b", "b"], ["a", "b", "c", "d"]]).get("groups") == 2
+    assert "groups" not in weighted_mean([few, many], [1, 1], [["a", "b", "b"], None])
+
+
+@pytest.mark.parametrize(("right", "count"), [(0, 1), (0, 84), (84, 84), (7, 7)])
+def test_a_share_of_none_or_all_has_wilsons_interval(right: int, count: int) -> None:
+    found = interval(mean_tally(np.arange(count) < right))
+    theirs = binomtest(right, count).proportion_ci(0.95, "wilson")
+    assert (found["low"], found["high"]) == pytest.approx((theirs.low, theirs.high), abs=1e-6)
+
+
+@pytest.mark.parametrize("groups", [2, 12, 84])
+def test_a_share_of_all_tells_no_more_than_its_groups(groups: int) -> None:
+    found = interval(mean_tally(np.ones(84)), [str(number % groups) for number in range(84)])
+    low = pytest.approx(groups / (groups + 3.841459), abs=1e-5)
+    assert found == {"value": 1.0, "low": low, "high": 1.0, "n": 84, "groups": groups}
+
+
+def test_the_mean_of_recalls_is_as_uncertain_as_its_smallest_classes_make_it() -> None:
+    gold = np.array([0] * 90 + [1] * 10)
+    tallies = label_tallies(gold, gold, 2)
+    low = {name: interval(tally)["low"] for name, tally in tallies.items()}
+    assert low["recall/1"] == pytest.approx(10 / 13.841459, abs=1e-5)
+    assert low["recall/0"] == pytest.approx(90 / 93.841459, abs=1e-5)
+    assert low["uar"] == pytest.approx(36 / 39.841459, abs=1e-5)  # 2² / (1/90 + 1/10)
+    assert low["war"] == low["weighted_f1"] == pytest.approx(100 / 103.841459, abs=1e-5)
+
+
+def test_a_mean_that_is_no_share_keeps_the_interval_of_its_resamples() -> None:
+    assert interval(mean_tally(np.zeros(9), share=False)) == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 9}
+    assert interval(number_tallies(np.arange(9.0), np.arange(9.0))["mae"])["high"] == 0.0
+
+
+def test_the_difference_of_never_and_always_right_has_an_interval() -> None:
+    never, always = mean_tally(np.zeros(10)), mean_tally(np.ones(10))
+    low = pytest.approx(10 / 13.841459, abs=1e-5)
+    assert compare(never, always) | {"p": 0, "least_p": 0} == {
+        **{"value": 1.0, "low": low, "high": 1.0, "p": 0, "n": 10, "least_p": 0}
+    }
+    other = compare(always, never)
+    assert (other["value"], other["low"]) == (-1.0, -1.0)
+    assert other["high"] is not None
+    assert -other["high"] == low
+
+
+@pytest.mark.parametrize("groups", [1, 2, 5, 12])
+def test_no_p_is_below_what_the_groups_can_show(groups: int) -> None:
+    names = [str(number % groups) for number in range(60)]
+    found = compare(mean_tally(np.zeros(60)), mean_tally(np.ones(60)), names)
+    assert found["p"] is not None
+    assert found["least_p"] == pytest.approx(2 / 2**groups, abs=1e-6)
+    assert found["p"] == pytest.approx(found["least_p"], rel=0.25, abs=6e-4)
+
+
+def test_few_groups_are_warned_of() -> None:
+    assert warn_of_groups(None) == warn_of_groups(10) == ""
+    assert "9 groups" in warn_of_groups(9)
+    assert "one group" in warn_of_groups(1)
+
+
+def test_intervals_of_all_right_hold_the_truth_with_few_groups() -> None:
+    """The share of right answers varies by actor; where all are right the bootstrap's interval never holds the mean."""
+    rng = np.random.default_rng(3)
+    held = found_all = 0
+    for _ in range(2000):
+        answers = rng.random((5, 4)) < rng.beta(18, 2, size=5)[:, None]
+        if answers.all():
+            found_all += 1
+            found = interval(mean_tally(answers.ravel()), [str(actor) for actor in np.repeat(range(5), 4)], resamples=2)
+            assert found["low"] is not None
+            held += found["low"] <= 0.9
+    assert found_all > 100
+    assert held / found_all > 0.95
 
 
 def test_a_constant_answer_without_a_score_is_not_the_best() -> None:

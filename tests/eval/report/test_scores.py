@@ -31,7 +31,8 @@ def test_right_answers_score_one() -> None:
     clips, answers = trees(*((emotion, TREE.format(emotion)) for emotion in ("joy", "fear", "joy")))
     scores = score(clips, answers, resamples=20)
     for name in ("emotion_war", "emotion_uar", "tree_similarity", "parse_rate"):
-        assert scores.metrics[name] == {"value": 1.0, "low": 1.0, "high": 1.0, "n": 3}
+        low = 0.409744 if name == "emotion_uar" else 0.438503  # Wilson's of 3 clips, and of 2² / (1 + 1/2)
+        assert scores.metrics[name] == {"value": 1.0, "low": low, "high": 1.0, "n": 3, "groups": 3}
     assert scores.labels == ["fear", "joy"]
     assert scores.confusion == [[1, 0, 0], [0, 2, 0]]
 
@@ -66,7 +67,7 @@ def test_closed_questions_count_towards_their_level_only() -> None:
     scores = score(clips, answers, resamples=20)
     assert scores.metrics["attribute_accuracy"]["value"] == 0.5
     assert scores.metrics["attribute_accuracy"]["n"] == 2
-    assert scores.metrics["expression_accuracy"] == {"value": 1.0, "low": 1.0, "high": 1.0, "n": 1}
+    assert scores.metrics["expression_accuracy"] == {"value": 1.0, "low": None, "high": None, "n": 1, "groups": 1}
     for name in ("emotion_war", "emotion_uar", "tree_similarity", "parse_rate"):
         assert scores.metrics[name] == NOTHING
     assert (scores.labels, scores.confusion) == ([], [])
@@ -83,7 +84,13 @@ def test_intervals_are_clustered_by_actor() -> None:
     # Four clips of one actor right, four of another wrong: only the draw of actors varies.
     clips = [clip(f"{index}", "attribute_closed", "x", group="ab"[index // 4]) for index in range(8)]
     answers = [said(row, "x" if row.group == "a" else "y") for row in clips]
-    assert score(clips, answers).metrics["attribute_accuracy"] == {"value": 0.5, "low": 0.0, "high": 1.0, "n": 8}
+    assert score(clips, answers).metrics["attribute_accuracy"] == {
+        "value": 0.5,
+        "low": 0.0,
+        "high": 1.0,
+        "n": 8,
+        "groups": 2,
+    }
     alone = [clip(row.id, row.task, row.answer) for row in clips]
     narrow = score(alone, answers).metrics["attribute_accuracy"]
     assert narrow["low"] is not None
@@ -101,7 +108,7 @@ def test_intervals_of_trees_and_of_other_tasks_are_clustered_by_actor() -> None:
         answers += [said(row, str(row.answer) if actor == "a" else "") for row in rows]
     metrics = score(clips, answers).metrics
     for name in ("emotion_war", "emotion_uar", "tree_similarity", "parse_rate", "caption_word_f1"):
-        assert metrics[name] == {"value": 0.5, "low": 0.0, "high": 1.0, "n": 8}, name
+        assert metrics[name] == {"value": 0.5, "low": 0.0, "high": 1.0, "n": 8, "groups": 2}, name
 
 
 def test_answers_in_another_order_are_refused() -> None:

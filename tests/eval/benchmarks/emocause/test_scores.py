@@ -26,7 +26,7 @@ def test_recall_by_hand():
 
 def test_intervals_are_clustered_by_dialogue():
     found = cause_recall([["a"]] * 4 + [["b"]] * 4, [["a"]] * 8, ["one"] * 4 + ["other"] * 4)
-    assert found["top1"] == {"value": 0.5, "low": 0.0, "high": 1.0, "n": 8}
+    assert found["top1"] == {"value": 0.5, "low": 0.0, "high": 1.0, "n": 8, "groups": 2}
 
 
 def test_the_command(tmp_path, capsys):

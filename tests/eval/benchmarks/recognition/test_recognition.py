@@ -215,7 +215,7 @@ def run(capsys: pytest.CaptureFixture[str], truth: str, said: str, *options: str
     assert main(["--truth", truth, "--predictions", said, "--json", "--resamples", "50", *options]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert set(found) == {"dataset", "mode", "n", "coverage", "primary", "secondary", "baselines", "notes"}
-    assert set(found["primary"]) == {"name", "value", "low", "high"}
+    assert set(found["primary"]) - {"groups"} == {"name", "value", "low", "high"}
     return found
 
 
@@ -241,8 +241,12 @@ def test_intervals_are_clustered_where_the_truth_names_groups(
     truth = write(tmp_path / "t.csv", ["name,label,group", *rows])
     said = write(tmp_path / "p.csv", ["name,label", *(f"c{n},{'joy' if n < 20 else 'fear'}" for n in range(40))])
     found = run(capsys, truth, said)
-    assert found["secondary"]["war"] == {"value": 0.5, "low": 0.5, "high": 0.5, "n": 40}
-    assert found["notes"] == ["95 % intervals by group"]
+    assert found["secondary"]["war"] == {"value": 0.5, "low": 0.5, "high": 0.5, "n": 40, "groups": 4}
+    assert found["primary"]["groups"] == 4
+    assert found["notes"][0] == "95 % intervals by group: 4 groups"
+    assert "Only 4 groups" in found["notes"][1]
+    assert main(["--truth", truth, "--predictions", said]) == 0
+    assert "Only 4 groups" in capsys.readouterr().out
 
 
 def speakers(kind: str, clips: int, grouped: bool) -> tuple[list[Any], list[Any]]:

@@ -16,7 +16,7 @@ from affectgpt.emotions.taxonomy import group_of
 from affectgpt.emotions.wheels import EmotionWheels
 from eval.benchmarks.unibench.files import load_wheels, parse_list, read_labels, read_predictions
 from eval.benchmarks.unibench.overlap import Grouper, overlap_tallies
-from eval.benchmarks.unibench.scores import score
+from eval.benchmarks.unibench.scores import Scored, score
 from eval.benchmarks.unibench.sets import BENCHMARKS, Answer
 from eval.benchmarks.unibench.table import build_table, find_runs
 from eval.benchmarks.unibench.tasks import ALL_LABELS
@@ -182,7 +182,7 @@ def test_clean_hit_rate_scores_neutral_and_has_precision_beside_it():
     assert value(scored, "hit") == pytest.approx(np.mean(hits), abs=1e-12)
     precision = np.mean([hit / len(found) if found else 0 for hit, found in zip(hits, groups, strict=True)])
     assert value(scored, "precision") == pytest.approx(precision, abs=1e-12)
-    assert scored.evaluation["notes"] == []
+    assert scored.evaluation["notes"] == ["95 % intervals by clip"]
     assert scored.evaluation["counts"]["words_without_group"] == sum(words.count("table") for words in said)
 
 
@@ -213,7 +213,7 @@ def test_official_mode_leaves_out_what_no_wheel_knows_and_says_so():
     scored = score(HIT, gold, {"": answers}, "official", made_up_wheels(), resamples=20)[""]
     assert value(scored, "hit") == pytest.approx((1 + 4 / 5) / 2)
     assert scored.evaluation["counts"]["gold_without_group"] == 2
-    assert scored.evaluation["notes"] == [
+    assert scored.evaluation["notes"][1:] == [
         "2 of 4 clips are not scored, their labels are not on any of the five wheels: neutral 2"
     ]
 
@@ -239,7 +239,7 @@ def test_clean_open_set_reports_gold_that_it_cannot_map():
     gold = [("happy", "moved to tears of gelatine"), ("gelatine",), ()]
     scored = score(OPEN, gold, {"": [Answer(("joyful",))] * 3}, resamples=20)[""]
     assert value(scored, "f_s") == 1
-    assert scored.evaluation["notes"] == [
+    assert scored.evaluation["notes"][1:] == [
         "2 of 3 clips are not scored, their labels are not on the wheel: gelatine 1, no label 1"
     ]
 
@@ -294,3 +294,32 @@ def test_interval_is_that_of_a_bootstrap_by_hand():
     drawn = right[rng.integers(len(right), size=(2000, len(right)))].mean(axis=1)
     found = scored.evaluation["secondary"]["accuracy"]
     assert [found["low"], found["high"]] == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("name", "names", "groups"),
+    [
+        ("meld", ["dia0_utt1", "dia0_utt12", "dia11_utt1"], ["dia0", "dia0", "dia11"]),
+        ("iemocapfour", ["Ses05F_impro01_F000", "Ses05M_script03_2_M045"], ["Ses05F_impro01", "Ses05M_script03_2"]),
+        ("cmumosi", ["k5Y_838nuGo_1", "k5Y_838nuGo_12"], ["k5Y_838nuGo", "k5Y_838nuGo"]),
+        ("sims", ["video_0003_0006", "video_0010_0038"], ["video_0003", "video_0010"]),
+        ("simsv2", ["aqgy4_0004/00023"], ["aqgy4_0004"]),
+        ("mer2023", ["sample_00001998"], None),
+        ("meld", ["dia0_utt1", "another name"], None),
+        ("meld", [], None),
+    ],
+)
+def test_names_tell_the_dialogue_or_video(name: str, names: list[str], groups: list[str] | None) -> None:
+    assert BENCHMARKS[name].groups(names) == groups
+
+
+def test_clips_of_a_dialogue_that_are_all_alike_make_no_interval_narrower() -> None:
+    def found(clips: int) -> Scored:
+        gold, answers = [("happy",)] * 10 * clips, [Answer(("happy" if n % 3 else "sad",)) for n in range(10)]
+        groups = [f"dialogue{n // clips}" for n in range(10 * clips)]
+        return score(HIT, gold, {"": [item for item in answers for _ in range(clips)]}, groups=groups)[""]
+
+    one, many = found(1).evaluation, found(8).evaluation
+    assert one["primary"] == many["primary"]
+    assert many["primary"]["groups"] == 10
+    assert many["notes"][0] == "95 % intervals by group: 10 groups"
