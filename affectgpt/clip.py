@@ -16,7 +16,7 @@ from typing import Any
 from affectgpt.media.media import DECODED, MEDIA
 from affectgpt.media.recording import Recording
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
-from affectgpt.tables import iterate_json
+from affectgpt.tables import half_characters, iterate_json
 from affectgpt.tasks import ANSWER_TYPES, LEVELS, TASKS, Task, is_label_list, is_number
 
 MEDIA_FIELDS = tuple(MEDIA)
@@ -128,14 +128,24 @@ def require_conversations(clips: Iterable[Clip]) -> None:
 
 
 def write_clips(path: Path, clips: Iterable[Clip], root: Path | None = None) -> None:
-    """Write rows to a JSONL file, whole or not at all; media paths are relative to `root`, by default its folder."""
+    """Write rows to a JSONL file, whole or not at all; media paths are relative to `root`, by default its folder.
+
+    Raises:
+        InputError: a text or a path of a row holds half a character, which no file in UTF-8 can hold.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     root = (root or path.parent).absolute()
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with draft.open("w", encoding="utf-8") as file:
             for clip in clips:
-                file.write(json.dumps(clip.to_json(root), ensure_ascii=False) + "\n")
+                row = clip.to_json(root)
+                try:
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                except UnicodeEncodeError:
+                    fields = ", ".join(half_characters(row))
+                    where, got = f"row {clip.id!a}", f"half of one, or a byte that is not UTF-8, in {fields}"
+                    raise InputError(Problem(str(path), where, "whole characters", got)) from None
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -75,6 +77,35 @@ def nearest(name: object, known: Iterable[object]) -> str:
         return f"Did you mean '{close[0]}'?"
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     return f"Known: {shown}." if names else "There are none."
+
+
+def other_spelling(path: Path) -> str:
+    """Return how a file that is not there is spelt on disk, in another case or Unicode form; an empty text if nowhere.
+
+    macOS writes `é` as two characters, most tables as one (ArcReel/ArcReel#1578).
+    """
+    folder = Path(path.anchor)
+    for part in path.parts[1:]:
+        if not os.path.exists(folder / part):
+            try:
+                names = sorted(name for name in os.listdir(folder) if spelling_key(name) == spelling_key(part))
+            except (OSError, ValueError):
+                return ""
+            if not names:
+                return ""
+            part = names[0]
+        folder /= part
+    differing = [pair for pair in zip(path.parts, folder.parts, strict=True) if pair[0] != pair[1]]
+    if not differing:
+        return ""
+    here, there = (ascii("/".join(names)) for names in zip(*differing, strict=True))
+    return f"The name is spelt {there} on disk and {here} here. Write it as on disk, or rename the file."
+
+
+def spelling_key(text: str) -> str:
+    """Return a text without what a reader does not see: case, spaces, invisible characters and the Unicode form."""
+    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return "".join(sign for sign in plain if not sign.isspace() and unicodedata.category(sign) != "Cf")
 
 
 def shorten(value: object, limit: int = 80) -> str:

@@ -59,7 +59,8 @@ def score_plainly(folder: Path) -> None:
     for name, files in find_runs(folder).items():
         gold = read_labels(folder / name / "labels.csv", BENCHMARKS[name]).gold
         for path in files.values():
-            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            with path.open(encoding="utf-8") as file:
+                rows = [json.loads(line) for line in file]
             if BENCHMARKS[name].task == "sentiment":
                 signed = [(gold[row["name"]], row["sentiment"] == "positive") for row in rows if gold[row["name"]]]
                 f1_score([value > 0 for value, _ in signed], [positive for _, positive in signed], average="weighted")

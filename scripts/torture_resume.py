@@ -172,7 +172,8 @@ def result_of(folder: Path) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for path in sorted(folder.glob("checkpoints/*/*model*.safetensors")):
         result[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
-    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    with (folder / "log.jsonl").open(encoding="utf-8") as file:
+        lines = [json.loads(line) for line in file]
     result["log"] = [{key: value for key, value in line.items() if not key.startswith(TIMED)} for line in lines]
     return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
 from affectgpt.settings import expectation
+from affectgpt.tables import decode
 from train.recipe import Recipe
 from train.stages.kinds import KINDS, keys_without_effect
 
@@ -21,6 +23,9 @@ RECIPES = Path(__file__).parent / "recipes"
 Location = tuple[str | int, ...]
 """Names and indices that lead to a key of a recipe."""
 _MOST_KEYS, _DEEPEST = 10_000, 20
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_MISREAD = re.compile(r"[-+]?0[0-9_]+$|.*:")
+"""Pattern of numbers that are octal or sexagesimal to YAML 1.1."""
 
 
 def find_recipe(name: str | Path) -> Path:
@@ -46,11 +51,16 @@ def load_recipe(
             out of range, each with its line.
     """
     path = find_recipe(name)
+    text = decode(path.read_bytes(), path, "YAML")
+    if isinstance(text, Problem):
+        raise InputError(text)
     try:
-        text = path.read_text(encoding="utf-8")
-        lines = _line_numbers(yaml.compose(text, Loader=yaml.SafeLoader))
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines = _line_numbers(root)
+        if problems := _misleading(str(path), root):
+            raise InputError(problems)
         values = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise InputError(Problem(str(path), "the file", "YAML", str(error).replace("\n", " "))) from None
     if not isinstance(values, dict):
         raise InputError(Problem(str(path), "the file", "a mapping", shorten(values)))
@@ -89,8 +99,12 @@ def _override(values: dict[str, Any], text: str) -> dict[str, Any]:
             raise InputError(f"override '{text}': '{'.'.join(names[:position])}' has no parts")
         if last:
             try:
+                root = yaml.compose(raw, Loader=yaml.SafeLoader)
+                _line_numbers(root)
+                if problems := _misleading(f"override '{text}'", root):
+                    raise InputError(problems)
                 section[name] = yaml.safe_load(raw)
-            except yaml.YAMLError:
+            except (yaml.YAMLError, RecursionError):
                 raise InputError(f"override '{text}': the value is not YAML") from None
         else:
             if isinstance(section, dict) and section.get(name) is None:
@@ -119,6 +133,43 @@ def _line_numbers(root: yaml.Node | None) -> dict[Location, int]:
         lines |= {(*location, name): shown.start_mark.line + 1 for name, shown, _ in keys}
         left += [((*location, name), value) for name, _, value in keys]
     return lines
+
+
+def _misleading(file: str, root: yaml.Node | None) -> list[Problem]:
+    """Return a problem for all that YAML takes without a word and reads otherwise than it looks.
+
+    Of a key twice the last counts (yaml/pyyaml#165); 010 is 8, and 12:30 is 750.
+    """
+    problems: list[tuple[int, Problem]] = []
+    left: list[tuple[Location, yaml.Node | None]] = [((), root)]
+    seen: set[int] = set()
+    while left:
+        location, node = left.pop()
+        if node is None or id(node) in seen:  # an alias shares its node
+            continue
+        seen.add(id(node))
+        line = node.start_mark.line + 1
+        if isinstance(node, yaml.MappingNode):
+            first: dict[str, int] = {}
+            for key, value in node.value:
+                name, line = str(key.value), key.start_mark.line + 1
+                left.append(((*location, name), value))
+                if name in first:
+                    where = f"line {line}, '{'.'.join(map(str, (*location, name)))}'"
+                    got = f"one that line {first[name]} has too"
+                    problems.append((line, Problem(file, where, "a key used once", got, "Remove one of the two.")))
+                first.setdefault(name, line)
+        elif isinstance(node, yaml.SequenceNode):
+            left += [((*location, index), value) for index, value in enumerate(node.value)]
+        elif isinstance(node, yaml.ScalarNode) and _is_misread(node):
+            where = f"line {line}, '{'.'.join(map(str, location))}'"
+            got = f"{node.value}, which YAML reads as {yaml.safe_load(node.value)}"
+            problems.append((line, Problem(file, where, "a number in decimals, or a text in quotes", got)))
+    return [problem for _, problem in sorted(problems, key=lambda item: item[0])]
+
+
+def _is_misread(node: yaml.ScalarNode) -> bool:
+    return node.tag in _NUMBERS and node.style is None and _MISREAD.match(node.value) is not None
 
 
 def _errors(failure: ValidationError, values: dict[str, Any]) -> Iterator[Any]:
@@ -160,7 +211,8 @@ def _problem(file: str, error: Any, lines: dict[Location, int]) -> Problem | str
         return f"{file}: {where}: {error['ctx']['error']}"
     message = expectation(error)
     got = "something else" if isinstance(error["input"], dict) else shorten(error["input"])
-    return Problem(file, where, message, got)
+    fix = "YAML reads no, off, on and yes so: put the word in quotes." if isinstance(error["input"], bool) else ""
+    return Problem(file, where, message, got, fix)
 
 
 def _without_kind(loc: Location) -> Location:

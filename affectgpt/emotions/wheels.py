@@ -118,7 +118,7 @@ def _read(path: Path) -> _Rows:
     try:
         if path.suffix == ".csv":
             with path.open(encoding="utf-8-sig", newline="") as file:
-                cells: list[tuple[object, ...]] = [tuple(row) for row in csv.reader(file)]
+                cells: list[tuple[object, ...]] = [tuple(row) for row in csv.reader(file, strict=True)]
         else:
             book = load_workbook(path, read_only=True, data_only=True)
             cells = list(book.worksheets[0].iter_rows(values_only=True))

@@ -7,7 +7,7 @@ it, in `Media`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +56,14 @@ MEDIA: dict[str, Medium] = {
 
 DECODED = tuple(name for name, medium in MEDIA.items() if medium.streams)
 """Media that are decoded for models."""
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Tell whether a file is the short text that Git LFS leaves in place of one that was not fetched."""
+    if path.stat().st_size > 1024:
+        return False
+    with path.open("rb") as file:
+        return file.read(64).startswith(b"version https://git-lfs.github.com/spec/")
 
 
 def medium_of(path: PurePath) -> str:

@@ -26,6 +26,8 @@ from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from affectgpt.media.media import is_lfs_pointer
+
 av.logging.set_level(av.logging.PANIC)
 
 MAX_PIXELS = 1 << 25
@@ -257,6 +259,8 @@ def require_content(path: str | Path) -> None:
         raise MediaError(f"{path}: {'a folder' if path.is_dir() else 'nothing there'}, expected a file")
     if not path.stat().st_size:
         raise MediaError(f"{path}: the file is empty")
+    if is_lfs_pointer(path):
+        raise MediaError(f"{path}: a pointer of Git LFS, not the file itself; fetch it with: git lfs pull")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,53 +18,57 @@ from affectgpt.clip import Clip
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
 from affectgpt.tables import iterate_objects
 from affectgpt.tasks import LEVELS, SPOKEN, TASKS
+from data_recipes.imports.label_lists import read_labels
+from data_recipes.imports.turns import CONVERSATIONS, KINDS, KNOWN, Place, Row, read_turns
 
-KINDS = ("video", "audio", "image")
-"""Media of these formats; each is also a medium of `affectgpt.media`."""
 _PLACEHOLDER = re.compile(r"[ \t]*<(video|audio|image)>[ \t]*\n?")
-_ROLES = {"human": "user", "gpt": "assistant"}
-
-Row = dict[str, Any]
 
 
-def from_ms_swift(path: str | Path, task: str = "caption", media_root: str | Path | None = None) -> list[Clip]:
-    """Read rows of ms-swift's format, which Emo-CFG uses too.
+def from_ms_swift(
+    path: str | Path,
+    task: str = "caption",
+    media_root: str | Path | None = None,
+    mended: list[int] | None = None,
+) -> list[Clip]:
+    """Read rows of conversations as ms-swift, and so Emo-CFG, and OpenAI and Qwen write them.
 
     A row holds `messages`, whose user turns mark media by `<video>`, `<audio>` and `<image>`, and `videos`, `audios`
-    and `images`, lists of at most one path; `id` and `source` are kept, everything else goes to `extra`.
+    and `images`, lists of at most one path; or turns whose content is a list of parts, with the media among them; or
+    `query` and `response`, with `system` and `history` before them. Rows of ShareGPT and of `instruction` and `output`
+    are read, too. `id` and `source` are kept, everything else goes to `extra`.
 
     Args:
         path: JSONL, or a JSON array.
         task: task of every row; the last turn is its answer, read as the task's type asks.
         media_root: folder that relative paths start from; the file's own by default.
+        mended: collects the numbers of rows in which U+FFFD was put for half a character.
 
     Raises:
         InputError: the file or task does not exist, or rows are invalid.
     """
-    return _conversations(path, task, media_root, _messages_of_ms_swift)
+    return _conversations(path, task, media_root, mended, CONVERSATIONS)
 
 
-def from_sharegpt(path: str | Path, task: str = "caption", media_root: str | Path | None = None) -> list[Clip]:
-    """Read rows of the ShareGPT format: `conversations` of {from: human | gpt | system, value}, and `video` or `videos`
-    and the like.
+def from_sharegpt(
+    path: str | Path,
+    task: str = "caption",
+    media_root: str | Path | None = None,
+    mended: list[int] | None = None,
+) -> list[Clip]:
+    """Read rows of conversations as ShareGPT and LLaMA-Factory write them.
 
-    Arguments, the other fields and errors are those of `from_ms_swift`.
+    A row holds `conversations` of {from: human | gpt | system, value}, and `video` or `videos` and the like. Rows
+    of the other formats are read, too; arguments, the other fields and errors are those of `from_ms_swift`.
     """
-    return _conversations(path, task, media_root, _messages_of_sharegpt)
-
-
-class _Place:
-    """Collector of the problems of one row."""
-
-    def __init__(self, file: Path, number: int, problems: list[Problem]) -> None:
-        self.file, self.number, self.problems = str(file), number, problems
-
-    def add(self, field: str, expected: str, got: str, fix: str = "") -> None:
-        self.problems.append(Problem(self.file, f"row {self.number}, field '{field}'", expected, got, fix))
+    return _conversations(path, task, media_root, mended, CONVERSATIONS[::-1])
 
 
 def _conversations(
-    path: str | Path, task: str, media_root: str | Path | None, messages_of: Callable[[Row, _Place], list[Row]]
+    path: str | Path,
+    task: str,
+    media_root: str | Path | None,
+    mended: list[int] | None,
+    fields: Sequence[str],
 ) -> list[Clip]:
     path = require_file(path, "a file of conversations", "")
     if task not in SPOKEN:
@@ -73,13 +77,13 @@ def _conversations(
     problems: list[Problem] = []
     clips: list[Clip] = []
     seen: dict[str, int] = {}
-    for number, row in iterate_objects(path, []):
+    for number, row in iterate_objects(path, [] if mended is None else mended):
         if isinstance(row, Problem):
             problems.append(row)
             continue
-        place = _Place(path, number, problems)
+        place = Place(path, number, problems)
         before = len(problems)
-        messages = messages_of(row, place)
+        row, messages = read_turns(row, place, fields)
         if len(problems) == before:
             messages, counts = _strip_placeholders(messages, place)
             media = {kind: _media(row, kind, counts[kind], root, place) for kind in KINDS}
@@ -93,8 +97,7 @@ def _conversations(
         if len(problems) > before:
             continue
         source = row.get("source")
-        known = {"id", "messages", "conversations", "system", *(kind for k in KINDS for kind in (k, f"{k}s"))}
-        extra = {key: value for key, value in row.items() if key not in known}
+        extra = {key: value for key, value in row.items() if key not in KNOWN}
         if source is None or isinstance(source, str):
             extra.pop("source", None)
         level = task.partition("_")[0]
@@ -119,50 +122,7 @@ def _conversations(
     return clips
 
 
-def _messages_of_ms_swift(row: Row, place: _Place) -> list[Row]:
-    turns = row.get("messages")
-    if not isinstance(turns, list) or not turns:
-        place.add("messages", "a list of chat turns", shorten(turns) if "messages" in row else "nothing")
-        return []
-    messages = []
-    for index, turn in enumerate(turns):
-        if isinstance(turn, dict) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str):
-            messages.append({"role": turn["role"], "content": turn["content"]})
-        else:
-            place.add(f"messages[{index}]", "{'role': ..., 'content': text}", shorten(turn))
-    _check_roles(messages, "messages", place)
-    return messages
-
-
-def _messages_of_sharegpt(row: Row, place: _Place) -> list[Row]:
-    turns = row.get("conversations")
-    if not isinstance(turns, list) or not turns:
-        got = shorten(turns) if "conversations" in row else "nothing"
-        place.add("conversations", "a list of {'from': human | gpt | system, 'value': text}", got)
-        return []
-    messages = []
-    if isinstance(row.get("system"), str) and row["system"].strip():
-        messages.append({"role": "system", "content": row["system"]})
-    for index, turn in enumerate(turns):
-        if isinstance(turn, dict) and isinstance(turn.get("from"), str) and isinstance(turn.get("value"), str):
-            messages.append({"role": _ROLES.get(turn["from"], turn["from"]), "content": turn["value"]})
-        else:
-            place.add(f"conversations[{index}]", "{'from': human | gpt | system, 'value': text}", shorten(turn))
-    _check_roles(messages, "conversations", place)
-    return messages
-
-
-def _check_roles(messages: list[Row], field: str, place: _Place) -> None:
-    for index, turn in enumerate(messages):
-        if turn["role"] not in ("system", "user", "assistant"):
-            place.add(f"{field}[{index}]", "a turn of the system, the user or the assistant", shorten(turn["role"]))
-    if messages and messages[-1]["role"] in ("system", "user"):
-        place.add(field, "the assistant's turn last: it is the target", f"the {messages[-1]['role']}'s")
-    elif len(messages) == 1:
-        place.add(field, "at least two chat turns", "one")
-
-
-def _strip_placeholders(messages: list[Row], place: _Place) -> tuple[list[Row], Counter[str]]:
+def _strip_placeholders(messages: list[Row], place: Place) -> tuple[list[Row], Counter[str]]:
     """Return the turns without their placeholders, and the number of each kind in the user's turns."""
     counts: Counter[str] = Counter()
     stripped = []
@@ -177,7 +137,7 @@ def _strip_placeholders(messages: list[Row], place: _Place) -> tuple[list[Row], 
     return stripped, counts
 
 
-def _media(row: Row, kind: str, marked: int, root: Path, place: _Place) -> Path | None:
+def _media(row: Row, kind: str, marked: int, root: Path, place: Place) -> Path | None:
     """Return the one file of a kind that a row names, under `video` or `videos` and the like; None for none."""
     paths: list[Any] = []
     for field in (kind, f"{kind}s"):
@@ -195,11 +155,11 @@ def _media(row: Row, kind: str, marked: int, root: Path, place: _Place) -> Path 
     return Path(os.path.normpath(root / paths[0])) if len(paths) == 1 else None
 
 
-def _answer(messages: list[Row], task: str, place: _Place) -> str | float | list[str]:
+def _answer(messages: list[Row], task: str, place: Place) -> str | float | list[str]:
     """Read the target as an answer of the type of `task`."""
     target = messages[-1]["content"]
     if TASKS[task].answer == "labels":
-        labels = list(dict.fromkeys(label.strip() for label in target.split(",") if label.strip()))
+        labels = read_labels(target)
         if not labels and target:
             place.add("the last turn", f"labels with commas between them (task '{task}')", shorten(target))
         return labels

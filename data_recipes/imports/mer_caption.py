@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from affectgpt.clip import Clip
 from affectgpt.problems import InputError, Problem, require_file
 from affectgpt.tasks import TASKS
+from data_recipes.imports.label_lists import read_labels
 from data_recipes.imports.tables import conversation, read_column
-
-_QUOTES = " \t'\"\u2018\u2019\u201c\u201d"
 
 
 def from_mer_caption(folder: str | Path, name: str = "mercaptionplus") -> list[Clip]:
@@ -60,5 +58,4 @@ def from_mer_caption(folder: str | Path, name: str = "mercaptionplus") -> list[C
 
 def parse_openset(text: str) -> list[str]:
     """Read the labels of a list-like string such as "['happy', 'proud']" or "[happy, proud]"; ["neutral"] for none."""
-    items = (item.strip(_QUOTES) for item in re.split(r"[,\uff0c\u3001]", text.strip().strip("[]")))
-    return list(dict.fromkeys(item for item in items if item)) or ["neutral"]
+    return read_labels(text) or ["neutral"]

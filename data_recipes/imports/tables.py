@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path, PureWindowsPath
 
 from affectgpt.clip import Clip
-from affectgpt.media.media import medium_of
-from affectgpt.problems import InputError, Problem, require_file
+from affectgpt.media.media import is_lfs_pointer, medium_of
+from affectgpt.problems import MOST, InputError, Problem, nearest, other_spelling, require_file, spelling_key
 from affectgpt.tables import read_table
 from affectgpt.tasks import TASKS
+
+MISSING = frozenset(
+    ("", "nan", "-nan", "nat", "na", "n/a", "n.a.", "#n/a", "#na", "<na>", "none", "null", "nil", "undefined")
+) | {"-", "--", "?"}
+"""Cells, in lower case, by which pandas, spreadsheets and people say that there is no label."""
+
+_BLANK = " \t\r\n\xa0\u3000"
+"""What is taken off the ends of a cell; `str.strip` would take U+0085, too, which was an ellipsis once."""
 
 
 def from_csv(
@@ -19,46 +29,52 @@ def from_csv(
     subtitle_column: str | None = None,
     group_column: str | None = None,
     media_root: str | Path | None = None,
+    labels: Sequence[str] | None = None,
+    unlabelled: list[int] | None = None,
 ) -> list[Clip]:
-    """Read a CSV of clips with one label each as `emotion_label` rows; their options are all labels, sorted.
+    """Read a table of clips with one label each as `emotion_label` rows.
 
     Args:
-        path: CSV in UTF-8 with a header.
+        path: CSV or TSV in UTF-8 with a header.
         label_column: holds the label.
         file_column: holds the path of a video, sound or picture, relative to `media_root`; also the row's id.
         subtitle_column: holds the subtitle; "subtitle" by default, if there is one.
         group_column: holds the speaker, actor or dialogue; "group" by default, if there is one.
         media_root: folder that relative paths start from; the file's own by default.
+        labels: closed set, the options of every row; by default all labels of the table, sorted.
+        unlabelled: collects the lines of rows without a label, which are left out; without it they are problems.
 
     Raises:
-        InputError: columns, labels or files that are missing, files named twice, fewer than two labels.
+        InputError: columns, labels or files that are missing, files named twice, fewer than two labels, labels that
+            differ in case, spaces or Unicode form alone, labels outside the closed set.
     """
     path = require_file(path, "a CSV of clips", "")
-    root = Path(media_root or path.parent).absolute()
+    root = Path(os.path.abspath(media_root or path.parent))
     wanted = [column for column in (file_column, label_column, subtitle_column, group_column) if column is not None]
     table, problems = read_table(path, wanted)
-    rows = [(line, {column: value.strip() for column, value in row.items()}) for line, row in table]
-    options = sorted({row[label_column] for _, row in rows} - {""})
-    if rows and len(options) < 2:
-        got = f"only {options[0]!r}" if options else "none"
-        problems.append(Problem(str(path), f"column '{label_column}'", "at least two different labels", got))
-    seen: dict[str, int] = {}
+    rows = [(line, {column: value.strip(_BLANK) for column, value in row.items()}) for line, row in table]
+    missing = [
+        line for line, row in rows if row[label_column].lower() in MISSING and row[label_column] not in (labels or ())
+    ]
+    if unlabelled is not None:
+        unlabelled += missing
+        left_out = {*missing}
+        rows = [(line, row) for line, row in rows if line not in left_out]
+    problems += _label_problems(path, label_column, rows, labels, missing if unlabelled is None else [])
+    options = list(labels) if labels is not None else sorted({row[label_column] for _, row in rows})
+    seen: dict[Path, int] = {}
     clips = []
     for line, row in rows:
         file, label = row[file_column], row[label_column]
-        where = f"line {line}, column"
-        if not label:
-            problems.append(Problem(str(path), f"{where} '{label_column}'", "a label", "nothing"))
-        if not file or not (root / file).is_file():
-            got = f"{file}, which is not there" if file else "nothing"
-            problems.append(Problem(str(path), f"{where} '{file_column}'", "a file", got, f"Looked in {root}."))
-        elif seen.setdefault(file, line) != line:
-            got = f"{file}, also in line {seen[file]}"
-            problems.append(Problem(str(path), f"{where} '{file_column}'", "a file named once", got))
         media = Path(os.path.normpath(root / file))
+        if problem := _file_problem(media, file, root, len(problems) < MOST):
+            problems.append(Problem(str(path), f"line {line}, column '{file_column}'", *problem))
+        elif seen.setdefault(media, line) != line:
+            got = f"{file}, also in line {seen[media]}"
+            problems.append(Problem(str(path), f"line {line}, column '{file_column}'", "a file named once", got))
         clips.append(
             Clip(
-                id=file,
+                id=Path(os.path.relpath(media, root)).as_posix() if os.path.isabs(file) else file,
                 **{medium_of(media): media},  # type: ignore[arg-type]
                 subtitle=row.get(subtitle_column or "subtitle") or None,
                 group=row.get(group_column or "group") or None,
@@ -75,6 +91,102 @@ def from_csv(
     return clips
 
 
+def _label_problems(
+    path: Path,
+    column: str,
+    rows: Sequence[tuple[int, dict[str, str]]],
+    labels: Sequence[str] | None,
+    missing: list[int],
+) -> list[Problem]:
+    """Return the problems of a column of labels.
+
+    Args:
+        rows: each row with its line.
+        labels: closed set, if one is given.
+        missing: lines whose label is missing.
+    """
+    problems: list[Problem] = []
+    lines: dict[str, list[int]] = {}
+    for line, row in rows:
+        lines.setdefault(row[column], []).append(line)
+    if missing:
+        cells = [label for label, on in lines.items() if not {*missing}.isdisjoint(on)]
+        got = "nothing" if cells == [""] else ", ".join(repr(cell) for cell in cells)
+        fix = "Leave these rows out with --drop-unlabelled; or, where that is a label, name all labels with --labels."
+        problems.append(Problem(str(path), f"{_named(missing)}, column '{column}'", "a label", got, fix))
+        lines = {label: on for label, on in lines.items() if label not in cells}
+    if labels is None:
+        if rows and len(lines) < 2:
+            got = f"only {next(iter(lines))!r}" if lines else "none"
+            problems.append(Problem(str(path), f"column '{column}'", "at least two different labels", got))
+        return problems + alike(path, column, lines, "a label")
+    keys = {spelling_key(label): label for label in labels}
+    for label, on in lines.items():
+        if label not in labels:
+            twin = keys.get(spelling_key(label))
+            fix = f"Did you mean {_shown(twin, label)}?" if twin else nearest(label, labels)
+            where, got = f"{_named(on)}, column '{column}'", _shown(label, twin or "")
+            problems.append(Problem(str(path), where, "a label that --labels names", got, fix))
+    return problems
+
+
+def alike(path: Path, column: str, lines: dict[str, list[int]], what: str) -> list[Problem]:
+    """Return a problem for each set of cells that differ in case, spaces or Unicode form alone.
+
+    Args:
+        path: the table.
+        column: the column of the cells.
+        lines: distinct cell -> its lines.
+        what: description of what a cell is.
+    """
+    spellings: dict[str, list[str]] = {}
+    for cell in lines:
+        spellings.setdefault(spelling_key(cell), []).append(cell)
+    problems = []
+    for cells in spellings.values():
+        if len(cells) > 1:
+            got = "; ".join(f"{_shown(cell, *cells)} in {_named(lines[cell])}" for cell in sorted(cells))
+            fix = "Each would be another one. Write the same in all rows."
+            problems.append(Problem(str(path), f"column '{column}'", f"one spelling of {what}", got, fix))
+    return problems
+
+
+def _shown(text: str, *others: str) -> str:
+    """Write a text for a message; where another one looks the same, the characters are spelt out."""
+    plain = unicodedata.normalize("NFKC", text)
+    twins = [other for other in others if other != text and unicodedata.normalize("NFKC", other) == plain]
+    return ascii(text) if twins else repr(text)
+
+
+def _named(lines: Sequence[int]) -> str:
+    """Return the first lines in words, and how many follow."""
+    if len(lines) == 1:
+        return f"line {lines[0]}"
+    more = f" and {len(lines) - 3} more" if len(lines) > 3 else ""
+    return f"lines {', '.join(map(str, lines[:3]))}{more}"
+
+
+def _file_problem(media: Path, file: str, root: Path, is_shown: bool) -> tuple[str, ...] | None:
+    """Return what is wrong with the file of a row: expected, got, and what to do; None if nothing is.
+
+    Args:
+        is_shown: whether the message is short enough yet to show it, so that looking for the remedy is worth the time.
+    """
+    if not file:
+        return "a file", "nothing", f"Looked in {root}."
+    if os.path.isfile(media):  # Path.is_file raises on names that are too long
+        if is_lfs_pointer(media):
+            return "a file", f"{file}, a pointer of Git LFS", "Fetch the file itself with: git lfs pull"
+        return None
+    fix = f"Looked in {root}."
+    if is_shown:
+        slashed = PureWindowsPath(file).as_posix()
+        if slashed != file and (root / slashed).is_file():
+            fix = f"Write {slashed}."
+        fix = other_spelling(media) or fix
+    return "a file", f"{file}, which is not there", fix
+
+
 def conversation(question: str, target: str) -> list[dict[str, str]]:
     """Return the chat turns of a question and the answer to learn."""
     return [{"role": "user", "content": question}, {"role": "assistant", "content": target}]
@@ -86,10 +198,10 @@ def read_column(path: Path, column: str, problems: list[Problem]) -> dict[str, s
     problems += found
     values: dict[str, str] = {}
     for line, cells in rows:
-        name = cells["name"].strip()
+        name = cells["name"].strip(_BLANK)
         if not name:
             problems.append(Problem(str(path), f"line {line}, column 'name'", "the name of a clip", "nothing"))
         elif name in values:
             problems.append(Problem(str(path), f"line {line}, column 'name'", "a name used once", name))
-        values[name] = cells[column].strip()
+        values[name] = cells[column].strip(_BLANK)
     return values

@@ -46,9 +46,13 @@ def read_labels(path: Path, trust_pickle: bool = False, corpus: str | None = Non
         values = _dict(path, arrays, name)
     else:
         rows, problems = read_table(path, ["name"])
+        values = {}
+        for line, cells in rows:
+            if cells["name"] in values:
+                problems.append(Problem(str(path), f"line {line}, column 'name'", "a name used once", cells["name"]))
+            values[cells["name"]] = cells
         if problems:
             raise InputError(problems)
-        values = {cells["name"]: cells for _, cells in rows}
     labels = {str(clip): _label(value) for clip, value in values.items() if str(clip).startswith(start)}
     wrong = [clip for clip, label in labels.items() if label is None or not clip]
     if wrong or not labels:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from affectgpt.clip import FIELDS, Clip, media_outside, read_clips, require_conversations, scan_clips, write_clips
 from affectgpt.evidence.prompting import prompt_of
@@ -405,3 +407,70 @@ def test_every_task_takes_an_answer_of_its_type(folder: Path) -> None:
     answers |= {"intensities": {"joy": 10}, "distribution": {"joy": 1}, "frames": [None], "none": None}
     rows = [row(id=task, task=task, answer=answers[asked.answer]) for task, asked in TASKS.items()]
     assert [clip.task for clip in read_clips(write(folder, *rows))] == list(TASKS)
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).filter(lambda text: text.strip())
+
+
+@given(st.lists(TEXTS, min_size=6, max_size=6))
+@example(["\u2028a\u2029", "\x85 b", "c\x1c\x1d", "\ufeffd", "\x00e", "\r\nf\r"])
+def test_rows_are_read_back_whatever_their_text(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    asked, said, subtitle, group, note, label = texts
+    turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
+    named: dict[str, Any] = {"subtitle": subtitle, "group": group, "extra": {note: [note]}, "situation": note}
+    first = Clip(id=f"1{label}", messages=turns, task="emotion_label", answer=label, **named)
+    clips = [first, replace(first, id=f"2{label}", answer=said, options=None)]
+    write_clips(path, clips)
+    assert [replace(clip, line=0) for clip in read_clips(path)] == clips
+
+
+def test_a_byte_order_mark_and_crlf_change_nothing(folder: Path) -> None:
+    """Notepad and PowerShell write them (huggingface/datasets#8241)."""
+    lines = [json.dumps(row(id=name, subtitle="a\u2028b", messages=TWO_TURNS), ensure_ascii=False) for name in "ab"]
+    path = folder / "rows.jsonl"
+    for start, end in (
+        (b"\xef\xbb\xbf", "\n"),
+        (b"", "\r\n"),
+        (b"\xef\xbb\xbf", "\r\n\r\n"),
+        (b"\xef\xbb\xbf\n", "\n"),
+    ):
+        path.write_bytes(start + (end.join(lines) + end).encode())
+        assert [(clip.id, clip.subtitle) for clip in read_clips(path)] == [("a", "a\u2028b"), ("b", "a\u2028b")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"subtitle": "I am \ud83d fine"}, "'subtitle'"),
+        ({"id": "\udc92"}, "'id'"),
+        ({"messages": [*TWO_TURNS[:1], {"role": "assistant", "content": "so happy \ude00"}]}, "'messages[1].content'"),
+        ({"options": ["joy", "x\udfff"]}, "'options[1]'"),
+        ({"extra": {"a": ["\ud800"]}}, "'extra.a[0]'"),
+        ({"situation": "\ude00\ud83d"}, "'situation'"),
+    ],
+)
+def test_half_a_character_is_named_before_a_tokenizer_meets_it(
+    folder: Path, changes: dict[str, Any], field: str
+) -> None:
+    (problem,) = problems_of(folder, row(id="whole", subtitle="\U0001f600"), row(**changes))
+    assert f"row 2, field {field}: expected whole characters, got half of one" in problem
+
+
+def test_half_a_character_is_not_written(folder: Path) -> None:
+    path = write(folder, row())
+    (clip,) = read_clips(path)
+    before = path.read_bytes()
+    with pytest.raises(
+        InputError, match=r"row 'a': expected whole characters, got half of one, .* in subtitle, situation"
+    ):
+        write_clips(path, [clip, replace(clip, subtitle="\ud83d", situation="\udc92")])
+    assert path.read_bytes() == before
+    assert [*folder.glob(".*")] == []
+
+
+@pytest.mark.parametrize("changes", ['"answer": "anger"', '"id": "b"', '"extra": {"x": 1, "x": 2}'])
+def test_a_field_twice_is_refused(folder: Path, changes: str) -> None:
+    (problem,) = problems_of(folder, json.dumps(row())[:-1] + f", {changes}}}")
+    assert "row 1: expected one JSON object a line, got the key " in problem
+    assert "twice in an object" in problem

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +14,7 @@ from affectgpt.clip import read_clips
 from affectgpt.evidence.dialogue import dialogue_of, rows_with_emotion
 from affectgpt.problems import InputError
 from data_recipes.empathetic_dialogues.command import main
+from data_recipes.empathetic_dialogues.recipe import read_turns
 
 HEAD = "conv_id,utterance_idx,context,prompt,speaker_idx,utterance,selfeval,tags"
 LINES = [
@@ -66,3 +71,106 @@ def test_every_problem_of_every_table_is_named(tmp_path):
     assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match=r"expected some of train\.csv"):
         main([str(tmp_path), "--out", str(tmp_path / "out")])
+
+
+TURNS = [
+    ["hit:0", "1", "joyful", "I won_comma_ at last", "1", 'I said "we won_comma_ at last', "5|5|5_2|2|5", ""],
+    ["hit:0", "2", "joyful", "I won_comma_ at last", "0", "Great, I\u2028mean \u0085it!", "5|5|5_2|2|5", ""],
+]
+RATINGS = "5|5|5_2|2|5"
+
+
+def turns_of(folder, text):
+    folder.mkdir(exist_ok=True)
+    (folder / "train.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return [(turn.number, turn.situation, turn.text) for turn in read_turns(folder / "train.csv")]
+
+
+def saved(rows, **settings):
+    out = io.StringIO()
+    csv.writer(out, **settings).writerows([HEAD.split(","), *rows])
+    return out.getvalue()
+
+
+COMMAS = [
+    ["c", "1", "afraid", "I was alone, at night", "1", "I was alone, at night", RATINGS, ""],
+    ["c", "2", "afraid", "I was alone, at night", "0", 'Are "you" ok, now?', RATINGS, ""],
+]
+SAVED = {
+    "real commas": COMMAS,
+    "real commas in the turn alone": [[*row[:3], "Night", *row[4:]] for row in COMMAS],
+    "real commas in the situation alone": [[*row[:5], "Well", *row[6:]] for row in COMMAS],
+    "doubled quotation marks": [
+        [*row[:3], "Night", "1", 'I said "no", "never"'.replace(",", "_comma_"), RATINGS, ""] for row in COMMAS
+    ],
+    "lines inside a turn": [[*row[:5], "Well.\nNo, I never.", *row[6:]] for row in COMMAS],
+}
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("name", SAVED)
+def test_a_table_that_pandas_saved_is_read_as_a_csv(tmp_path, name, ending, quoting):
+    """Split at its commas, it gave turns such as "1" and "0" (facebookresearch/EmpatheticDialogues#40)."""
+    rows = SAVED[name]
+    text = saved(rows, quoting=quoting, lineterminator=ending)
+    expected = [(int(row[1]), row[3], row[5].replace("_comma_", ",")) for row in rows]
+    assert turns_of(tmp_path / "ed", text) == expected
+    assert turns_of(tmp_path / "ed", "\ufeff" + text) == expected
+
+
+def test_a_table_with_the_index_of_pandas(tmp_path):
+    text = "," + HEAD + "\n" + "".join(f"{index},{','.join(row[:5])},Fine,,\n" for index, row in enumerate(TURNS))
+    assert turns_of(tmp_path / "ed", text) == [(1, "I won, at last", "Fine"), (2, "I won, at last", "Fine")]
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_a_published_table_keeps_stray_quotation_marks_and_other_ends_of_lines(tmp_path, start, ending):
+    turns = [[*row[:5], row[5].replace("Great, I", "Great_comma_ I"), *row[6:]] for row in TURNS]
+    text = start + ending.join([HEAD, *map(",".join, turns)]) + ending
+    assert [turn for _, _, turn in turns_of(tmp_path / "ed", text)] == [
+        'I said "we won, at last',
+        "Great, I\u2028mean \u0085it!",
+    ]
+
+
+SHIFTED = {
+    "speaker": ("c,1,afraid,Alone, at night,1,Hi there,5|5|5,", "'speaker_idx': expected a number, got 'at night'"),
+    "ratings": ('c,1,afraid,Alone,1,"I was alone, at night,5|5|5,', "'selfeval': expected ratings such as"),
+    "ratings, no quotation mark": ("c,1,afraid,Alone,1,Well, at night,5|5|5,", "'selfeval': expected ratings such as"),
+    "number": ("c,-1,afraid,Alone,1,Hi,5|5|5,", "'utterance': expected a number from 1 and words"),
+}
+
+
+@pytest.mark.parametrize("name", SHIFTED)
+def test_a_comma_that_shifts_the_fields_is_named(tmp_path, name):
+    line, words = SHIFTED[name]
+    with pytest.raises(InputError) as caught:
+        turns_of(tmp_path / "ed", f"{HEAD}\n{line}\n")
+    assert f"line 2, {words}" in str(caught.value)
+
+
+def test_a_saved_table_that_was_spoilt_names_its_own_problems(tmp_path):
+    with pytest.raises(InputError) as caught:
+        turns_of(tmp_path / "ed", saved([*COMMAS, *COMMAS, [*COMMAS[0][:2], "afriad", *COMMAS[0][3:]]]))
+    assert [problem.where for problem in caught.value.problems] == ["line 6, 'context'"]
+
+
+def test_another_encoding_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"line 2, byte 25: expected a table in UTF-8, got the byte 0x92"):
+        turns_of(tmp_path / "ed", f"{HEAD}\nc,1,afraid,Alone,1,I was\u2019nt,,\n".encode("cp1252"))
+
+
+@pytest.mark.parametrize("folder", ["", "pd", "bom", "u85"])
+def test_reported_tables(folder):
+    if "SHARED_DATA" not in os.environ:
+        pytest.skip("needs the shared data")
+    first, second = read_turns(Path(os.environ["SHARED_DATA"], "reported", "ed", folder, "train.csv"))
+    turns = {
+        "": ('"I remember going to see the fireworks, it was nice', "Was this a friend you loved?"),
+        "pd": ("I was alone, at night", "Are you ok, now?"),
+        "bom": ("I was alone", "Are you ok?"),
+        "u85": ("I was alone\u2028 at night", "Are you ok?"),
+    }
+    assert (first.text, second.text) == turns[folder]

@@ -65,14 +65,14 @@ def forget_stage(path: Path, stage: str, after_step: int = 0) -> None:
     """Delete the log lines of a stage beyond a step: it is about to run again from there."""
     if path.is_file():
         kept = []
-        for line in path.read_text().splitlines():
+        for line in path.read_bytes().split(b"\n"):  # a text may hold other ends of lines, such as U+2028
             try:
                 row = json.loads(line)
             except ValueError:  # cut short by a kill
                 continue
             if row["stage"] != stage or row["step"] <= after_step:
                 kept.append(line)
-        path.write_text("".join(f"{line}\n" for line in kept))
+        path.write_bytes(b"".join(line + b"\n" for line in kept))
 
 
 def _require_same_way(checkpoint: Path, stage: str, expects_shards: bool, processes: int) -> None:

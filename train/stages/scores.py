@@ -99,5 +99,5 @@ def _predictions(
 
 def read_predictions(folder: RunFolder, stage: str, part: str) -> list[Prediction]:
     """Read a stage's predictions for the rows of a part; the first line of the file holds their fingerprint."""
-    lines = folder.predictions(stage, part).read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines[1:]]
+    with folder.predictions(stage, part).open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file][1:]

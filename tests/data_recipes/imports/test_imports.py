@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,7 @@ def test_ms_swift_tells_all_problems(tmp_path: Path) -> None:
         (swift(messages=turns("?", "Joy.")[1:]), "at least two chat turns, got one"),
         (swift(messages=[{"role": "tool", "content": "x"}, *turns("?", "Joy.")[1:]]), "got 'tool'"),
         (swift(messages=[{"role": "user"}, *turns("?", "Joy.")]), "messages[0]"),
-        ({"query": "?", "response": "Joy."}, "'messages': expected a list of chat turns, got nothing"),
+        ({"question": "?", "reply": "Joy."}, "'messages': expected a list of {'role': ..., 'content': text}, or"),
         ([1], "a JSON object, got [1]"),
         (swift(id="x"), ""),
         (swift(id="x"), "a name used once, got 'x', also in row 14"),
@@ -273,6 +274,46 @@ def test_mer_caption_tells_all_problems(mer: Path) -> None:
         from_mer_caption(mer)
 
 
+SPOILT = {
+    "open": (
+        'name,reason\ns1,"He smiles\ns2,She cries\ns3,"He shouts ""no"""\ns4,She laughs\n',
+        "line 2: expected a cell",
+    ),
+    "swallowed": (
+        'name,reason\ns1,"He smiles\ns2,She cries"\ns3,x\n',
+        "lines 2 to 3: expected one row, got a quoted cell",
+    ),
+    "column twice": ("name,reason,reason\ns1,a,b\n", "the header: expected a name used once, got 'reason'"),
+    "gbk": (
+        "name,reason\ns1,高兴\n".encode("gbk"),
+        "line 2, byte 4: expected a CSV in UTF-8, got the byte 0xb8 after 's1,'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+@pytest.mark.parametrize("file", ["track3_train_mercaptionplus.csv", "subtitle_chieng.csv"])
+def test_tables_of_mer_caption_that_would_be_misread(mer: Path, file: str, name: str) -> None:
+    content, words = SPOILT[name]
+    raw = content if isinstance(content, bytes) else content.encode()
+    (mer / file).write_bytes(raw.replace(b"reason", b"english") if "subtitle" in file else raw)
+    with pytest.raises(InputError) as caught:
+        from_mer_caption(mer)
+    assert words.replace("reason", "english" if "subtitle" in file else "reason") in str(caught.value)
+
+
+def test_reported_tables_of_mer_caption() -> None:
+    if "SHARED_DATA" not in os.environ:
+        pytest.skip("needs the shared data")
+    folder = Path(os.environ["SHARED_DATA"], "reported", "mer")
+    answers = [clip.answer for clip in from_mer_caption(folder) if clip.task == "emotion_open"]
+    assert answers == [["happy", "excited"], ["neutral"], ["sad", "don't care"]]
+    for name, words in (("q", "line 2: expected a cell in quotation marks"), ("gbk", "It may be in GB18030")):
+        with pytest.raises(InputError) as caught:
+            from_mer_caption(folder / name)
+        assert words in str(caught.value)
+
+
 # A plain CSV
 
 
@@ -332,9 +373,9 @@ def test_csv_tells_all_problems(table: Path) -> None:
         from_csv(table, "label")
     words = [
         "line 6: expected 2 cells, got fewer",
+        "line 4, column 'label': expected a label, got nothing",
         "at least two different labels, got only 'joy'",
         "line 3, column 'file': expected a file named once, got a.mp4, also in line 2",
-        "line 4, column 'label'",
         "line 4, column 'file': expected a file, got no.mp4, which is not there",
         "line 5, column 'file': expected a file, got nothing",
     ]

@@ -45,7 +45,7 @@ def test_values_on_the_command_line_are_plain_too(tmp_path: Path) -> None:
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(InputError, match=r"recipe\.yaml: the file: expected YAML"):
+    with pytest.raises(InputError, match=r"recipe\.yaml: line 1, byte 1: expected YAML in UTF-8, got UTF-16"):
         load_recipe(tmp_path / "recipe.yaml")
 
 

@@ -126,3 +126,24 @@ def test_a_line_cut_short_by_a_kill_is_forgotten(tmp_path):
     path.write_text('{"stage": "one", "step": 1}\n{"stage": "one", "st')
     forget_stage(path, "two")
     assert path.read_text() == '{"stage": "one", "step": 1}\n'
+
+
+def test_lines_whose_text_holds_other_ends_of_lines_are_kept(tmp_path):
+    """Prompts with U+2028 or U+0085, as tables of MELD have them, are lines of rollouts like others."""
+    path = tmp_path / "rollouts.jsonl"
+    texts = ["a\u2028b", "a\u2029b", "a\x85b", "a\u2028\u2028", "\x1c\x1d\x1e\x0b\x0c", "plain"]
+    rows = [{"stage": "one", "step": step, "prompt": text} for step, text in enumerate(texts)]
+    path.write_bytes("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+    before = path.read_bytes()
+    forget_stage(path, "two")
+    assert path.read_bytes() == before
+    forget_stage(path, "one", after_step=3)
+    assert [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]] == rows[:4]
+
+
+def test_a_line_cut_inside_a_character_is_forgotten(tmp_path):
+    path = tmp_path / "rollouts.jsonl"
+    whole = '{"stage": "one", "step": 1, "prompt": "高兴"}\n'.encode()
+    path.write_bytes(whole + whole[:-6])
+    forget_stage(path, "two")
+    assert path.read_bytes() == whole
