@@ -27,19 +27,25 @@ class Entry:
     """Task of the row, if it names one."""
 
 
-def read_entries(path: str | Path, role: Role) -> dict[str, Entry]:
+def read_entries(path: str | Path, role: Role, task: str | None = None) -> dict[str, Entry]:
     """Read the entries of a file by the name of the clip, in the order of the file.
 
     Args:
         path: a table (`.csv`, `.tsv`), or JSONL under any other suffix.
         role: what the values are for, which decides the field that holds them.
+        task: task of the rows to read, in a file whose rows name theirs; None for all.
 
     Raises:
         InputError: no such file, a line that is no row, a row without name or value, a name that occurs twice, fields
-            that contradict each other.
+            that contradict each other, no row of the task.
     """
     path = require_file(path, "labels", "A CSV with the columns name,label, or one JSON object a line.")
     rows, problems = read_records(path)
+    if task is not None and (tasks := {str(row["task"]) for _, row in rows if row.get("task")}):
+        rows = [(line, row) for line, row in rows if row.get("task") == task]
+        if not rows:
+            got = ", ".join(sorted(tasks))
+            raise InputError(Problem(str(path), "its rows", f"some of task {task}, for --task", got))
     fields = fields_of(path, rows, role)
     entries: dict[str, Entry] = {}
     for line, row in rows:

@@ -13,7 +13,7 @@ from affectgpt.problems import InputError
 from affectgpt.tables import TABLES
 from eval.answers.fields import GOLD, RESPONSES, add_field_options
 from eval.answers.tasks import OWN_TASKS, TASKS
-from eval.benchmarks.recognition.rows import KINDS
+from eval.benchmarks.recognition.kinds import KINDS
 from eval.compare.paired import compare_labels, compare_tallies, describe_comparison, paired_scores, read_pair
 from eval.metrics.stats import RESAMPLES
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from affectgpt.tasks import TASKS
 from eval.answers.extractors import add_extractor_options, read_extractor
 from eval.answers.fields import add_field_options
-from eval.benchmarks.recognition.rows import KINDS, read_recognition
+from eval.benchmarks.recognition.kinds import KINDS
+from eval.benchmarks.recognition.rows import read_recognition
 from eval.benchmarks.recognition.scores import evaluate
 from eval.metrics.evaluation import describe
 from eval.metrics.stats import RESAMPLES

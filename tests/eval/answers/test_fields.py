@@ -238,6 +238,13 @@ def test_of_predictions_of_several_tasks_one_is_chosen(run: Any, tmp_path: Path)
     assert run(*command, "--task", "emotion_label")[1]["secondary"]["war"]["value"] == 0
     code, _, errors = run(*command, "--task", "tree")
     assert (code, "expected some of task tree, for --task, got emotion_label, valence" in errors) == (2, True)
+    rows = [{"id": name, "task": "emotion_label", "answer": label} for name, label in zip(CLIPS, WRONG, strict=True)]
+    truth = write(tmp_path / "rows.jsonl", [*rows, {"id": "e", "task": "clip"}])  # a row without an answer
+    code, result, _ = run("recognition", "--truth", truth, "--predictions", file, "--task", "emotion_label")
+    assert (code, result["secondary"]["war"]["value"]) == (0, 1)
+    plain = write(tmp_path / "plain.jsonl", [{"id": name, "response": "sad"} for name in CLIPS])
+    code, _, errors = run("recognition", "--truth", truth, "--predictions", plain, "--task", "emotion_label")
+    assert (code, "expected the field 'task', for --task emotion_label" in errors) == (2, True)
 
 
 def test_responses_of_any_field_are_scored_in_unibench(run: Any, tmp_path: Path) -> None:
