@@ -162,9 +162,9 @@ def read_predictions(
 
 def _is_foreign(row: Mapping[str, Any], words: Sequence[str]) -> bool:
     """Tell whether an answer without a word of the wheel is mostly written in letters that are not Latin."""
-    if any(map(find, words)) or (row.get("sentiment") and read_sentiment(row["sentiment"])):
-        return False
     text = " ".join(words) or row.get("response") or row.get("sentiment") or ""
+    if text.isascii() or any(map(find, words)) or (row.get("sentiment") and read_sentiment(row["sentiment"])):
+        return False
     letters = [character for character in text[:_SAMPLE] if character.isalpha()]
     latin = sum(unicodedata.name(character, "").startswith("LATIN") for character in letters)
     return 2 * latin < len(letters)

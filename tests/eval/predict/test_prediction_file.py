@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -189,6 +190,26 @@ def test_rows_that_changed_are_answered_anew_and_named(predict: Any, tmp_path: P
     assert [line["response"].startswith("old ") for line in lines] == [True, False, False, True]
     report, errors = predict(rows)
     assert (report["kept"], report["changed"], "have changed" in errors) == (4, 0, False)
+
+
+STALE = Path(os.environ.get("SHARED_DATA", ""), "reported", "stale")
+
+
+@pytest.mark.skipif(not STALE.is_dir(), reason="SHARED_DATA does not hold reported/stale")
+def test_a_reported_row_that_asks_something_else_now_is_answered_anew(predict: Any, tmp_path: Path) -> None:
+    """Ask another question about the same clip, as the cache of pytorch/ao#3073 was asked."""
+    shutil.copy(STALE / "c.mp4", tmp_path / "c.mp4")
+    row = read_clips(STALE / "rows.jsonl")[0]
+    row = replace(row, video=tmp_path / "c.mp4")
+    report, _ = predict([replace(row, messages=asked("Explain step by step what this person feels.", "happy"))])
+    assert (report["ok"] + report["truncated"], report["changed"]) == (1, 0)
+    report, errors = predict([row])
+    assert (report["kept"], report["changed"]) == (0, 1)
+    assert "1 rows have changed since they were answered (a)" in errors
+    report, errors = predict([row])
+    assert (report["kept"], report["changed"]) == (1, 0)
+    os.utime(tmp_path / "c.mp4", ns=(1, 1))  # another file, for all that can be told without reading it
+    assert predict([row])[0]["changed"] == 1
 
 
 def test_lines_of_v0_1_0_are_kept_with_a_word(predict: Any, tmp_path: Path) -> None:
