@@ -18,7 +18,10 @@ Words = tuple[str, ...]
 
 def main(argv: list[str] | None = None) -> int:
     """Run the sub-command that `argv` names, or list the available ones."""
-    argv = sys.argv[1:] if argv is None else argv
+    return run(_dispatch, sys.argv[1:] if argv is None else argv)
+
+
+def _dispatch(argv: list[str]) -> int:
     if argv == ["--version"]:
         print(f"affectgpt {__version__}")
         return 0
@@ -28,7 +31,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     for count in range(len(argv), 0, -1):
         if entry := commands.get(tuple(argv[:count])):
-            return run(lambda rest: entry.load()(rest), argv[count:])
+            code: int = entry.load()(argv[count:])
+            return code
 
     depth = 0
     while argv[depth:] and any(words[: depth + 1] == tuple(argv[: depth + 1]) for words in commands):

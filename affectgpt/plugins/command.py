@@ -26,7 +26,15 @@ from affectgpt.plugins.plugin import (
     save_plugin,
     with_evidence,
 )
-from affectgpt.plugins.rows import evidence_of, gets_evidence, is_learned, is_read, labelled_rows, tasks_of
+from affectgpt.plugins.rows import (
+    evidence_of,
+    gets_evidence,
+    is_learned,
+    is_read,
+    labelled_rows,
+    media_errors,
+    tasks_of,
+)
 from affectgpt.problems import InputError, Problem
 from affectgpt.progress import Progress, Rounds
 from affectgpt.tasks import TASKS
@@ -73,7 +81,7 @@ def train_main(argv: list[str]) -> int:
     labelled = labelled_rows(plugin, options.data, options.tasks, options.media_root)
     rows = [row for row in labelled if is_read(plugin, row)]
     started = time.monotonic()
-    with Rounds(f"fitting plugin {options.plugin}").round(0, 1):
+    with Rounds(f"fitting plugin {options.plugin}").round(0, 1), media_errors(plugin, rows):
         trained = plugin.fit(rows, **settings)
     save_plugin(trained, options.out)
     seconds = round(time.monotonic() - started, 1)
@@ -124,7 +132,7 @@ def crossfit_main(argv: list[str]) -> int:
     rounds, folds = Rounds(f"fitting plugin {plugin.name}"), iter(range(options.folds))
 
     def fit(rows: Sequence[Clip]) -> Plugin:
-        with rounds.round(next(folds), options.folds):
+        with rounds.round(next(folds), options.folds), media_errors(plugin, rows):
             return plugin.fit([row for row in rows if is_learned(plugin, row, tasks)], **settings)
 
     evidence: list[Evidence | None] = [None] * len(clips)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from affectgpt.clip import Clip
+from affectgpt.clip import MEDIA_FIELDS, Clip
 from affectgpt.evidence.dialogue import TASKS, known_rows
 from affectgpt.evidence.evidence import Evidence
+from affectgpt.media.source import MediaError
 from affectgpt.plugins.plugin import Plugin, require_kind
 from affectgpt.plugins.reads import MEDIA
 from affectgpt.problems import InputError, nearest
@@ -59,15 +61,34 @@ def evidence_of(plugin: Plugin, rows: Sequence[Clip]) -> list[Evidence | None]:
     """Predict a plugin's evidence about rows; None for rows that it cannot read or about which it predicts nothing.
 
     Raises:
-        InputError: the plugin returns a different number of predictions, or one that is not of its kind.
+        InputError: the plugin returns a different number of predictions, or one that is not of its kind, or lets the
+            error of a media file through; its row is named.
     """
     read = [index for index, row in enumerate(rows) if is_read(plugin, row)]
-    given = list(plugin.predict([rows[index] for index in read]))
+    with media_errors(plugin, rows):
+        given = list(plugin.predict([rows[index] for index in read]))
     require_kind(plugin, given, len(read))
     evidence: list[Evidence | None] = [None] * len(rows)
     for index, item in zip(read, given, strict=True):
         evidence[index] = item
     return evidence
+
+
+@contextmanager
+def media_errors(plugin: Plugin | type[Plugin], rows: Sequence[Clip]) -> Iterator[None]:
+    """Explain the error of a media file that a plugin lets through while it reads rows.
+
+    Raises:
+        InputError: names the plugin, the rows of the file, and what is wrong with it.
+    """
+    try:
+        yield
+    except MediaError as error:
+        media = ((row, getattr(row, name)) for row in rows for name in MEDIA_FIELDS)
+        named = dict.fromkeys(row.id for row, path in media if path is not None and str(path) in str(error))
+        shown = f"row {', '.join([*named][:3])}{', ...' if len(named) > 3 else ''}: " if named else ""
+        advice = "Mend the file or leave the row out; 'affectgpt data check' names every clip that cannot be read."
+        raise InputError(f"plugin '{plugin.name}': {shown}{error}", advice) from error
 
 
 def labelled_rows(

@@ -75,6 +75,17 @@ _JUDGED: dict[str, Kind] = {"choice": "choice", "labels": "labels", "words": "te
 OWN_TASKS: dict[str, Kind] = {name: _JUDGED[task.judged] for name, task in OURS.items() if task.judged in _JUDGED}
 """Task of this project's rows (`affectgpt/tasks.py`) -> kind; numbers are for `affectgpt eval recognition`."""
 
+
+def task_names() -> str:
+    """Return the names of all tasks, as text: this project's first, VidEmo's with its open questions in one."""
+    names = [name for name in TASKS if not name.startswith(f"{QUESTIONS}_")]
+    aspects = ", ".join(f"_{aspect}" for aspect in ASPECTS)
+    return (
+        f"Tasks of this project: {', '.join(OWN_TASKS)}.\n"
+        f"Tasks of VidEmo: {', '.join(names)}; {QUESTIONS} may end in {aspects}."
+    )
+
+
 VOCABULARIES = {"CelebV-HQ_Appearance-Recognition": APPEARANCE, "CelebV-HQ_Action-Recognition": ACTIONS}
 """All labels of a task that has a list of its own; the labels of other tasks are those in their gold answers."""
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TypedDict
 
 from affectgpt.problems import InputError, Problem, shorten
-from eval.answers.labelled_file import PREDICTION_FIELDS, SHOWN, lines_of, read_entries, require_same_names
+from eval.answers.fields import GOLD, PREDICTIONS, RESPONSES, Role
+from eval.answers.labelled_file import SHOWN, lines_of, read_entries, require_same_names
 from eval.answers.rows import AnsweredRow, read_rows
-from eval.benchmarks.recognition.rows import read_recognition
+from eval.benchmarks.recognition.rows import Recognition, read_recognition
 from eval.metrics.evaluation import describe_groups, number
 from eval.metrics.stats import PERMUTATIONS, RESAMPLES, Difference, Tally, compare
 from eval.metrics.task_scores import TaskScore, score_task
@@ -48,29 +49,51 @@ def _rounded(value: float) -> float | None:
     return None if value != value else round(value, 6)
 
 
-def compare_labels(
-    gold: Path, first: Path, second: Path, kind: str | None = None, resamples: int = RESAMPLES
-) -> dict[str, Compared]:
-    """Compare two files of predictions against the labels of a third.
+def read_pair(
+    gold: Path,
+    first: Path,
+    second: Path,
+    kind: str | None = None,
+    label_field: str | None = None,
+    prediction_field: str | None = None,
+) -> tuple[Recognition, Recognition]:
+    """Read two files of predictions and the gold labels of a third.
 
     Raises:
         InputError: the files are of different clips.
     """
-    entries = [lines_of(read_entries(path, PREDICTION_FIELDS)) for path in (first, second)]
+    role = PREDICTIONS.named(prediction_field)
+    entries = [lines_of(read_entries(path, role)) for path in (first, second)]
     require_same_names(first, entries[0], second, entries[1], "Compare predictions of the same clips.")
-    before, after = (read_recognition(gold, path, kind=kind) for path in (first, second))
+    before, after = (
+        read_recognition(gold, path, kind=kind, label_field=label_field, prediction_field=prediction_field)
+        for path in (first, second)
+    )
+    return before, after
+
+
+def compare_labels(before: Recognition, after: Recognition, resamples: int = RESAMPLES) -> dict[str, Compared]:
+    """Compare two models on the clips that both are scored on."""
+    both = before.scorable & after.scorable
+    if not both.any():
+        raise InputError("expected clips with a readable answer of both models, got none")
+    before, after = before.only(both), after.only(both)
     return compare_tallies(before.tallies(), after.tallies(), before.groups, resamples)
 
 
 def paired_scores(
-    first: Sequence[Path], second: Sequence[Path], task: str | None = None
+    first: Sequence[Path],
+    second: Sequence[Path],
+    task: str | None = None,
+    responses: Role = RESPONSES,
+    gold: Role = GOLD,
 ) -> dict[str, tuple[TaskScore, TaskScore]]:
     """Score two models by task, from result files with gold answers; both lists of rows in the same order.
 
     Raises:
         InputError: rows that only one of them has, or with different gold answers.
     """
-    before, after = read_rows(first, task), read_rows(second, task)
+    before, after = (read_rows(paths, task, responses=responses, gold=gold) for paths in (first, second))
     for have, lack in ((before, after), (after, before)):
         for name in have.keys() - lack.keys():
             row, other = have[name][0], next(iter(lack.values()))[0].file

@@ -32,6 +32,8 @@ class Prediction(TypedDict):
     """Closed set of the row, if it names one; the answer is scored against it."""
     question: NotRequired[str]
     """Question of the row, if it lists options by letters."""
+    fingerprint: NotRequired[str]
+    """Fingerprint of what was asked about which clip, see `eval.predict.prediction_file`."""
 
 
 def as_prediction(clip: Clip, response: str, status: str = "ok") -> Prediction:

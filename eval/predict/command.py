@@ -25,7 +25,8 @@ from eval.predict.search import open_search, read_search
 _NOTES = """
 Answers are kept in PREDICTIONS.jsonl.part as they come: if interrupted, run the same command to resume. At the end
 PREDICTIONS.jsonl holds a line for every row, in the order of the rows; lines that it held before are kept, but for
-those of clips that could not be used, which are tried again. A clip that cannot be used has status 'error' and a
+those of clips that could not be used, which are tried again, and of rows whose question, subtitle, evidence, options
+or media have changed since. A clip that cannot be used has status 'error' and a
 reason; the exit code is 2 only if more rows than the budget allows have it.
 Without --store, features are computed on demand and not kept. It runs in one process: under a launcher, give
 each process a row file and an output of its own.
@@ -53,6 +54,14 @@ def main(argv: list[str]) -> int:
     file = PredictionFile(options.out, clips, settings)
     pending = [clip for clip in chosen if clip.id not in file.known]
     kept = len(chosen) - len(pending)
+    changed = sum(clip.id in file.changed for clip in chosen)
+    if file.changed:
+        names = ", ".join([*file.changed][:5]) + (", ..." if len(file.changed) > 5 else "")
+        text = f"{len(file.changed)} rows have changed since they were answered ({names}): their answers are dropped"
+        print(f"{text}; {changed} are answered anew.", file=sys.stderr)
+    if file.unchecked:
+        text = f"{file.unchecked} lines of {options.out} were written by v0.1.0 and do not tell what was asked; kept."
+        print(f"{text} If the rows have changed since, name another --out.", file=sys.stderr)
     started = time.monotonic()
     if pending:
         assistant = Assistant.from_pretrained(options.model, options.device, options.dtype)
@@ -67,6 +76,7 @@ def main(argv: list[str]) -> int:
     report = {
         "rows": len(predictions),
         "kept": kept,
+        "changed": changed,
         **{status: sum(item["status"] == status for item in predictions) for status in ("ok", "truncated", "error")},
         "seconds": round(time.monotonic() - started, 1),
         "out": str(options.out),

@@ -1,18 +1,49 @@
-"""Prediction files that grow batch by batch, survive a kill at any moment, and are published whole."""
+"""Prediction files that grow batch by batch, survive a kill at any moment, and are published whole.
+
+A line counts only as long as its row asks the same about the same clip. Each carries the fingerprint of its row: the
+turns before the last, subtitle, evidence, options, span, and name, size and time of modification of each media file.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from affectgpt.clip import Clip
+from affectgpt.clip import MEDIA_FIELDS, Clip
 from affectgpt.problems import InputError, Problem
 from affectgpt.tables import iterate_json
-from eval.predict.answers import Prediction
+from eval.predict.answers import Prediction, as_prediction
+
+_NOT_ASKED = ("id", "answer", "messages", "level", "group", "source", "extra")
+"""Fields of a row that do not change what a model is asked; of the messages, the last."""
+
+
+def row_fingerprint(clip: Clip) -> str:
+    """Return the fingerprint of what a row asks about its clip."""
+    asked = {name: value for name, value in clip.to_json().items() if name not in (*_NOT_ASKED, *MEDIA_FIELDS)}
+    media = {name: _stamp(path) for name in MEDIA_FIELDS if (path := getattr(clip, name)) is not None}
+    whole = {**asked, "prompt": clip.prompt, "has_sound": clip.has_sound, "media": media}
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _stamp(path: Path) -> tuple[str, int, int] | None:
+    """Return name, bytes and nanoseconds of the last modification of a file; None if it is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return path.name, status.st_size, status.st_mtime_ns
+
+
+def _is_of(line: Mapping[str, Any], clip: Clip) -> bool:
+    """Tell whether a line of v0.1.0, which has no fingerprint, agrees with a row as far as it goes."""
+    now = as_prediction(clip, line["response"])
+    return all(line[name] == now.get(name) for name in ("options", "question") if name in line)
 
 
 class PredictionFile:
@@ -32,6 +63,12 @@ class PredictionFile:
         self.path, self.clips = path, clips
         self.journal, self.note = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.settings.json")
         self.known: dict[str, Prediction] = {}
+        self.changed: dict[str, None] = {}
+        """Ids of rows that asked something else, or about another clip, when they were answered."""
+        self.unchecked = 0
+        """Number of lines of v0.1.0, which do not tell that."""
+        self._rows = {clip.id: clip for clip in clips}
+        self._fingerprints = {clip.id: row_fingerprint(clip) for clip in clips}
         for file in (path, self.journal):
             self._take(file)
         before = json.loads(self.note.read_text()) if self.note.is_file() else settings
@@ -46,12 +83,11 @@ class PredictionFile:
 
     def _take(self, file: Path) -> None:
         """Take over the valid lines of a file; a line cut off by a kill is skipped."""
-        rows = {clip.id: clip for clip in self.clips}
         for number, line in iterate_json(file) if file.is_file() else ():
             if isinstance(line, Problem) or not {"id", "task", "response", "status", "answer"} <= line.keys():
                 print(f"{file}: line {number} is damaged; its row is answered again.", file=sys.stderr)
                 continue
-            row = rows.get(line["id"])
+            row = self._rows.get(line["id"])
             if row is None or (row.task, row.answer) != (line["task"], line["answer"]):
                 raise InputError(
                     Problem(str(file), f"line {number}", "the prediction of a row", f"one of {line['id']!r} of old")
@@ -59,11 +95,20 @@ class PredictionFile:
                     else Problem(str(file), f"line {number}", "the id of a row", repr(line["id"])),
                     advice="The row file has changed. Name another --out.",
                 )
-            if line["status"] != "error":
-                self.known[row.id] = line  # type: ignore[assignment]
+            fingerprint = line.get("fingerprint")
+            if not (_is_of(line, row) if fingerprint is None else fingerprint == self._fingerprints[row.id]):
+                self.changed[row.id] = None
+            elif line["status"] != "error":
+                self.changed.pop(row.id, None)
+                self.unchecked += fingerprint is None
+                self.known[row.id] = as_prediction(row, line["response"], line["status"])
+                if fingerprint is not None:
+                    self.known[row.id]["fingerprint"] = fingerprint
 
     def add(self, predictions: Sequence[Prediction]) -> None:
-        """Add predictions, writing them to disk at once."""
+        """Add predictions, with the fingerprints of their rows, writing them to disk at once."""
+        for item in predictions:
+            item["fingerprint"] = self._fingerprints[item["id"]]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.note.write_text(json.dumps(self.settings))
         with self.journal.open("a", encoding="utf-8") as file:

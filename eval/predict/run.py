@@ -16,7 +16,7 @@ from affectgpt.evidence.prompting import Cues
 from affectgpt.inference.row_assistant import RowAssistant
 from affectgpt.model.loading import model_folder
 from affectgpt.progress import Progress
-from eval.predict.answers import Prediction, answer_rows
+from eval.predict.answers import Prediction, answer_rows, as_prediction
 from eval.predict.prediction_file import PredictionFile
 
 if TYPE_CHECKING:
@@ -71,4 +71,4 @@ def answer_settings(
 
 
 def _error(clip: Clip, reason: str) -> Prediction:
-    return Prediction(id=clip.id, task=clip.task, response="", status="error", answer=clip.answer, reason=reason)
+    return {**as_prediction(clip, "", "error"), "reason": reason}

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -111,3 +112,36 @@ def test_not_installed(monkeypatch, capsys):
 def test_version(capsys):
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("affectgpt 0.")
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_output_that_nobody_reads_any_more_ends_quietly(lines, tmp_path):
+    code = (
+        "import sys\nfrom affectgpt.command_line import run\n"
+        f"sys.exit(run(lambda argv: print('a line' + chr(10) * {lines}) or print('more', flush=True) or 0, []))"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()  # before anything is written, as `| true` may do
+        errors = process.stderr.read()
+    assert (process.returncode, errors) == (141, "")
+
+
+def test_what_is_left_to_write_when_nobody_reads_ends_quietly_too():
+    code = (
+        "import sys\nfrom affectgpt.command_line import run\n"
+        "sys.exit(run(lambda argv: sys.stdin.read() or print('a line') or 0, []))"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
+    with subprocess.Popen([sys.executable, "-c", code], text=True, env=buffered, **pipes) as process:
+        process.stdout.close()
+        process.stdin.close()
+        errors = process.stderr.read()
+    assert (process.returncode, errors) == (0, "")
+
+
+def test_a_pipe_that_breaks_elsewhere_is_a_failure(boom):
+    boom.main = raising(BrokenPipeError(32, "worker gone"))
+    with pytest.raises(BrokenPipeError):
+        cli.main(["tool", "boom"])

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,26 @@ def test_the_fingerprint_names_everything_that_training_depends_on_besides_the_s
     # v0.1.0 left these out of its own.
     unnoticed = {name for name, one in prepared.items() if one.v0_1_0 == plain.v0_1_0}
     assert unnoticed == {"frames", "frames a second", "pixels", "prompts"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "joy"}]},
+        {"subtitle": "Oh no."},
+        {"answer": "fear"},
+        {"options": ["joy", "fear"]},
+    ],
+)
+def test_test_rows_that_change_under_the_same_ids_make_another_fingerprint(changes, recipe, tmp_path):
+    """Predictions of a stage carry its fingerprint, so that rows that ask something else are answered anew."""
+    test = tmp_path / "test.jsonl"
+    write_clips(test, [row("c")])
+    before = ready(recipe(data={"test": test})).fingerprint
+    write_clips(test, [row("c")])
+    assert ready(recipe(data={"test": test})).fingerprint == before
+    write_clips(test, [replace(row("c"), **changes)])
+    assert ready(recipe(data={"test": test})).fingerprint != before
 
 
 def test_a_reader_shows_what_the_recipe_says(recipe, hub):

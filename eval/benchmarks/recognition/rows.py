@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from affectgpt.answers.reading import gives_up, one_spelling, read_label, read_members, spelling_note
-from affectgpt.problems import InputError, Problem, nearest, shorten
-from eval.answers.labelled_file import (
-    GOLD_FIELDS,
-    PREDICTION_FIELDS,
-    SHOWN,
-    Entry,
-    lines_of,
-    read_entries,
-    require_same_names,
-)
-from eval.metrics.recognition import (
-    encode_labels,
-    js_divergence,
-    kl_divergence,
-    label_tallies,
-    number_tallies,
-    set_tallies,
-)
+from affectgpt.answers.reading import gives_up
+from affectgpt.emotions.extract import Extractor
+from affectgpt.problems import InputError, Problem, shorten
+from eval.answers.fields import GOLD, LABELS, PREDICTIONS
+from eval.answers.labelled_file import Entry, lines_of, read_entries, require_same_names
+from eval.benchmarks.recognition.kinds import READERS, Reader, kind_of, read_labels, text_of
+from eval.metrics.recognition import js_divergence, kl_divergence, label_tallies, number_tallies, set_tallies
 from eval.metrics.stats import Tally, mean_tally
 
-KINDS = ("labels", "numbers", "sets", "distributions")
 PRIMARY = {"labels": "uar", "numbers": "ccc", "sets": "macro_f1", "distributions": "js"}
 
 
@@ -54,6 +41,8 @@ class Recognition:
     """(n,) whether the answer is empty or declines."""
     groups: list[str] | None
     warnings: list[str]
+    suspicion: str | None = None
+    """Sign that the predictions are the gold values themselves; None where there is none."""
 
     def tallies(self, predicted: np.ndarray | None = None) -> dict[str, Tally]:
         """Score the predictions, or other answers to the same clips."""
@@ -70,6 +59,25 @@ class Recognition:
             name: mean_tally(divergence(self.gold, predicted), share=False) for name, divergence in _DIVERGENCES.items()
         }
 
+    @property
+    def scorable(self) -> np.ndarray:
+        """(n,) whether a clip is scored: all, but for those whose number or distribution is missing."""
+        if self.kind in ("labels", "sets"):
+            return np.ones(len(self.names), bool)
+        return ~np.isnan(self.predicted).reshape(len(self.names), -1).any(axis=1)
+
+    def only(self, chosen: np.ndarray) -> Recognition:
+        """Return the clips that are chosen by an (n,) mask."""
+        return replace(
+            self,
+            names=[name for name, keep in zip(self.names, chosen, strict=True) if keep],
+            gold=self.gold[chosen],
+            predicted=self.predicted[chosen],
+            readable=self.readable[chosen],
+            gave_up=self.gave_up[chosen],
+            groups=[one for one, keep in zip(self.groups, chosen, strict=True) if keep] if self.groups else None,
+        )
+
     def _named(self, name: str) -> str:
         kind, slash, code = name.partition("/")
         return f"{kind}/{self.labels[int(code)]}" if slash else name
@@ -84,27 +92,46 @@ def read_recognition(
     labels: Sequence[str] | None = None,
     kind: str | None = None,
     allow_missing: bool = False,
+    *,
+    label_field: str | None = None,
+    prediction_field: str | None = None,
+    task: str | None = None,
+    extractor: Extractor | None = None,
 ) -> Recognition:
     """Read gold values and predictions of the same clips.
 
     Args:
-        gold: CSV `name,label` or JSONL; a `group` (speaker, dialogue) clusters the intervals.
+        gold: CSV `name,label` or JSONL; a `group` (speaker, dialogue) clusters the intervals. It may be the file of the
+            predictions, if that holds both.
         predictions: file of the same formats; a `response` in free text is read as the one label that it names.
         labels: all labels; None for those that occur in `gold`.
         kind: one of `KINDS`; None to guess it from the labels.
         allow_missing: whether clips without prediction count as unreadable answers instead of being refused.
+        label_field: field of the gold values; None to tell it by its name, see `eval.answers.fields`.
+        prediction_field: field of the predictions, likewise.
+        task: task whose rows are scored, others being left out; None for all.
+        extractor: reads the emotion words of answers that name no label; of labels alone.
 
     Raises:
         InputError: different clips, gold labels outside `labels`, numbers that are NaN, no readable answer.
     """
-    labelled, answered_rows = read_entries(gold, GOLD_FIELDS), read_entries(predictions, PREDICTION_FIELDS)
+    answered_rows = read_entries(predictions, PREDICTIONS.named(prediction_field), task)
+    labelled = read_entries(gold, GOLD.named(label_field), task)
+    if task is not None and not any(entry.task for entry in answered_rows.values()):
+        raise InputError(Problem(str(predictions), "its rows", f"the field 'task', for --task {task}", "none"))
+    if os.path.samefile(gold, predictions) and len(tasks := {entry.task or "" for entry in labelled.values()}) > 1:
+        advice = "Choose one with --task, or score all with 'affectgpt eval faces'."
+        raise InputError(Problem(str(gold), "its rows", "rows of one task", ", ".join(sorted(tasks)), advice))
     fix = "Score the same clips, or count those without prediction as wrong: --allow-missing."
     require_same_names(gold, lines_of(labelled), predictions, lines_of(answered_rows), fix, allow_missing)
-    kind = kind or _kind_of(list(labelled.values()))
+    guessed = kind is None
+    kind = kind or kind_of(list(labelled.values()))
+    if extractor is not None and kind != "labels":
+        raise InputError(f"--extractor: reads labels, and these are {kind}. Leave it out, or pass --kind labels.")
     answers = [answered_rows.get(name, Entry(None, 0)) for name in labelled]
     groups = [entry.group or name for name, entry in labelled.items()]
-    reader = {"labels": _labels, "numbers": _numbers, "sets": _sets, "distributions": _distributions}[kind]
-    known, right, answered, warnings = reader(gold, predictions, list(labelled.values()), answers, labels)
+    readers: dict[str, Reader] = READERS | {"labels": partial(read_labels, extractor=extractor)}
+    known, targets, answered, warnings = readers[kind](gold, predictions, list(labelled.values()), answers, labels)
     unread = [value is None for value in answered]
     if all(unread):
         expected = f"answers that hold {'one of ' + ', '.join(known) if known else 'a number'}"
@@ -112,152 +139,33 @@ def read_recognition(
     stand_in: Any = {"labels": len(known), "numbers": math.nan, "sets": np.zeros(len(known), int)}.get(
         kind, np.full(len(known), math.nan)
     )
+    if guessed and kind == "numbers" and all(float(value).is_integer() for value in targets):
+        warnings.append("the labels were taken for numbers; if they are classes, score them with --kind labels")
     return Recognition(
         kind,
         list(labelled),
         known,
-        np.array(right),
+        np.array(targets),
         np.array([stand_in if value is None else value for value in answered]),
         ~np.array(unread),
-        np.array([bad and gives_up(_text(entry.value)) for bad, entry in zip(unread, answers, strict=True)]),
+        np.array([bad and gives_up(text_of(entry.value)) for bad, entry in zip(unread, answers, strict=True)]),
         groups if any(entry.group for entry in labelled.values()) else None,
         warnings,
+        None if prediction_field else _suspicion(gold, labelled, predictions, answered_rows),
     )
 
 
-Read = tuple[list[str], list[Any], list[Any], list[str]]
-"""Labels, gold values, predictions (None where unreadable), warnings."""
-
-
-def _kind_of(entries: Sequence[Entry]) -> str:
-    values = [entry.value for entry in entries]
-    if all(isinstance(value, dict) for value in values):
-        return "distributions"
-    if all(isinstance(value, list) for value in values):
-        return "sets"
-    return "numbers" if all(_number(value) is not None for value in values) else "labels"
-
-
-def _number(value: Any) -> float | None:
-    """Return a value as a number, possibly NaN or infinite; None where it is none."""
-    try:
-        return None if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
+def _suspicion(gold: Path, right: dict[str, Entry], predictions: Path, answered: dict[str, Entry]) -> str | None:
+    """Say that predictions look like a copy of the gold values: the same field of one file, or labels all equal."""
+    both = [(right[name], entry) for name, entry in answered.items() if name in right]
+    copied = all(own.field == entry.field for own, entry in both) and os.path.samefile(gold, predictions)
+    equal = all(
+        entry.field.casefold() in LABELS and str(entry.value).strip() == str(own.value).strip() for own, entry in both
+    )
+    if not both or not (copied or equal):
         return None
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else "" if value is None else json.dumps(value)
-
-
-def _known_labels(gold: Path, entries: Sequence[Entry], sets: Sequence[Sequence[str]], labels: Any) -> list[str]:
-    """Return all labels; raise InputError if a gold label is none of them."""
-    known = list(labels or sorted({label for labels in sets for label in labels}))
-    problems = [
-        Problem(str(gold), f"line {entry.line}", "a label of the set", repr(label), nearest(label, known))
-        for entry, own in zip(entries, sets, strict=True)
-        for label in own
-        if label not in known
-    ]
-    if problems:
-        raise InputError(problems[:SHOWN], f"{len(problems)} in all. Correct them, or extend --labels.")
-    return known
-
-
-def _labels(gold: Path, predictions: Path, right: Sequence[Entry], predicted: Sequence[Entry], labels: Any) -> Read:
-    names = [str(entry.value).strip() for entry in right]
-    empty = [entry for entry, name in zip(right, names, strict=True) if not name or entry.value is None]
-    if empty:
-        raise InputError(Problem(str(gold), f"line {empty[0].line}", "a label", repr(empty[0].value)))
-    known = _known_labels(gold, right, [[name] for name in names], labels)
-    spelling, note = one_spelling(known), spelling_note(known)
-    names, known = [spelling[name] for name in names], list(dict.fromkeys(spelling.values()))
-    answers = [read_label(_text(entry.value), known) for entry in predicted]
-    unread = [entry for entry, answer in zip(predicted, answers, strict=True) if answer is None and entry.line]
-    warnings = [
-        f"{predictions}: line {entry.line}: expected one of {', '.join(known)}, got {shorten(entry.value)}."
-        for entry in unread[:3]
-    ]
-    if note:
-        warnings.append(f"{gold}: {note}.")
-    if unread:
-        warnings.append(f"{len(unread)} of {len(predicted)} answers name no label and count as wrong.")
-    codes, answered = encode_labels(names, [answer or "" for answer in answers], known)
+    field = both[0][1].field
     return (
-        known,
-        list(codes),
-        [None if a is None else code for a, code in zip(answers, answered, strict=True)],
-        warnings,
+        f"{predictions}: its field '{field}' holds the gold value of every clip. If another field holds the "
+        f"predictions, name it: {PREDICTIONS.option} NAME."
     )
-
-
-def _numbers(gold: Path, predictions: Path, right: Sequence[Entry], predicted: Sequence[Entry], labels: Any) -> Read:
-    problems = [
-        Problem(str(file), f"line {entry.line}", "a finite number", shorten(entry.value), "Correct or remove the row.")
-        for file, entries in ((gold, right), (predictions, predicted))
-        for entry in entries
-        if entry.line and not math.isfinite(_finite(entry.value))
-    ]
-    if problems:
-        raise InputError(problems[:SHOWN], f"{len(problems)} in all.")
-    return [], [float(entry.value) for entry in right], [_number(entry.value) for entry in predicted], []
-
-
-def _finite(value: Any) -> float:
-    number = _number(value)
-    return math.nan if number is None else number
-
-
-def _sets(gold: Path, predictions: Path, right: Sequence[Entry], predicted: Sequence[Entry], labels: Any) -> Read:
-    targets = [_members(entry.value) or [] for entry in right]
-    known = _known_labels(gold, right, targets, labels)
-    spelling, note = one_spelling(known), spelling_note(known)
-    known = list(dict.fromkeys(spelling.values()))
-
-    def coded(own: Collection[str]) -> np.ndarray:
-        return np.array([label in own for label in known], int)
-
-    rows = [coded([spelling[label] for label in own]) for own in targets]
-    members = [None if entry.value is None else read_members(entry.value, known) for entry in predicted]
-    answered = [None if own is None else coded(own) for own in members]
-    items = [item for entry in predicted for item in _members(entry.value) or [] if read_members(item, known) is None]
-    most = ", ".join(f"{label!r} {count} times" for label, count in Counter(items).most_common(3))
-    warnings = [f"{gold}: {note}."] if note else []
-    return (
-        known,
-        rows,
-        answered,
-        warnings + ([f"{predictions}: labels outside the set are left out: {most}."] if items else []),
-    )
-
-
-def _members(value: Any) -> list[str] | None:
-    """Return the labels of a list, or of a text with commas between them; None where there is no text."""
-    if isinstance(value, list):
-        return [str(item).strip() for item in value]
-    if not isinstance(value, str) or not value.strip():
-        return None
-    items = [item.strip(" '\"") for item in value.strip().strip("[]").replace(";", ",").split(",")]
-    return [item for item in items if item and item.casefold() != "none"]
-
-
-def _distributions(
-    gold: Path, predictions: Path, right: Sequence[Entry], predicted: Sequence[Entry], labels: Any
-) -> Read:
-    known = _known_labels(gold, right, [list(entry.value) for entry in right], labels)
-    problems: list[Problem] = []
-
-    def row(file: Path, entry: Entry) -> np.ndarray | None:
-        if entry.value is None:
-            return None
-        values = entry.value if isinstance(entry.value, dict) else {}
-        numbers = np.array([_finite(values.get(label, 0)) for label in known])
-        if not (set(values) <= set(known) and np.isfinite(numbers).all() and (numbers >= 0).all() and numbers.any()):
-            expected = f"shares of {', '.join(known)}, 0 or more and not all 0"
-            problems.append(Problem(str(file), f"line {entry.line}", expected, shorten(entry.value)))
-        return numbers
-
-    rows = [[row(file, entry) for entry in entries] for file, entries in ((gold, right), (predictions, predicted))]
-    if problems:
-        raise InputError(problems[:SHOWN], f"{len(problems)} in all.")
-    return known, rows[0], rows[1], []

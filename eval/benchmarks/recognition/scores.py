@@ -28,7 +28,7 @@ def evaluate(read: Recognition, dataset: str, resamples: int = RESAMPLES) -> Eva
     answer, constant = _constant(read)
     beside = {f"always {answer}": intervals(constant, groups, resamples)}
     result = evaluation(dataset, read.kind, PRIMARY[read.kind], metrics, float(read.readable.mean()), beside)
-    result["notes"] += read.warnings
+    result["notes"] += [*read.warnings, *([read.suspicion] if read.suspicion else [])]
     return result
 
 

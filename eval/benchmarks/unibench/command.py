@@ -8,10 +8,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from affectgpt.emotions.extract import Extractor, extractor_names, load_extractor
+from affectgpt.emotions.extract import Extractor
 from affectgpt.emotions.wheels import EmotionWheels
-from affectgpt.llm.answer_cache import CachedExtractor
 from affectgpt.problems import InputError, Problem, nearest
+from eval.answers.extractors import add_extractor_options, read_extractor
+from eval.answers.fields import add_field_options
 from eval.benchmarks.unibench.files import Reread, load_wheels, read_labels, read_predictions
 from eval.benchmarks.unibench.scores import Scored, score
 from eval.benchmarks.unibench.sets import BENCHMARKS, MODES, Benchmark, Mode
@@ -32,7 +33,7 @@ def main(argv: list[str]) -> int:
     if benchmark is None:
         fix = nearest(options.dataset, BENCHMARKS)
         raise InputError(Problem("--dataset", "its value", "a set of MER-UniBench", options.dataset, fix))
-    wheels, extractor = _wheels([benchmark], options), _extractor(options)
+    wheels, extractor = _wheels([benchmark], options), read_extractor(options)
     scored = _score(benchmark, options.labels, {"": options.predictions}, wheels, extractor, options)
     result = scored[""].evaluation
     print(json.dumps(result) if options.json else describe(result))
@@ -50,7 +51,7 @@ def all_main(argv: list[str]) -> int:
     options = _parse(parser, argv)
     runs = find_runs(options.run)
     benchmarks = [BENCHMARKS[name] for name in runs]
-    wheels, extractor = _wheels(benchmarks, options), _extractor(options)
+    wheels, extractor = _wheels(benchmarks, options), read_extractor(options)
     labels = {item.name: (options.labels or options.run) / item.name / "labels.csv" for item in benchmarks}
     scores = {
         item.name: _score(item, labels[item.name], runs[item.name], wheels, extractor, options) for item in benchmarks
@@ -76,13 +77,10 @@ def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespa
     parser.add_argument("--mode", choices=MODES, default="clean", help=modes)
     missing = "leave out clips without prediction (official) or count them as wrong (clean), and report how many"
     parser.add_argument("--allow-missing", action="store_true", help=missing)
-    reading = "extractor for responses without a list of words: vocabulary (default), written, llm"
-    parser.add_argument("--extractor", default="vocabulary", metavar="NAME", help=reading)
-    setting = "setting of the extractor; may be given several times"
-    parser.add_argument("--extractor-setting", action="append", default=[], metavar="KEY=VALUE", help=setting)
+    add_extractor_options(parser, "vocabulary", "responses without a list of words")
+    add_field_options(parser)
     again = "read all responses, even if the file has their words or sentiments"
     parser.add_argument("--reread", action="store_true", help=again)
-    parser.add_argument("--cache", type=Path, metavar="FILE", help="file that caches extracted words")
     parser.add_argument("--resamples", type=int, default=RESAMPLES, metavar="N", help="bootstrap resamples (1000)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(argv)
@@ -102,31 +100,23 @@ def _wheels(benchmarks: list[Benchmark], options: argparse.Namespace) -> Emotion
     raise InputError(Problem("--wheels", "its value", "the benchmark's tables in official mode", "nothing", fix))
 
 
-def _extractor(options: argparse.Namespace) -> Extractor:
-    settings = {key: value for key, _, value in (pair.partition("=") for pair in options.extractor_setting)}
-    try:
-        return CachedExtractor(load_extractor(options.extractor, **settings), options.cache)
-    except (LookupError, TypeError) as error:
-        expected = f"one of {', '.join(extractor_names())}, and its settings"
-        raise InputError(Problem("--extractor", options.extractor, expected, str(error))) from None
-    except ValueError as error:
-        raise InputError(str(error)) from None
-
-
 def _score(
     benchmark: Benchmark,
     labels_path: Path,
     files: Mapping[str, Path],
     wheels: EmotionWheels | None,
-    extractor: Extractor,
+    extractor: Extractor | None,
     options: argparse.Namespace,
 ) -> dict[str, Scored]:
     """Score the checkpoints of a set, whose files are read one after the other."""
-    labels = read_labels(labels_path, benchmark)
+    assert extractor is not None  # one is named by default
     mode: Mode = options.mode
+    labels = read_labels(labels_path, benchmark, options.label_field, mode)
     reread: Reread = "all" if options.reread else "empty" if mode == "clean" else "none"
     read = {
-        run: read_predictions(path, benchmark, labels, extractor, reread, options.allow_missing)
+        run: read_predictions(
+            path, benchmark, labels, extractor, reread, options.allow_missing, options.prediction_field, mode
+        )
         for run, path in files.items()
     }
     gold = list(labels.gold.values())
@@ -138,6 +128,9 @@ def _score(
         result["counts"] |= {"extra": item.extra, "extracted": item.extracted}
         if item.extracted:
             result["notes"].append(f"{item.extracted} answers were read by the extractor {extractor.name!r}")
+        if item.foreign:
+            count = f"{item.foreign} answers that could not be read are not in Latin script"
+            result["notes"].append(f"{count}; the wheel and the extractor {extractor.name!r} read English")
         if mode == "official" and len(gold) != benchmark.size:
             result["notes"].append(f"the label file has {len(gold)} clips, the published set has {benchmark.size}")
     return scores

@@ -9,6 +9,7 @@ from typing import Any
 
 from affectgpt.llm.endpoint import ChatEndpoint
 from affectgpt.problems import InputError
+from eval.answers.fields import GOLD, RESPONSES, add_field_options
 from eval.answers.judge import MAX_TOKENS, PROMPT_VERSION, Judge
 from eval.answers.rows import read_aspects, read_rows
 from eval.answers.tasks import OWN_TASKS, TASKS
@@ -24,6 +25,7 @@ def main(argv: list[str]) -> int:
     what = "JSONL of ms-swift, named by its task, or of affectgpt predict"
     parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS.jsonl", help=what)
     parser.add_argument("--task", choices=[*TASKS, *OWN_TASKS], metavar="TASK", help="task of all rows")
+    add_field_options(parser)
     asked = "Emo-CFG's list of open questions, with the aspect of each"
     parser.add_argument("--questions", type=Path, metavar="QA.json", help=asked)
     parser.add_argument("--resamples", type=int, default=RESAMPLES, metavar="N", help="bootstrap resamples (1000)")
@@ -38,7 +40,9 @@ def main(argv: list[str]) -> int:
     judge = None
     if options.judge:
         judge = Judge(ChatEndpoint(options.judge, options.judge_model, MAX_TOKENS), options.judge_cache)
-    rows = read_rows(options.results, options.task, read_aspects(options.questions) if options.questions else None)
+    aspects = read_aspects(options.questions) if options.questions else None
+    roles = RESPONSES.named(options.prediction_field), GOLD.named(options.label_field)
+    rows = read_rows(options.results, options.task, aspects, *roles)
     scores = {task: score_task(answered) for task, answered in rows.items()}
     resamples = max(1, options.resamples)
     tasks = {task: evaluate_task(task, score, resamples, judge) for task, score in scores.items()}

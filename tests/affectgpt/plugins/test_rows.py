@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from affectgpt.clip import Clip
 from affectgpt.evidence.dialogue import TASKS, dialogue_of
+from affectgpt.media.decode import read_audio
 from affectgpt.plugins.cause.moments import ClipCauseModel
 from affectgpt.plugins.cause.words import CauseModel
 from affectgpt.plugins.emotion.plugin import EmotionModel
 from affectgpt.plugins.plugin import Plugin, names_emotion
-from affectgpt.plugins.rows import described_rows, gets_evidence, is_learned, is_read, tasks_of
+from affectgpt.plugins.rows import described_rows, evidence_of, gets_evidence, is_learned, is_read, tasks_of
 from affectgpt.problems import InputError
 
 
@@ -72,3 +74,17 @@ def test_who_names_the_speakers_emotion():
     assert names_emotion(EmotionModel)
     assert not names_emotion(CauseModel)
     assert not names_emotion(Reader)
+
+
+def test_a_clip_that_a_plugin_cannot_read_is_named_with_its_row(tmp_path):
+    def predict(rows):
+        return [read_audio(clip.audio, 16000) and None for clip in rows]
+
+    plugin = SimpleNamespace(name="listener", reads=("audio",), predict=predict)
+    (tmp_path / "bad.wav").write_bytes(b"no sound")
+    rows = [row("valence"), Clip(id="clip 7", task="valence", answer=0.1, audio=tmp_path / "bad.wav")]
+    with pytest.raises(InputError) as caught:
+        evidence_of(plugin, rows)
+    message = str(caught.value)
+    assert message.startswith(f"plugin 'listener': row clip 7: {tmp_path / 'bad.wav'}: no video or audio file")
+    assert "affectgpt data check" in message

@@ -32,7 +32,7 @@ def labelled(path: Path, labels: Any) -> Path:
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
     assert main([*map(str, arguments), "--json", "--resamples", "200"]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert set(found) == {"a", "b", "metrics"}
+    assert set(found) == {"a", "b", "metrics", "unreadable", "notes"}
     metrics: dict[str, Any] = found["metrics"]
     return metrics
 

@@ -191,3 +191,42 @@ def test_official_table_of_the_four_sets(tmp_path, capsys):
     table = run_json(capsys, all_main, SHARED, *argv, "--json")
     values = [round(100 * item["primary"]["value"], 2) for item in table["sets"].values()]
     assert values == [78.54, 60.54, 81.30, 88.49]
+
+
+def test_answers_in_chinese_are_noted(tmp_path, capsys):
+    (tmp_path / "labels.csv").write_text("name,label\na,happy\nb,sad\nc,angry\n")
+    rows = [
+        {"name": "a", "response": "高兴"},
+        {"name": "b", "response": "sad"},
+        {"name": "c", "response": "愤怒，生气"},
+    ]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    argv = [
+        "--dataset",
+        "mer2023",
+        "--labels",
+        tmp_path / "labels.csv",
+        "--predictions",
+        tmp_path / "p.jsonl",
+        "--json",
+    ]
+    found = run_json(capsys, main, *argv)
+    assert (found["coverage"], found["counts"]["unread"]) == (pytest.approx(1 / 3, abs=1e-6), 2)
+    note = "2 answers that could not be read are not in Latin script"
+    assert f"{note}; the wheel and the extractor 'vocabulary' read English" in found["notes"]
+
+
+REPORTED = Path(os.environ.get("SHARED_DATA", ""), "reported", "uni")
+
+
+@pytest.mark.skipif(not REPORTED.is_dir(), reason="SHARED_DATA does not hold reported/uni")
+@pytest.mark.parametrize(
+    ("prefix", "dataset", "foreign"), [("mer", "mer2023", 1), ("sims", "sims", 2), ("ov", "ovmerdplus", 1)]
+)
+def test_reported_answers_in_chinese_are_noted(prefix, dataset, foreign, capsys):
+    """Score the sets that zeroQiaoba/AffectGPT#12 asks about with answers in Chinese among them."""
+    files = ["--labels", REPORTED / f"{prefix}_labels.csv", "--predictions", REPORTED / f"{prefix}_pred.jsonl"]
+    found = run_json(capsys, main, "--dataset", dataset, *files, "--json", "--resamples", "20")
+    assert any(note.startswith(f"{foreign} answers that could not be read are not in Latin") for note in found["notes"])
+    if prefix == "ov":
+        assert (found["primary"]["value"], found["counts"]["words"]) == (1, 6)

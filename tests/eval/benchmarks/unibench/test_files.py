@@ -73,7 +73,14 @@ def test_name_twice_in_labels_is_refused(labels):
 
 def test_many_problems_are_cut_short(labels):
     with pytest.raises(InputError, match=rf"\.\.\. and {50 - SHOWN} more\."):
+        labels("".join(f"{number},odd{number}\n" for number in range(50)))
+
+
+def test_a_problem_of_many_lines_is_told_once(labels):
+    with pytest.raises(InputError) as caught:
         labels("".join(f"{number},odd\n" for number in range(50)))
+    assert len(caught.value.problems) == 1
+    assert "labels.csv: line 2, 0; line 3, 1; line 4, 2 and 47 more: expected one of anger" in problem(caught)
 
 
 def test_answers_come_in_the_order_of_the_labels(predictions):
@@ -107,6 +114,53 @@ def test_rereading_all_goes_by_the_responses_alone(predictions):
 def test_sentiment_as_given_else_by_the_words(predictions, given, polarity):
     row = {"name": "a", "openset": "[happy]", "sentiment": given}
     assert predictions(row, benchmark=SENTIMENT, gold="a,1\n").answers[0].polarity == polarity
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "[happy，excited]",
+        "happy、excited",
+        "['happy'，'excited']",
+        "[happy；excited]",
+        "“happy”，“excited”",
+        ["happy，excited"],
+    ],
+)
+def test_lists_with_chinese_commas_hold_several_words_unless_officially(predictions, written):
+    row = {"name": "a", "openset": written}
+    assert predictions(row, gold="a,joy\n").answers == [Answer(("happy", "excited"))]
+    officially = predictions(row, gold="a,joy\n", mode="official").answers[0].words
+    assert officially != ("happy", "excited")
+
+
+def test_gold_lists_with_chinese_commas_too(labels, tmp_path):
+    assert labels('a,"[sad，at ease]"\n', OPEN).gold == {"a": ("sad", "at ease")}
+    assert read_labels(tmp_path / "labels.csv", OPEN, mode="official").gold == {"a": ("sad，at ease",)}
+
+
+@pytest.mark.parametrize(
+    ("row", "foreign"),
+    [
+        ({"response": "这个人物的情绪状态是高兴、愉快。"}, 1),
+        ({"openset": ["生气", "不满"]}, 1),
+        ({"response": "Он злится."}, 1),
+        ({"response": "彼は happy です"}, 0),
+        ({"response": "He is happy（高兴）"}, 0),
+        ({"response": "I cannot tell."}, 0),
+        ({"response": "?!"}, 0),
+        ({"response": "colère"}, 0),
+        ({"openset": "[happy，excited]"}, 0),
+        ({"response": ""}, 0),
+    ],
+)
+def test_answers_in_scripts_that_the_wheel_does_not_know_are_counted(predictions, row, foreign):
+    assert predictions({"name": "a", **row}, gold="a,joy\n").foreign == foreign
+
+
+def test_a_sentiment_in_another_script_is_counted_unless_it_is_given_in_english(predictions):
+    rows = [{"name": "a", "sentiment": "中性"}, {"name": "b", "sentiment": "Negative", "response": "消极"}]
+    assert predictions(*rows, benchmark=SENTIMENT, gold="a,0\nb,-1\n").foreign == 1
 
 
 def test_missing_and_extra_names_are_refused_unless_allowed(predictions):
