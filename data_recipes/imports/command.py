@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from affectgpt.clip import Clip, media_outside, write_clips
+from affectgpt.media_root import check_command, media_folder
 from affectgpt.problems import InputError, Problem
 from affectgpt.tasks import SPOKEN
 from data_recipes.imports.conversations import from_ms_swift, from_sharegpt
@@ -60,17 +60,19 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder that relative media paths start from, in PATH and in ROWS.jsonl; by default the folder of each",
     )
+    mute = 'the videos have no sound: rows say "audio": false, and nothing looks for it'
+    parser.add_argument("--no-sound", action="store_true", help=mute)
     parser.add_argument("--json", action="store_true", help="print one JSON object with the number of rows")
 
 
 def _finish(clips: list[Clip], args: argparse.Namespace) -> int:
-    root = Path(os.path.abspath(args.media_root or args.out.parent))
+    if args.no_sound:
+        clips = [replace(clip, has_sound=clip.video is None or clip.audio is not None) for clip in clips]
+    root = media_folder(args.out, args.media_root)
     if problem := media_outside(clips, args.out, root):
         raise InputError(problem)
     write_clips(args.out, clips, root)
-    check = f"affectgpt data check {shlex.quote(str(args.out))}"
-    if args.media_root:
-        check += f" --media-root {shlex.quote(str(args.media_root))}"
+    check = check_command(args.out, args.media_root)
     print(f"Wrote {len(clips)} rows to {args.out}. Check them with: {check}", file=sys.stderr)
     if args.json:
         print(json.dumps({"rows": len(clips), "out": str(args.out)}))

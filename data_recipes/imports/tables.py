@@ -8,6 +8,7 @@ from pathlib import Path
 
 from affectgpt.clip import Clip
 from affectgpt.media.media import medium_of
+from affectgpt.media_root import media_folder
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
 from affectgpt.tasks import TASKS
 
@@ -34,7 +35,7 @@ def from_csv(
         InputError: columns, labels or files that are missing, files named twice, fewer than two labels.
     """
     path = require_file(path, "a CSV of clips", "")
-    root = Path(media_root or path.parent).absolute()
+    root = media_folder(path, media_root, is_read=True)
     wanted = [column for column in (file_column, label_column, subtitle_column, group_column) if column is not None]
     problems: list[Problem] = []
     rows = _read_csv(path, wanted, problems)
