@@ -130,9 +130,11 @@ def crossfit_main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="affectgpt plugins crossfit", description=crossfit_main.__doc__)
     parser.add_argument("plugin", metavar="NAME", help="name of the plugin; see `affectgpt plugins list`")
     _add_row_options(parser)
-    folds_help = f"number of folds ({FOLDS}, or the number of groups if there are fewer); a group is never split"
+    folds_help = (
+        f"number of folds ({FOLDS}); as many as there are groups if those are fewer, since a group is never split"
+    )
     add_task_option(parser, TASKS)
-    parser.add_argument("--folds", type=int, metavar="N", help=folds_help)
+    parser.add_argument("--folds", type=int, default=FOLDS, metavar="N", help=folds_help)
     _add_plugin_options(parser)
     options = parser.parse_args(argv)
     settings = _settings(options)
@@ -155,23 +157,20 @@ def crossfit_main(argv: list[str]) -> int:
 
 
 def _folds(options: argparse.Namespace, rows: Sequence[Clip]) -> int:
-    """Return the number of folds: as asked for, else as many as usual, or as there are groups.
+    """Return the number of folds: as many as asked for, or as there are groups if those are fewer, which it says.
 
     Raises:
-        InputError: fewer than two groups, or than the folds asked for.
+        InputError: fewer than two folds or groups.
     """
     groups = len(set(groups_of(rows)))
+    if options.folds < 2:
+        raise InputError(Problem("--folds", "its value", "2 or more", str(options.folds)))
     if groups < 2:
         fix = "Each fold needs rows of other speakers or dialogues than it is fitted on: see the field 'group'."
         raise InputError(Problem(str(options.rows), "its groups", "two or more", str(groups), fix))
-    if options.folds is None:
-        if groups < FOLDS:
-            print(f"{groups} folds, one for each group of {options.rows}.", file=sys.stderr)
-        return min(FOLDS, groups)
-    if not 2 <= options.folds <= groups:
-        expected = f"2 to {groups}, as many as there are groups of rows"
-        raise InputError(Problem("--folds", "its value", expected, str(options.folds)))
-    return int(options.folds)
+    if groups < options.folds:
+        print(f"{groups} folds instead of {options.folds}: {options.rows} has no more groups.", file=sys.stderr)
+    return min(int(options.folds), groups)
 
 
 def _add_row_options(parser: argparse.ArgumentParser) -> None:

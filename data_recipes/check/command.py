@@ -24,17 +24,20 @@ several files it also says which clips and groups they share, as training and te
 def main(argv: list[str]) -> int:
     """Say what is in row files, and list every problem: fields, answers, missing and undecodable media."""
     parser = argparse.ArgumentParser(prog="affectgpt data check", description=main.__doc__, epilog=_NOTES)
-    parser.add_argument("rows", type=Path, nargs="+", metavar="ROWS", help="row files (JSONL)")
+    parser.add_argument("rows", type=Path, metavar="ROWS", help="a row file (JSONL)")
+    parser.add_argument(
+        "more", type=Path, nargs="*", default=[], metavar="ROWS2", help="more row files, such as those for test"
+    )
     add_media_root(parser)
     parser.add_argument("--no-decode", action="store_true", help="check the rows only, without decoding their media")
     parser.add_argument("--timeout", type=float, default=20.0, metavar="S", help="seconds to decode one clip (20)")
     parser.add_argument("--workers", type=int, default=2, help="processes that decode (2)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args(argv)
+    options = parser.parse_intermixed_args(argv)
     problems: list[Problem] = []
     files = []
     measured: list[MeasuredMedia] = []
-    for path in options.rows:
+    for path in (options.rows, *options.more):
         clips, found = scan_rows(path, options.media_root)
         lengths: MeasuredMedia = {}
         if not options.no_decode:
