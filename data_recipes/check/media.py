@@ -10,25 +10,27 @@ from pathlib import Path
 from typing import TypeAlias
 
 import av
+import cv2
 import numpy as np
 
 from affectgpt.clip import Clip
 from affectgpt.features.sources import rows_by_media
 from affectgpt.media.bundle import Decoded, Media, Wanted, decode
-from affectgpt.media.decode import MediaError
 from affectgpt.media.recording import Recording
 from affectgpt.media.sandbox import map_sandboxed
 from affectgpt.media.signals import check_signal
-from affectgpt.media.source import OPTIONS, open_media
+from affectgpt.media.source import OPTIONS, MediaError, open_media
 from affectgpt.model.configuration import STREAMS
 from affectgpt.problems import MOST, Problem
 
 _RATE = 16_000
 _SILENT = 2**-14
 """Peak below which sound counts as silent: two steps of 16 bits."""
-_FLAT, _STILL, _BLACK = 4, 8, 16
-"""Largest difference of values of 8 bits within a picture of one colour and between equal pictures, which lossy
-encoders leave; brightest value of a black picture."""
+_FLAT, _STILL, _BLACK = 4, 12, 16
+"""Largest difference of values of 8 bits that lossy encoders leave within a picture of one colour, and between the tiles
+of equal pictures; brightest value of a black picture."""
+_TILES = 16
+"""Tiles of a picture, along each side, whose mean colours are compared."""
 _MUTE_FIX = (
     'If it has none, say so in the row: "audio": false. from-csv and import write that with --no-sound; '
     "a recipe whose inputs leave sound out ignores it."
@@ -75,7 +77,7 @@ def measure(media: Media) -> Measured:
             raise MediaError(str(error), _MUTE) from error
         length = _file_seconds(media)
         if media.start is not None and length is not None and media.start >= length:
-            raise MediaError(f"{error}. The file ends at {length:.2f} s; times are seconds") from error
+            raise MediaError(f"{str(error).rstrip('.')}. The file ends at {length:.2f} s; times are seconds") from error
         raise
     length = _file_seconds(media)
     sound = decoded.get("audio")
@@ -98,12 +100,18 @@ def _pictures(decoded: Decoded, media: Media) -> dict[str, bool]:
         return {}
     flat = (pictures.max(axis=(1, 2)).astype(int) - pictures.min(axis=(1, 2)) <= _FLAT).all()
     moves = media.video is not None and len(set(decoded.get("times", np.zeros(1)).tolist())) > 1
-    still = moves and int(np.abs(pictures.astype(np.int16) - pictures[0]).max()) <= _STILL
+    still = moves and not flat and _never_changes(pictures)
     return {
         "is_one_colour": bool(flat),
         "is_black": bool(flat and pictures.max() <= _BLACK),
-        "is_still": bool(still and not flat),
+        "is_still": still,
     }
+
+
+def _never_changes(pictures: np.ndarray) -> bool:
+    """Tell whether (F, H, W, 3) uint8 pictures are equal but for what an encoder changes."""
+    tiles = [cv2.resize(picture, (_TILES, _TILES), interpolation=cv2.INTER_AREA).astype(int) for picture in pictures]
+    return max(int(np.abs(picture - tiles[0]).max()) for picture in tiles) <= _STILL
 
 
 def _file_seconds(media: Media) -> float | None:
