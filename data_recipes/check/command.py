@@ -11,7 +11,8 @@ from pathlib import Path
 from affectgpt.media_root import add_media_root
 from affectgpt.problems import LONGEST, InputError, Problem, presentable
 from data_recipes.check.contents import contents_of, counted
-from data_recipes.check.media import MeasuredMedia, measure_media
+from data_recipes.check.measure import MeasuredMedia
+from data_recipes.check.media import measure_media
 from data_recipes.check.rows import scan_rows
 from data_recipes.check.warnings import warnings_of
 

@@ -13,7 +13,7 @@ from affectgpt.clip import MEDIA_FIELDS, Clip
 from affectgpt.features.sources import media_of, rows_by_media
 from affectgpt.problems import LONGEST, presentable
 from affectgpt.tasks import TASKS
-from data_recipes.check.media import Measured, MeasuredMedia
+from data_recipes.check.measure import Measured, MeasuredMedia
 
 _MOST_NAMES = 12
 """Number of labels that a line of text lists; it counts the rest."""

@@ -16,7 +16,7 @@ from affectgpt.features.sources import media_of, rows_by_media
 from affectgpt.problems import LONGEST, nearest, presentable, shorten
 from affectgpt.tasks import TASKS
 from data_recipes.check.contents import counted, labels_of
-from data_recipes.check.media import MeasuredMedia
+from data_recipes.check.measure import MeasuredMedia
 
 EXAMPLES = 3
 """Number of rows that a warning names; it counts the rest."""

@@ -11,7 +11,7 @@ from affectgpt.clip import Clip, write_clips
 from affectgpt.features.sources import media_of
 from data_recipes.check.command import main
 from data_recipes.check.contents import Length, contents_of
-from data_recipes.check.media import Measured
+from data_recipes.check.measure import Measured
 from tests.support.rows import make_clip, make_turns
 
 OPTIONS = ["joy", "fear", "anger"]

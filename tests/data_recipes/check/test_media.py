@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import wave
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,9 +18,11 @@ from affectgpt.clip import Clip
 from affectgpt.features.sources import media_of
 from affectgpt.media.bundle import Media
 from affectgpt.media.source import MediaError
-from data_recipes.check.media import Measured, measure, measure_media
+from data_recipes.check.measure import MUTE, Measured, measure
+from data_recipes.check.media import measure_media
 from data_recipes.check.warnings import warnings_of
 from data_recipes.synthetic.generate import SAMPLE_RATE, write_video
+from tests.support.commands import run
 from tests.support.rows import make_clip
 
 NOISE = np.random.default_rng(0).integers(0, 255, (25, 32, 32, 3), np.uint8)
@@ -173,7 +176,7 @@ def test_many_videos_without_sound_are_one_problem(tmp_path: Path, monkeypatch: 
     clips = [make_clip(str(n), video=tmp_path / f"{n}.mp4", line=n) for n in range(50)]
 
     def refuse(function: Callable[..., object], items: object, *limits: object) -> object:
-        return ((item, MediaError(f"{item}: no audio stream", module._MUTE)) for item in items)  # type: ignore[attr-defined]
+        return ((item, MediaError(f"{item}: no audio stream", MUTE)) for item in items)
 
     monkeypatch.setattr(module, "map_sandboxed", refuse)
     (problem,) = measure_media(tmp_path / "r.jsonl", clips, 60, 1)[0]
@@ -187,3 +190,8 @@ def test_a_row_that_says_so_is_in_order_for_everybody(tmp_path: Path) -> None:
 
     clip = Clip(id="a", task="clip", video=without_sound(tmp_path / "a.mp4"), has_sound=False)
     assert [name for name, has in MEDIA.items() if has(clip)] == ["video", "face"]
+
+
+def test_workers_load_no_torch() -> None:
+    code = "import sys, data_recipes.check.measure; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert run(sys.executable, "-c", code).code == 0
