@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import pytest
@@ -23,6 +22,7 @@ from data_recipes.check.media import measure_media
 from data_recipes.check.warnings import warnings_of
 from data_recipes.synthetic.generate import SAMPLE_RATE, write_video
 from tests.support.commands import run
+from tests.support.media import write_mute
 from tests.support.rows import make_clip
 
 NOISE = np.random.default_rng(0).integers(0, 255, (25, 32, 32, 3), np.uint8)
@@ -32,17 +32,6 @@ cv2.circle(FACE, (38, 40), 4, (20, 20, 20), -1)
 WINK = FACE.copy()
 cv2.circle(WINK, (38, 40), 4, (200, 160, 140), -1)
 TONE = (0.3 * np.sin(0.1 * np.arange(SAMPLE_RATE))).astype(np.float32)
-
-
-def without_sound(path: Path, frames: np.ndarray = NOISE) -> Path:
-    """Write a video that has no track of sound."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode(None))
-    return path
 
 
 def write_wav(path: Path, samples: np.ndarray, channels: int = 1) -> Path:
@@ -144,7 +133,7 @@ def test_an_end_far_behind_the_file(end: float, detail: str | None) -> None:
 
 
 def test_a_video_without_sound_gets_the_next_step(tmp_path: Path) -> None:
-    path = without_sound(tmp_path / "a.mp4")
+    path = write_mute(tmp_path / "a.mp4")
     said = measure(Media(path, has_sound=False))
     assert (said.sound_s, said.has_no_sound_track) == (None, False)
     assert said.video_s == pytest.approx(1.0, abs=0.05)
@@ -188,7 +177,7 @@ def test_a_row_that_says_so_is_in_order_for_everybody(tmp_path: Path) -> None:
     """RAVDESS ships such clips (marcogdepinto/emotion-classification-from-audio-files#6)."""
     from affectgpt.plugins.reads import MEDIA
 
-    clip = Clip(id="a", task="clip", video=without_sound(tmp_path / "a.mp4"), has_sound=False)
+    clip = Clip(id="a", task="clip", video=write_mute(tmp_path / "a.mp4"), has_sound=False)
     assert [name for name, has in MEDIA.items() if has(clip)] == ["video", "face"]
 
 
