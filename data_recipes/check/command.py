@@ -61,12 +61,11 @@ def main(argv: list[str]) -> int:
         print(json.dumps(report))
         return 2 if problems else 0
     for item in contents:
-        print(item.describe())
+        print(item.describe(), file=sys.stderr)
     if warnings:
-        print("Warnings:")
+        print("Warnings:", file=sys.stderr)
         for warning in warnings:
-            print(warning.describe(len(files) > 1))
-    sys.stdout.flush()
+            print(warning.describe(len(files) > 1), file=sys.stderr)
     if problems:
         raise InputError(problems, most=None)
     for path, clips in files:

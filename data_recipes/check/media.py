@@ -14,10 +14,7 @@ from affectgpt.media.source import MediaError
 from affectgpt.problems import MOST, Problem
 from data_recipes.check.measure import MUTE, MeasuredMedia, measure
 
-_MUTE_FIX = (
-    'If it has none, say so in the row: "audio": false. from-csv and import write that with --no-sound; '
-    "a recipe whose inputs leave sound out ignores it."
-)
+_MUTE_FIX = 'If it has none, say so in the row: "audio": false. from-csv and import write that with --no-sound.'
 
 
 def measure_media(

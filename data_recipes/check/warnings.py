@@ -20,8 +20,8 @@ from data_recipes.check.measure import MeasuredMedia
 
 EXAMPLES = 3
 """Number of rows that a warning names; it counts the rest."""
-_FEW_ROWS = 10
-"""Number of rows of a task from which on a label is expected more than once."""
+_FEW_ROWS, _OFTEN = 10, 5
+"""Rows of a task, and rows for each label on average, from which on a label is expected more than once."""
 _BEYOND_S = 1.0
 """Seconds by which `end` may lie behind the end of a file, as rounded times do."""
 _MISSING = frozenset(
@@ -152,7 +152,7 @@ def _texts(clips: Sequence[Clip], everything: Sequence[Clip]) -> _Found:
             ("subtitle", clip.subtitle),
             ("group", clip.group),
         ]:
-            if text is not None and text.strip().casefold() in _MISSING:
+            if text is not None and _is_missing(text, clip):
                 yield "missing_value", clip, f"{name} {text!r}"
         if clip.subtitle and tidy(clip.subtitle) in map(tidy, labels):
             yield "told_label", clip, f"subtitle {shorten(clip.subtitle)}"
@@ -161,6 +161,12 @@ def _texts(clips: Sequence[Clip], everything: Sequence[Clip]) -> _Found:
                 yield "control_character", clip, f"{name}: {_control(odd[0])} in {_around(text, odd)}"
             if (mended := _mended(text)) is not None:
                 yield "garbled_text", clip, f"{name}: {mended}"
+
+
+def _is_missing(text: str, clip: Clip) -> bool:
+    """Tell whether a text stands for a missing value; 'none' is an answer where an attribute is asked for."""
+    word = text.strip().casefold()
+    return word in _MISSING and not (word == "none" and TASKS[clip.task].level == "attribute")
 
 
 def _written(clip: Clip) -> Iterator[tuple[str, str]]:
@@ -242,7 +248,8 @@ def _rare_labels(clips: Sequence[Clip], everything: Sequence[Clip]) -> _Found:
         counts.setdefault(clip.task, Counter()).update(labels_of(clip))
     for clip in clips:
         # Words that are free to choose are often said once.
-        if rows[clip.task] < _FEW_ROWS or (TASKS[clip.task].answer == "labels" and not clip.options):
+        expected = max(_FEW_ROWS, _OFTEN * len(counts[clip.task]))
+        if rows[clip.task] < expected or (TASKS[clip.task].answer == "labels" and not clip.options):
             continue
         for label in labels_of(clip):
             if counts[clip.task][label] == 1:

@@ -96,4 +96,4 @@ def test_the_command_prints_it_also_where_rows_are_refused(tmp_path: Path, capsy
     assert len(report["problems"]) == 2
     with pytest.raises(ValueError, match="2 problems"):
         main([str(path), "--no-decode"])
-    assert "  labels   emotion_label: joy 1, fear 1" in capsys.readouterr().out
+    assert "  labels   emotion_label: joy 1, fear 1" in capsys.readouterr().err

@@ -49,6 +49,8 @@ def test_subtitles_and_groups_may_be_missing_values_too() -> None:
     found = details(make_clip("a", subtitle="nan"), make_clip("b", question="?", group="None"))
     assert found["missing_value"] == [("a", "subtitle 'nan'"), ("b", "group 'None'")]
     assert "missing_value" not in details(make_clip("c", subtitle="None of them came."))
+    assert "missing_value" not in details(make_clip("c", "none", task="attribute_closed", options=["none", "a few"]))
+    assert "missing_value" in details(make_clip("c", "none", options=["none", "joy"]))
 
 
 @pytest.mark.parametrize(
@@ -132,10 +134,12 @@ def test_a_subtitle_that_is_the_label() -> None:
 
 
 def test_a_label_that_occurs_once_among_many_rows() -> None:
-    many = [make_clip(str(number), ("joy", "fear")[number % 2], question=f"{number}?") for number in range(10)]
+    many = [make_clip(str(number), ("joy", "fear")[number % 2], question=f"{number}?") for number in range(20)]
     assert details(*many, make_clip("x", "joyy"))["rare_label"] == [("x", "'joyy'. Did you mean 'joy'?")]
     assert details(*many, make_clip("x", "contempt"))["rare_label"] == [("x", "'contempt'")]
     assert "rare_label" not in details(*many[:4], make_clip("x", "joyy")), "of a few rows, labels occur once"
+    seldom = [make_clip(str(number), f"label {number // 2}", question=f"{number}?") for number in range(40)]
+    assert "rare_label" not in details(*seldom, make_clip("x", "joyy")), "so do many labels"
 
 
 def test_rows_that_ask_the_same_of_the_same_clip() -> None:
@@ -200,9 +204,10 @@ def test_the_command_says_it_and_refuses_nothing(tmp_path: Path, capsys: pytest.
     ]
     assert main([str(train), str(test), "--no-decode"]) == 0
     printed = capsys.readouterr()
-    assert f"shared_group, 1 row: {kinds['shared_group']['meaning']}" in printed.out
-    assert "\x1b" not in printed.out
-    assert f"{test}: 1 row, no problems." in printed.err
+    assert printed.out == ""
+    assert f"shared_group, 1 row: {kinds['shared_group']['meaning']}" in printed.err
+    assert "\x1b" not in printed.err
+    assert printed.err.endswith(f"{test}: 1 row, no problems.\n")
 
 
 @pytest.mark.skipif(not REPORTED.is_dir(), reason="SHARED_DATA is unset: the reported inputs are not there")
