@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from affectgpt.media.media import DECODED, MEDIA
 from affectgpt.media.recording import Recording
-from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
+from affectgpt.media_root import check_command, media_folder, path_below
+from affectgpt.problems import MOST, InputError, Problem, nearest, require_file, shorten
 from affectgpt.tables import half_characters, iterate_json
 from affectgpt.tasks import ANSWER_TYPES, LEVELS, TASKS, Task, is_label_list, is_number
 
@@ -103,12 +104,14 @@ class Clip:
             if value is None or value == {} or item.name in _NOT_WRITTEN or (item.name == "messages" and not value):
                 continue
             if isinstance(value, Path):
-                value = Path(os.path.relpath(value, folder)).as_posix() if folder else value.as_posix()
+                below = path_below(value, folder) or Path(os.path.relpath(value, folder)) if folder else value
+                value = below.as_posix()
             row[item.name] = value
         return row
 
 
 _NOT_WRITTEN = ("line", "has_sound")
+_ABSENT = ", which is not there"
 FIELDS = tuple(item.name for item in fields(Clip) if item.name not in _NOT_WRITTEN)
 
 
@@ -134,7 +137,7 @@ def write_clips(path: Path, clips: Iterable[Clip], root: Path | None = None) -> 
         InputError: a text or a path of a row holds half a character, which no file in UTF-8 can hold.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    root = (root or path.parent).absolute()
+    root = root or media_folder(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with draft.open("w", encoding="utf-8") as file:
@@ -154,7 +157,7 @@ def write_clips(path: Path, clips: Iterable[Clip], root: Path | None = None) -> 
 def media_outside(clips: Iterable[Clip], out: Path, root: Path) -> Problem | None:
     """Return the problem of rows in `out` whose media lie outside `root`, the folder of relative paths; else None."""
     media = (getattr(clip, name) for clip in clips for name in MEDIA_FIELDS)
-    outside = {path for path in media if path is not None and not path.is_relative_to(root)}
+    outside = {path for path in media if path is not None and path_below(path, root) is None}
     if not outside:
         return None
     got = f"{len(outside)} elsewhere, such as {min(outside)}"
@@ -170,13 +173,15 @@ def scan_clips(path: str | Path, media_root: str | Path | None = None) -> tuple[
         media_root: folder that media paths are relative to and may not leave; the file's own folder by default.
 
     Raises:
-        InputError: `path` is not a file.
+        InputError: `path` is not a file, or `media_root` not a folder.
     """
     path = require_file(path, "a row file", "Make one with 'affectgpt data synthetic' or 'affectgpt data from-csv'.")
-    root = Path(media_root or path.parent).absolute()
+    root = media_folder(path, media_root, is_read=True)
     clips: list[Clip] = []
     problems: list[Problem] = []
     seen: dict[str, int] = {}
+    lost: list[Problem] = []
+    kept = 0
     for number, row in iterate_json(path):
         if isinstance(row, Problem):
             problems.append(row)
@@ -188,13 +193,25 @@ def scan_clips(path: str | Path, media_root: str | Path | None = None) -> tuple[
             if identifier in seen:
                 checker.add("id", "a name used once", f"{identifier!r}, also in row {seen[identifier]}")
             seen.setdefault(identifier, number)
+        lost += checker.lost
+        kept += checker.kept
         if checker.problems:
             problems += checker.problems
         elif clip is not None:
             clips.append(clip)
     if not clips and not problems:
         problems.append(Problem(str(path), "the file", "at least one row", "none"))
+    if len(lost) > MOST and not kept:
+        rows = {id(problem) for problem in lost}
+        problems = [_wrong_root(path, root, lost), *(item for item in problems if id(item) not in rows)]
     return clips, problems
+
+
+def _wrong_root(path: Path, root: Path, lost: Sequence[Problem]) -> Problem:
+    """Return the one problem of a file none of whose media are below the root."""
+    got = f"none of the {len(lost)} files named, such as {lost[0].got.removesuffix(_ABSENT)} ({lost[0].where})"
+    fix = "Name the folder that their paths are relative to: --media-root, or data.media_root of a recipe."
+    return Problem(str(path), "its media", f"files below {root}", got, fix)
 
 
 def read_clips(path: str | Path, media_root: str | Path | None = None) -> list[Clip]:
@@ -205,7 +222,7 @@ def read_clips(path: str | Path, media_root: str | Path | None = None) -> list[C
     """
     clips, problems = scan_clips(path, media_root)
     if problems:
-        raise InputError(problems, advice=f"List them again with: affectgpt data check {path}")
+        raise InputError(problems, advice=f"List them again with: {check_command(Path(path), media_root)}")
     return clips
 
 
@@ -215,6 +232,10 @@ class _RowChecker:
     def __init__(self, file: str, number: int, root: Path) -> None:
         self.file, self.number, self.root = file, number, root
         self.problems: list[Problem] = []
+        self.lost: list[Problem] = []
+        """Problems of media that are not below the root."""
+        self.kept = 0
+        """Number of media that are."""
 
     def add(self, name: str, expected: str, got: str, fix: str = "") -> None:
         self.problems.append(Problem(self.file, f"row {self.number}, field '{name}'", expected, got, fix))
@@ -335,10 +356,14 @@ class _RowChecker:
         path = Path(os.path.normpath(self.root / value))
         if Path(value).is_absolute() or not path.is_relative_to(self.root):
             self.add(name, f"a path inside {self.root}", value, "Move the file there, or set media_root.")
+            self.lost.append(self.problems[-1])
         elif not os.path.isfile(path):  # Path.is_file raises on names that are too long
-            self.add(name, "a file", f"{value}, which is not there", f"Looked in {self.root}.")
+            self.add(name, "a file", f"{value}{_ABSENT}", f"Looked in {self.root}.")
+            self.lost.append(self.problems[-1])
         elif not path.resolve().is_relative_to(self.root.resolve()):
             self.add(name, f"a path inside {self.root}", f"{value}, a link that leaves it", "Copy the file there.")
         elif (medium := MEDIA[name]).only and not path.name.lower().endswith(medium.suffixes):
             self.add(name, medium.only, value)
+        else:
+            self.kept += 1
         return path

@@ -127,7 +127,7 @@ def _require_conversations(recipe: Recipe, paths: dict[str, Path], clips: dict[s
     """Refuse mixtures that draw rows without a conversation, naming the first such row of each task and file."""
     problems = []
     for stage in recipe.stages:
-        for task, weight in stage.mixture.items():
+        for task, weight in stage.mixture.items() if stage.needs_conversations else ():
             for part in ("train", "text", "rl"):
                 mute = [clip for clip in clips.get(part, []) if clip.task == task and not clip.messages]
                 if weight > 0 and mute:

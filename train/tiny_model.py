@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoFeatureExtractor, AutoImageProcessor, PreTrainedTokenizerFast, Qwen3Config
+from transformers import (
+    AutoFeatureExtractor,
+    AutoImageProcessor,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+)
 
 from affectgpt.clip import Clip
 from affectgpt.evidence.prompting import prompt_of
@@ -44,6 +50,34 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     )
 
 
+def tiny_config(settings: ModelConfig, vocab_size: int, towers: Mapping[str, PreTrainedConfig]) -> AffectGPTConfig:
+    """Return the configuration of the default model, without the ids of its tokens.
+
+    Args:
+        vocab_size: number of tokens, which depends on the rows; at most that of the recipe and a few.
+        towers: configurations of the towers, 'vision' and 'audio'.
+    """
+    assert settings.tiny is not None
+    return AffectGPTConfig(
+        text_config=Qwen3Config(
+            vocab_size=vocab_size,
+            hidden_size=settings.tiny.hidden_size,
+            num_hidden_layers=settings.tiny.num_layers,
+            num_attention_heads=settings.tiny.num_heads,
+            num_key_value_heads=max(1, settings.tiny.num_heads // 3),
+            head_dim=32,
+            intermediate_size=settings.tiny.intermediate_size,
+            max_position_embeddings=1024,
+            tie_word_embeddings=True,
+            initializer_range=0.04,
+            bos_token_id=None,
+        ),
+        vision_config=towers["vision"],
+        audio_config=towers["audio"],
+        **settings.fusion_settings(),
+    )
+
+
 def build_tiny(settings: ModelConfig, clips: Iterable[Clip], towers: Path, seed: int, folder: Path, home: Path) -> None:
     """Make the untrained default model, its processor and its towers, and save them in `folder`.
 
@@ -56,29 +90,12 @@ def build_tiny(settings: ModelConfig, clips: Iterable[Clip], towers: Path, seed:
     texts = (text for clip in clips for text in _texts_of(clip))
     tokenizer = train_tokenizer(texts, settings.tiny.vocab_size)
     loaded = {kind: load_tower(str(towers / kind)) for kind in PARTS}
-    config = AffectGPTConfig(
-        text_config=Qwen3Config(
-            vocab_size=len(tokenizer),
-            hidden_size=settings.tiny.hidden_size,
-            num_hidden_layers=settings.tiny.num_layers,
-            num_attention_heads=settings.tiny.num_heads,
-            num_key_value_heads=max(1, settings.tiny.num_heads // 3),
-            head_dim=32,
-            intermediate_size=settings.tiny.intermediate_size,
-            max_position_embeddings=1024,
-            tie_word_embeddings=True,
-            initializer_range=0.04,
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        ),
-        vision_config=loaded["vision"].config,
-        audio_config=loaded["audio"].config,
-        sources={
-            kind: {"id": str(home.absolute() / kind), "hash": weights_hash(tower)} for kind, tower in loaded.items()
-        },
-        **settings.fusion_settings(),
-    )
+    config = tiny_config(settings, len(tokenizer), {kind: tower.config for kind, tower in loaded.items()})
+    config.text_config.eos_token_id = tokenizer.eos_token_id
+    config.text_config.pad_token_id = tokenizer.pad_token_id
+    config.sources = {
+        kind: {"id": str(home.absolute() / kind), "hash": weights_hash(tower)} for kind, tower in loaded.items()
+    }
     config.token_ids = add_placeholders(tokenizer, config)
     torch.manual_seed(seed)
     model = AffectGPTForConditionalGeneration(config)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from affectgpt.clip import Clip, read_clips
+from affectgpt.clip import MEDIA_FIELDS, Clip, read_clips
 from affectgpt.emotions.lemmas import tidy
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
 from affectgpt.tables import iterate_json
@@ -92,7 +92,7 @@ def rows_with_emotion(
 def known_rows(
     rows: Sequence[Clip], path: Path, tasks: Sequence[str], labels: Sequence[str] | None = None
 ) -> list[Clip]:
-    """Return the rows of some tasks that have words or media.
+    """Return the rows of some tasks that have words or media, be it a signal alone.
 
     Args:
         path: the file that they come from, for messages.
@@ -101,7 +101,7 @@ def known_rows(
     Raises:
         InputError: labels that are unknown, each with its first row, or no row at all.
     """
-    chosen = [row for row in rows if row.task in tasks and (row.has_media or dialogue_of(row) is not None)]
+    chosen = [row for row in rows if row.task in tasks and _is_about_anything(row)]
     unknown: dict[str, list[Clip]] = {}
     for row in chosen:
         for label in row.answer if isinstance(row.answer, list | dict) else [row.answer]:
@@ -119,6 +119,10 @@ def known_rows(
     return chosen
 
 
+def _is_about_anything(row: Clip) -> bool:
+    return dialogue_of(row) is not None or any(getattr(row, name) is not None for name in MEDIA_FIELDS)
+
+
 def read_rows(path: Path, labels: Sequence[str] | None = None, media_root: Path | None = None) -> list[Clip]:
     """Read all rows of a row file; lines of `context` and `emotion` become rows of task `dialogue`.
 
@@ -128,7 +132,9 @@ def read_rows(path: Path, labels: Sequence[str] | None = None, media_root: Path 
     Raises:
         InputError: with every problem of every line.
     """
-    path = require_file(path, "a file of dialogues", "A line is {'context': [turn, ...], 'emotion': label}.")
+    path = require_file(
+        path, "a row file", "Make one with: affectgpt data from-csv CLIPS.csv --label COLUMN --out ROWS"
+    )
     first: dict[str, Any] = next((row for _, row in iterate_json(path) if isinstance(row, dict)), {})
     if {"messages", "task"} & first.keys():
         return read_clips(path, media_root)
@@ -176,5 +182,7 @@ def known_emotions(clips: Sequence[Clip], plugin: str) -> tuple[list[Dialogue], 
     emotions = [tidy(known.emotion or "") for known in dialogues]
     labels = sorted(set(emotions))
     if len(labels) < 2:
-        raise InputError(f"{plugin} plugin: expected rows of two emotions or more, got {len(labels)}")
+        mute = sum(clip.answer is not None for clip in clips) - len(dialogues)
+        lacking = f"; {mute} more rows have an emotion but no words (a subtitle, or turns)" if mute else ""
+        raise InputError(f"{plugin} plugin: expected rows of two emotions or more, got {len(labels)}{lacking}")
     return dialogues, labels, [labels.index(emotion) for emotion in emotions]

@@ -20,6 +20,7 @@ from affectgpt.features.prune import prune
 from affectgpt.features.shard import list_shards
 from affectgpt.features.sources import BadSample, fill_store, find_missing, require_settings
 from affectgpt.features.store import FeatureStore
+from affectgpt.media_root import add_media_root
 from affectgpt.model.clip_encoder import ClipEncoder, encoding_settings, fingerprint
 from affectgpt.model.configuration import AffectGPTConfig
 from affectgpt.model.loading import load_processor, model_folder, require_model
@@ -274,8 +275,7 @@ def _parse_build(argv: list[str]) -> argparse.Namespace:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    roots = "folder that media paths are relative to (default: the folder of each row file)"
-    parser.add_argument("--media-root", type=Path, metavar="DIR", help=roots)
+    add_media_root(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -14,8 +13,9 @@ from typing import Any
 from affectgpt.clip import Clip, media_outside, write_clips
 from affectgpt.evidence.evidence import Evidence
 from affectgpt.evidence.table import read_all
+from affectgpt.media_root import add_media_root, media_folder
 from affectgpt.plugins.card import card_of, describe
-from affectgpt.plugins.crossfit import FOLDS, held_out_evidence
+from affectgpt.plugins.crossfit import FOLDS, groups_of, held_out_evidence
 from affectgpt.plugins.options import add_data_options, add_task_option, set_values
 from affectgpt.plugins.plugin import (
     Plugin,
@@ -26,7 +26,9 @@ from affectgpt.plugins.plugin import (
     save_plugin,
     with_evidence,
 )
+from affectgpt.plugins.reads import MEDIA
 from affectgpt.plugins.rows import (
+    described_rows,
     evidence_of,
     gets_evidence,
     is_learned,
@@ -80,6 +82,8 @@ def train_main(argv: list[str]) -> int:
     plugin = plugin_class(options.plugin)
     labelled = labelled_rows(plugin, options.data, options.tasks, options.media_root)
     rows = [row for row in labelled if is_read(plugin, row)]
+    if not rows:
+        raise InputError(_nothing_to_read(plugin, options.data, labelled))
     started = time.monotonic()
     with Rounds(f"fitting plugin {options.plugin}").round(0, 1), media_errors(plugin, rows):
         trained = plugin.fit(rows, **settings)
@@ -89,6 +93,14 @@ def train_main(argv: list[str]) -> int:
     if options.json:
         print(json.dumps({"plugin": options.plugin, "rows": len(rows), "seconds": seconds, "out": str(options.out)}))
     return 0
+
+
+def _nothing_to_read(plugin: type[Plugin], path: Path, rows: Sequence[Clip]) -> Problem:
+    """Return the problem of rows none of which has what a plugin reads."""
+    have = [name for name, has in MEDIA.items() if any(map(has, rows))]
+    got = f"{len(rows)} rows, none with that" + (f"; they have {', '.join(have)}" if have else "")
+    fix = "Words are the turns of a dialogue or a 'subtitle': affectgpt data transcribe writes those of speech."
+    return Problem(str(path), "its rows", described_rows(plugin), got, fix if "words" in plugin.reads else "")
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -119,7 +131,9 @@ def crossfit_main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="affectgpt plugins crossfit", description=crossfit_main.__doc__)
     parser.add_argument("plugin", metavar="NAME", help="name of the plugin; see `affectgpt plugins list`")
     _add_row_options(parser)
-    folds_help = f"number of cross-fitting folds; a dialogue is never split ({FOLDS})"
+    folds_help = (
+        f"number of folds ({FOLDS}); as many as there are groups if those are fewer, since a group is never split"
+    )
     add_task_option(parser, TASKS)
     parser.add_argument("--folds", type=int, default=FOLDS, metavar="N", help=folds_help)
     _add_plugin_options(parser)
@@ -129,25 +143,42 @@ def crossfit_main(argv: list[str]) -> int:
     tasks = tasks_of(plugin, options.tasks)
     clips, root = _read(options, plugin)
     chosen = [index for index, clip in enumerate(clips) if gets_evidence(plugin, clip, tasks)]
-    rounds, folds = Rounds(f"fitting plugin {plugin.name}"), iter(range(options.folds))
+    count = _folds(options, [clips[index] for index in chosen])
+    rounds, folds = Rounds(f"fitting plugin {plugin.name}"), iter(range(count))
 
     def fit(rows: Sequence[Clip]) -> Plugin:
-        with rounds.round(next(folds), options.folds), media_errors(plugin, rows):
+        with rounds.round(next(folds), count), media_errors(plugin, rows):
             return plugin.fit([row for row in rows if is_learned(plugin, row, tasks)], **settings)
 
     evidence: list[Evidence | None] = [None] * len(clips)
-    held_out = held_out_evidence(fit, [clips[index] for index in chosen], options.folds)
+    held_out = held_out_evidence(fit, [clips[index] for index in chosen], count)
     for index, item in zip(chosen, held_out, strict=True):
         evidence[index] = item
     return _write(options, root, clips, plugin, evidence)
+
+
+def _folds(options: argparse.Namespace, rows: Sequence[Clip]) -> int:
+    """Return the number of folds: as many as asked for, or as there are groups if those are fewer, which it says.
+
+    Raises:
+        InputError: fewer than two folds or groups.
+    """
+    groups = len(set(groups_of(rows)))
+    if options.folds < 2:
+        raise InputError(Problem("--folds", "its value", "2 or more", str(options.folds)))
+    if groups < 2:
+        fix = "Each fold needs rows of other speakers or dialogues than it is fitted on: see the field 'group'."
+        raise InputError(Problem(str(options.rows), "its groups", "two or more", str(groups), fix))
+    if groups < options.folds:
+        print(f"{groups} folds instead of {options.folds}: {options.rows} has no more groups.", file=sys.stderr)
+    return min(int(options.folds), groups)
 
 
 def _add_row_options(parser: argparse.ArgumentParser) -> None:
     rows = "a row file, or lines of context and emotion (JSONL)"
     parser.add_argument("rows", type=Path, metavar="ROWS", help=rows)
     parser.add_argument("--out", required=True, type=Path, metavar="ROWS2", help="row file to write")
-    roots = "folder that media paths are relative to (default: the folder of each row file)"
-    parser.add_argument("--media-root", type=Path, metavar="DIR", help=roots)
+    add_media_root(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object with the counts")
 
 
@@ -164,7 +195,7 @@ def _read(options: argparse.Namespace, plugin: Plugin | type[Plugin]) -> tuple[l
         InputError: with every problem that would otherwise show only when the new file is written.
     """
     clips = plugin.read(options.rows, media_root=options.media_root)
-    root = Path(os.path.abspath(options.media_root or options.out.parent))
+    root = media_folder(options.out, options.media_root)
     outside = media_outside(clips, options.out, root)
     problems: list[Problem | str] = [] if outside is None else [outside]
     for clip in clips:

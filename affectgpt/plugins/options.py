@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from affectgpt.evidence.dialogue import TASKS
+from affectgpt.media_root import add_media_root
 from affectgpt.problems import InputError
 
 
@@ -25,8 +26,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Let a user name a row file, and the folder of its media."""
     data = "a row file, or lines of context and emotion"
     parser.add_argument("--data", required=True, type=Path, metavar="FILE.jsonl", help=data)
-    roots = "folder of media paths (default: the row file's)"
-    parser.add_argument("--media-root", type=Path, metavar="DIR", help=roots)
+    add_media_root(parser)
 
 
 def set_values(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from affectgpt.clip import read_clips
+from affectgpt.media_root import add_media_root
 from affectgpt.model.loading import Precision
 from affectgpt.prompts import PAPER
 from affectgpt.weights.convert import FILLED, PARTS, convert_release, read_wording
@@ -49,9 +50,10 @@ def export_main(argv: list[str]) -> int:
     parser.add_argument("--dtype", default="auto", choices=get_args(Precision), help=dtypes)
     rows = f"row file; its first {_MOST_ROWS} rows are compared too, media included"
     parser.add_argument("--check-rows", type=Path, metavar="ROWS", help=rows)
+    add_media_root(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object with the comparison")
     options = parser.parse_args(argv)
-    clips = read_clips(options.check_rows)[:_MOST_ROWS] if options.check_rows else []
+    clips = read_clips(options.check_rows, options.media_root)[:_MOST_ROWS] if options.check_rows else []
     report = export(options.checkpoint, options.out, options.dtype, clips)
     size = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file())
     report |= {"out": str(options.out), "mb": round(size / 1e6, 1)}

@@ -7,13 +7,7 @@ from pathlib import Path
 
 from affectgpt.clip import Clip, scan_clips
 from affectgpt.evidence.prompting import require_prompts
-from affectgpt.features.sources import undecodable
-from affectgpt.media.bundle import Wanted
-from affectgpt.media.decode import MediaError
-from affectgpt.media.recording import Recording
-from affectgpt.media.sandbox import map_sandboxed
-from affectgpt.media.signals import check_signal
-from affectgpt.model.configuration import STREAMS
+from affectgpt.media_root import check_command
 from affectgpt.problems import InputError, Problem
 from videmo.tree import explain_syntax_errors
 
@@ -57,29 +51,9 @@ def load_rows(paths: Sequence[Path], media_root: Path | None = None) -> list[lis
     scanned = [scan_rows(path, media_root) for path in paths]
     problems = [problem for _, found in scanned for problem in found]
     if problems:
-        raise InputError(problems, advice="See them again with: affectgpt data check FILE")
+        refused = [path for path, (_, found) in zip(paths, scanned, strict=True) if found]
+        raise InputError(problems, advice=f"List them again with: {check_command(refused[0], media_root)}")
     return [clips for clips, _ in scanned]
-
-
-def media_problems(path: Path, clips: Sequence[Clip], timeout_s: float, workers: int) -> list[Problem]:
-    """Decode the media of every row as training would, and read its signal as plugins would; return a problem for each
-    clip and each signal that fails, at its first row."""
-    line = {clip.id: clip.line for clip in clips}
-    problems = [
-        Problem(str(path), f"row {line[sample.rows[0]]} ({sample.rows[0]})", "media that decode", sample.reason)
-        for sample in undecodable(clips, Wanted(STREAMS), workers, timeout_s)
-    ]
-    signals: dict[Recording, Clip] = {}
-    for clip in clips:
-        if (recording := clip.recording) is not None:
-            signals.setdefault(recording, clip)
-    return problems + [
-        Problem(str(path), f"row {clip.line} ({clip.id})", "a signal that can be read", str(outcome))
-        for clip, (_, outcome) in zip(
-            signals.values(), map_sandboxed(check_signal, signals, workers, timeout_s), strict=True
-        )
-        if isinstance(outcome, MediaError)
-    ]
 
 
 def _line_of(problem: Problem) -> int:

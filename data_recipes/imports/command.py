@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from affectgpt.clip import Clip, media_outside, write_clips
+from affectgpt.media_root import check_command, media_folder
 from affectgpt.problems import InputError, Problem, shorten
 from affectgpt.tasks import SPOKEN
 from data_recipes.imports.conversations import from_ms_swift, from_sharegpt
@@ -89,10 +89,13 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder that relative media paths start from, in PATH and in ROWS.jsonl; by default the folder of each",
     )
+    mute = 'the videos have no sound: rows say "audio": false, and nothing looks for it'
+    parser.add_argument("--no-sound", action="store_true", help=mute)
     parser.add_argument("--json", action="store_true", help="print one JSON object with the number of rows")
 
 
 def _finish(clips: list[Clip], args: argparse.Namespace) -> int:
+    clips = _silenced(clips, args)
     _write(clips, args.out, args)
     _warn_of_lost_signs(clips)
     if args.json:
@@ -102,6 +105,7 @@ def _finish(clips: list[Clip], args: argparse.Namespace) -> int:
 
 def _finish_parts(clips: list[Clip], shares: dict[str, float], args: argparse.Namespace) -> int:
     """Divide the rows, write each part beside the others, and tell what is in it."""
+    clips = _silenced(clips, args)
     parts = divide(clips, shares, args.seed)
     _warn_of_lost_signs(clips)
     if all(clip.group is None for clip in clips):
@@ -121,14 +125,19 @@ def _finish_parts(clips: list[Clip], shares: dict[str, float], args: argparse.Na
     return 0
 
 
+def _silenced(clips: list[Clip], args: argparse.Namespace) -> list[Clip]:
+    """Mark the videos as without sound if the command says so."""
+    if not args.no_sound:
+        return clips
+    return [replace(clip, has_sound=clip.video is None or clip.audio is not None) for clip in clips]
+
+
 def _write(clips: list[Clip], out: Path, args: argparse.Namespace) -> None:
-    root = Path(os.path.abspath(args.media_root or out.parent))
+    root = media_folder(out, args.media_root)
     if problem := media_outside(clips, out, root):
         raise InputError(problem)
     write_clips(out, clips, root)
-    check = f"affectgpt data check {shlex.quote(str(out))}"
-    if args.media_root:
-        check += f" --media-root {shlex.quote(str(args.media_root))}"
+    check = check_command(out, args.media_root)
     print(f"Wrote {len(clips)} rows to {out}. Check them with: {check}", file=sys.stderr)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from affectgpt.clip import Clip
+from affectgpt.media_root import media_folder
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
 from affectgpt.tables import iterate_objects
 from affectgpt.tasks import LEVELS, SPOKEN, TASKS
@@ -74,7 +75,7 @@ def _conversations(
     path = require_file(path, "a file of conversations", "")
     if task not in SPOKEN:
         raise InputError(Problem("task", "its name", f"one of {', '.join(SPOKEN)}", task, nearest(task, SPOKEN)))
-    root = Path(media_root or path.parent).absolute()
+    root = media_folder(path, media_root)
     problems: list[Problem] = []
     clips: list[Clip] = []
     seen: dict[str, int] = {}

@@ -9,6 +9,7 @@ from pathlib import Path, PureWindowsPath
 
 from affectgpt.clip import Clip
 from affectgpt.media.media import is_lfs_pointer, medium_of
+from affectgpt.media_root import media_folder
 from affectgpt.problems import MOST, InputError, Problem, nearest, other_spelling, require_file, spelling_key
 from affectgpt.tables import read_table
 from affectgpt.tasks import TASKS
@@ -51,7 +52,7 @@ def from_csv(
             differ in case, spaces or Unicode form alone, labels outside the closed set.
     """
     path = require_file(path, "a CSV of clips", "")
-    root = Path(os.path.abspath(media_root or path.parent))
+    root = media_folder(path, media_root, is_read=True)
     wanted = [column for column in (file_column, label_column, subtitle_column, group_column) if column is not None]
     table, problems = read_table(path, wanted)
     rows = [(line, {column: value.strip(_BLANK) for column, value in row.items()}) for line, row in table]

@@ -11,7 +11,7 @@ from pathlib import Path
 from data_recipes.synthetic.generate import Settings, generate
 
 HELP = {
-    "clips": "number of training clips",
+    "clips": "number of training clips; the other parts keep their own numbers",
     "rl_clips": "number of clips of training actors whose labels are always right",
     "dev_clips": "number of clips of the dev actors",
     "test_clips": "number of clips of the test actors",
@@ -44,6 +44,7 @@ def main(argv: list[str]) -> int:
         )
     options = parser.parse_args(argv)
     settings = Settings(**{item.name: getattr(options, item.name) for item in fields(Settings)})
+    print(_announcement(settings), file=sys.stderr, flush=True)
     end = "\r" if sys.stderr.isatty() else "\n"
 
     def progress(done: int, count: int) -> None:
@@ -61,3 +62,10 @@ def main(argv: list[str]) -> int:
             file=sys.stderr,
         )
     return 0
+
+
+def _announcement(settings: Settings) -> str:
+    """Say how many clips will be drawn, part by part, and which options change that."""
+    parts = {"": settings.clips, "rl-": settings.rl_clips, "dev-": settings.dev_clips, "test-": settings.test_clips}
+    listed = ", ".join(f"{count} (--{part}clips)" for part, count in parts.items())
+    return f"Drawing {sum(parts.values())} clips: {listed}."

@@ -15,6 +15,7 @@ import numpy as np
 from affectgpt.clip import Clip, media_outside, read_clips, write_clips
 from affectgpt.media.decode import MediaError, read_audio
 from affectgpt.media.sandbox import map_sandboxed
+from affectgpt.media_root import add_media_root, media_folder
 from affectgpt.problems import InputError, Problem
 from affectgpt.progress import Progress
 from data_recipes.transcribe.engines import ENGINES, SAMPLE_RATE, language_code, load_transcriber, pick_engine
@@ -74,7 +75,7 @@ def main(argv: list[str]) -> int:
     """Transcribe the rows that have sound but no subtitle, with a Whisper model."""
     options = _parse(argv)
     clips = read_clips(options.rows, options.media_root)
-    root = Path(os.path.abspath(options.media_root or options.out.parent))
+    root = media_folder(options.out, options.media_root)
     _require_usable(options, clips, root)
     wanted: dict[Sound, list[Clip]] = {}
     for clip in clips:
@@ -125,8 +126,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     overwrite = "transcribe rows with a subtitle too; it is removed where there is no speech"
     parser.add_argument("--overwrite-subtitles", action="store_true", help=overwrite)
-    roots = "folder that media paths are relative to, in both files; by default the folder of each"
-    parser.add_argument("--media-root", type=Path, metavar="DIR", help=roots)
+    add_media_root(parser)
     parser.add_argument("--timeout", type=float, default=20.0, metavar="S", help="seconds to decode one sound (20)")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes that decode (2)")
     parser.add_argument("--json", action="store_true", help="print one JSON object with the counts and the bad sounds")

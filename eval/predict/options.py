@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from affectgpt.media_root import add_media_root
 
 
 def add_model_options(parser: argparse.ArgumentParser, max_new_tokens: int) -> None:
@@ -18,8 +19,7 @@ def add_model_options(parser: argparse.ArgumentParser, max_new_tokens: int) -> N
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="rows read together (16)")
     longest = f"longest answer ({max_new_tokens})"
     parser.add_argument("--max-new-tokens", type=int, default=max_new_tokens, metavar="N", help=longest)
-    root = "folder of media paths (default: the row file's)"
-    parser.add_argument("--media-root", type=Path, metavar="DIR", help=root)
+    add_media_root(parser)
     parser.add_argument("--timeout", type=float, default=20.0, metavar="S", help="seconds to decode one clip (20)")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes that decode (2)")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")

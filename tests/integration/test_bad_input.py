@@ -143,4 +143,8 @@ def test_bad_input(affectgpt, train_in_turn, write_recipe, spoilt, wrong_rows, t
 def test_check_accepts_what_is_right(affectgpt, data):
     done = affectgpt("data", "check", data / "train.jsonl", "--json")
     assert done.code == 0
-    assert json.loads(done.out) == {"rows": len((data / "train.jsonl").read_text().splitlines()), "problems": []}
+    report = json.loads(done.out)
+    assert (report["rows"], report["problems"]) == (len((data / "train.jsonl").read_text().splitlines()), [])
+    assert report["warnings"] == []
+    (contents,) = report["contents"]
+    assert (contents["clips"], contents["video"]["clips"], contents["tasks"]["tree"]) == (12, 12, 12)

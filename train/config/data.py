@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -39,6 +40,12 @@ class DataConfig(Section):
     decode_timeout_s: float = Field(default=20.0, gt=0)
     reader: FrameReader = "auto"
     """Library that reads frames from a file whose media have been checked; `scripts/bench_decode.py` compares them."""
+
+    @field_validator("folder", *PARTS, "media_root", "store")
+    @classmethod
+    def _home(cls, path: Path | None) -> Path | None:
+        """Expand '~', which no shell does inside a recipe."""
+        return None if path is None else Path(os.path.expanduser(path))
 
     @field_validator("synthetic")
     @classmethod

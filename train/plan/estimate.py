@@ -23,11 +23,13 @@ from affectgpt.model.clip_encoder import PARTS
 from affectgpt.model.encoders import family_of, tower_config
 from affectgpt.model.loading import reads_text_alone
 from affectgpt.problems import InputError, nearest
+from data_recipes.synthetic.towers import WEIGHTS
 from train.config.model import ModelConfig
 from train.model_setup import add_adapter, decoder_name, freeze, freeze_encoders, without_adapter
 from train.plan.memory import GB, STRATEGIES, Batch, Decoder, Training, Weights, host_memory, memory_of
 from train.recipe import Recipe
 from train.stages.kind import StageKind
+from train.tiny_model import tiny_config
 
 MARGIN = 0.1
 """Share of a GPU that is kept free: CUDA's own memory, fragmentation, and the passes of a vision tower."""
@@ -163,10 +165,12 @@ def config_of(settings: ModelConfig) -> PreTrainedConfig:
     if settings.path is not None:
         config = _config(settings.path, settings.config, None, "model.config")
         return getattr(config, "thinker_config", config)
-    raise InputError(
-        "model.tiny: expected model.parts or model.path. The embedded default takes its vocabulary from its data, and "
-        "fits any machine: run it with: affectgpt demo"
-    )
+    assert settings.tiny is not None
+    # Its vocabulary comes from its rows: the recipe's size is the most that it can be.
+    embedded: dict[str, PreTrainedConfig] = {
+        part: tower_config(_config(str(WEIGHTS / part), None, None, "model.tiny")) for part in PARTS
+    }
+    return tiny_config(settings, settings.tiny.vocab_size, embedded)
 
 
 def _config(source: str, facts: dict[str, Any] | None, revision: str | None, place: str) -> PreTrainedConfig:

@@ -86,6 +86,8 @@ class StageKind(StageConfig, ABC):
     """Whether `curriculum: false` shuffles the rows of all stages of the kind into one stage."""
     answers_clips: ClassVar[bool] = True
     """Whether the stage trains on clips, so that its answers are in the tables and the gallery of the report."""
+    needs_conversations: ClassVar[bool] = True
+    """Whether a row of the stage's mixture needs `messages`; not so where nothing is asked or answered in words."""
     rewarded: ClassVar[bool] = False
     """Whether the stage learns from rewards, whose curves the report shows."""
 

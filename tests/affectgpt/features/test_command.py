@@ -20,6 +20,7 @@ from affectgpt.features.store import FeatureStore
 from affectgpt.model.clip_encoder import encoding_settings
 from affectgpt.problems import InputError
 from tests.support.limits import wait_for
+from tests.support.media import write_mute
 from tests.support.rows import make_clip
 
 ROOT = Path(__file__).parents[3]
@@ -104,6 +105,12 @@ def test_what_is_missing_is_computed_once(build, tiny, rows, store):
     stored, bad = build_features(clips, tiny.encoder.config, tiny.processor, FeatureStore(store), unneeded)
     assert isinstance(stored, StoredFeatures)
     assert (bad, len(stored.of(clips))) == ([], 7)
+
+
+def test_a_video_that_is_said_to_have_no_sound_is_computed(build, rows, tmp_path):
+    write_clips(rows, [make_clip("said", video=write_mute(tmp_path / "mute.mp4"), has_sound=False)])
+    code, report, _ = build()
+    assert (code, report["built"], report["bad"]) == (0, 1, 0)
 
 
 def test_bad_clips_are_named_and_listed(build, rows, tmp_path):

@@ -18,7 +18,7 @@ from affectgpt.plugins.emotion import plugin as emotion_plugin
 from affectgpt.plugins.emotion.plugin import EmotionModel
 from affectgpt.plugins.plugin import Plugin, load_plugin
 from affectgpt.problems import InputError
-from tests.support.rows import write_data
+from tests.support.rows import WORDS, make_clip, write_data
 
 
 class Memory(Plugin):
@@ -118,6 +118,60 @@ def test_the_command_deals_as_many_parts_as_asked_for(tmp_path, folds):
     assert crossfit_main(["cause", str(data), "--out", str(out), "--folds", str(folds)]) == 0
     expected = held_out_evidence(CauseModel.fit, rows_with_emotion(data), folds=folds)
     assert [read_all(row.evidence)["cause"] for row in read_clips(out)] == expected
+
+
+def group_rows(groups: int, count: int = 12, **fields: object) -> list[Clip]:
+    """Make rows of a few speakers, whose words show the emotion."""
+    words = [(emotion, word) for emotion, shown in WORDS.items() for word in shown]
+    return [
+        make_clip(str(n), words[n % 9][0], subtitle=f"the {words[n % 9][1]}", group=f"s{n % groups}", **fields)
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("groups", "asked", "dealt"), [(3, [], 3), (2, [], 2), (4, ["--folds", "9"], 4), (6, [], 5)])
+def test_the_command_deals_no_more_parts_than_there_are_groups(groups, asked, dealt, tmp_path, monkeypatch, capsys):
+    taught = []
+    monkeypatch.setattr(CauseModel, "fit", classmethod(lambda cls, rows: taught.append(rows) or Memory([])))
+    monkeypatch.setattr(command, "evidence_of", lambda plugin, rows: [None] * len(rows))
+    data = tmp_path / "data.jsonl"
+    write_clips(data, group_rows(groups))
+    monkeypatch.setattr("affectgpt.plugins.crossfit.evidence_of", lambda plugin, rows: [None] * len(rows))
+    assert crossfit_main(["cause", str(data), "--out", str(tmp_path / "out.jsonl"), *asked]) == 0
+    assert len(taught) == dealt
+    number = asked[1] if asked else "5"
+    said = f"{dealt} folds instead of {number}: {data} has no more groups."
+    assert (said in capsys.readouterr().err) == (dealt < int(number))
+
+
+def test_the_command_says_which_option_or_field_is_wrong(tmp_path):
+    data, out = tmp_path / "data.jsonl", str(tmp_path / "out.jsonl")
+    write_clips(data, group_rows(1))
+    with pytest.raises(InputError, match=r"its groups: expected two or more, got 1\. .*the field 'group'"):
+        crossfit_main(["cause", str(data), "--out", out])
+    write_clips(data, group_rows(3))
+    with pytest.raises(InputError, match=r"^--folds: its value: expected 2 or more, got 1$"):
+        crossfit_main(["cause", str(data), "--out", out, "--folds", "1"])
+
+
+def test_rows_without_what_a_plugin_reads_are_refused_in_those_words(tmp_path):
+    wave = tmp_path / "a.wav"
+    wave.touch()
+    data = tmp_path / "data.jsonl"
+    sounds = [make_clip(str(n), emotion, audio=wave) for n, emotion in enumerate(WORDS)]
+    write_clips(data, sounds)
+    with pytest.raises(InputError) as caught:
+        train_main(["emotion", "--data", str(data), "--out", str(tmp_path / "plugin")])
+    assert f"{data}: its rows: expected rows of task dialogue or emotion_label with words, " in str(caught.value)
+    assert "got 3 rows, none with that; they have audio" in str(caught.value)
+    assert "affectgpt data transcribe" in str(caught.value)
+    write_clips(data, [*sounds, make_clip("w", "joyful", subtitle="We won.")])
+    with pytest.raises(InputError, match="two emotions or more, got 1"):
+        train_main(["emotion", "--data", str(data), "--out", str(tmp_path / "plugin")])
+    write_clips(data, [make_clip("d", "sad", signal=wave.with_suffix(".npz"))])
+    wave.with_suffix(".npz").touch()
+    with pytest.raises(InputError, match="they have signal"):
+        train_main(["emotion", "--data", str(data), "--out", str(tmp_path / "plugin")])
 
 
 def test_the_command_passes_settings_on(tmp_path):

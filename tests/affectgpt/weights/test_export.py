@@ -39,8 +39,9 @@ def test_an_adapter_becomes_a_model_of_its_own(tiny, adapter, tmp_path, write_mp
     out = tmp_path / "model"
     video = write_mp4(tmp_path / "a.mp4")
     turns = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": "joy"}]
-    write_clips(tmp_path / "rows.jsonl", [Clip(id="a", messages=turns, task="text", video=video)])
-    argv = [adapter, "--out", out, "--check-rows", tmp_path / "rows.jsonl", "--json"]
+    rows = tmp_path / "rows" / "rows.jsonl"
+    write_clips(rows, [Clip(id="a", messages=turns, task="text", video=video)], tmp_path)
+    argv = [adapter, "--out", out, "--check-rows", rows, "--media-root", rows.parent / "..", "--json"]
     assert export_main([*map(str, argv)]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["dtype"], report["prompts"], report["tolerance"]) == ("float32", 5, 1e-4)

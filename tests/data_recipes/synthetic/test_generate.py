@@ -408,6 +408,9 @@ def test_the_command_makes_what_the_function_makes(
     told = capfd.readouterr()
     assert told.out == ""
     assert "14/14 clips" in told.err
+    counts = TINY.clips, TINY.rl_clips, TINY.dev_clips, TINY.test_clips
+    parts = "{} (--clips), {} (--rl-clips), {} (--dev-clips), {} (--test-clips)".format(*counts)
+    assert told.err.startswith(f"Drawing {sum(counts)} clips: {parts}.\n")
     assert (out / "train.jsonl").read_bytes() == (folder / "train.jsonl").read_bytes()
 
 

@@ -8,6 +8,7 @@ from affectgpt.inference import row_assistant
 from affectgpt.problems import InputError
 from eval.predict import command as predict_command
 from eval.predict import run as predict_run
+from tests.support.media import write_mute
 from tests.support.rows import make_clip
 
 QUESTION = "What does this person feel?"
@@ -178,6 +179,15 @@ def test_a_still_is_answered_and_a_row_without_a_conversation_refused(run, rows,
     assert not run.out.exists()
     code, report, (line,) = run("--tasks", "emotion_label")
     assert (code, report["error"], line["id"]) == (0, 0, "still")
+
+
+def test_a_video_that_is_said_to_have_no_sound_is_answered(run, rows, tmp_path):
+    """RAVDESS ships such clips (marcogdepinto/emotion-classification-from-audio-files#6)."""
+    video = write_mute(tmp_path / "mute.mp4")
+    write_clips(rows, [make_clip("said", video=video, has_sound=False)])
+    code, report, (line,) = run()
+    assert (code, report["error"], line["id"]) == (0, 0, "said")
+    assert line["status"] != "error"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForMultimodalLM, Qwen2Config, Qwen2ForCausalLM
 
 from affectgpt.problems import InputError
+from data_recipes.synthetic.towers import WEIGHTS
+from tests.support.rows import make_clip
 from train.config.model import LoraSettings, ModelConfig
 from train.model_setup import add_adapter, freeze, freeze_encoders, without_adapter
 from train.plan.command import main
@@ -30,6 +32,7 @@ from train.plan.memory import (
 )
 from train.recipe import Recipe
 from train.recipe_file import load_recipe
+from train.tiny_model import build_tiny
 
 LLM = {
     "model_type": "qwen2",
@@ -261,7 +264,6 @@ def test_every_batch_that_does_not_split_is_named():
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        ({"tiny": {}}, "affectgpt demo"),
         ({"path": "nobody/nothing"}, r"model\.config.*hf download nobody/nothing config\.json"),
         ({"parts": {"llm": "nobody/nothing"}}, r"model\.parts\.configs\.llm"),
         ({"path": "x", "config": {"model_type": "qwen2_5_v"}}, r"model\.config\.model_type.*Did you mean 'qwen2_5_vl'"),
@@ -271,6 +273,20 @@ def test_every_batch_that_does_not_split_is_named():
 def test_what_cannot_be_planned(model, words):
     with pytest.raises(InputError, match=words):
         make_plan(recipe(model=model), Machine())
+
+
+def test_the_embedded_default_can_be_planned(tmp_path):
+    settings = ModelConfig(tiny={"hidden_size": 64, "num_layers": 2})  # type: ignore[arg-type]
+    plan = make_plan(recipe(model={"tiny": {"hidden_size": 64, "num_layers": 2}}), Machine())
+    rows = [make_clip("a", "joy"), make_clip("b", "fear")]
+    torch.manual_seed(0)
+    build_tiny(settings, rows, WEIGHTS, 0, tmp_path / "draft", tmp_path / "base")
+    real = AutoModelForMultimodalLM.from_pretrained(tmp_path / "draft")
+    counted = plan["stages"][0]["parameters"]
+    spared = (1024 - real.config.text_config.vocab_size) * 64
+    assert counted["total"] == sum(parameter.numel() for parameter in real.parameters()) + spared
+    assert plan["stages"][0]["options"][0]["fits"]
+    assert all(plan["towers"]["parameters"].values())
 
 
 def test_towers_count_where_features_are_made_online(tiny):
