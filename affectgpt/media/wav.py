@@ -108,8 +108,7 @@ def _read_riff(file: BinaryIO, size: int) -> _Header | None:
                 sizes, where = large[1], large[0]
                 header.riff, header.riff_at = int.from_bytes(sizes[:8], order), (where, 8)
                 header.counts.append((where + 16, 8))
-                if length == 0xFFFFFFFF:
-                    header.data, header.data_at = int.from_bytes(sizes[8:16], order), (where + 8, 8)
+                header.data, header.data_at = int.from_bytes(sizes[8:16], order), (where + 8, 8)
             return header
         if name == b"ds64":
             large = (at + 8, file.read(24))
