@@ -119,9 +119,7 @@ def read_face(path: str | Path, num_frames: int) -> np.ndarray:
         with np.errstate(over="raise"):
             crops = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # A header is an untrusted Python literal: it can raise any exception.
-        raise MediaError(
-            f"{path}: not a whole .npy array of numbers ({error}). Write it again with np.save."
-        ) from error
+        raise MediaError(f"{path}: not a whole .npy array of numbers ({error}). Save it again.") from error
     if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[3] != 3:
         raise MediaError(
             f"{path}: expected (N, H, W, 3) uint8 face crops, got {crops.shape} {crops.dtype}. Write them anew."

@@ -43,9 +43,12 @@ _KEPT_SURVEYS = 8
 """Files whose surveys a process keeps; that of an hour of film takes about 8 MB."""
 ONE_FRAME_A_PACKET = ("h264", "hevc", "vp9", "av1")
 _ZEROS = bytes(8)
-_BACK_S, _FORWARD_S = 1.0, 40_000.0
+_BACK_S, _FORWARD_S = 0.25, 40_000.0
 """Seconds by which the stamps of a stream jump where another capture begins; forward where FFmpeg takes a lower stamp
 for one that has passed the 26.5 hours after which MPEG counts anew."""
+_SEAM = range(-3, 1)
+"""Packets around the first one of a further capture that FFmpeg may call broken: the packet that breaks off, as many
+later as its parser holds back."""
 NO_STAMP = -(1 << 63)
 """Stamp of a packet that has none."""
 
@@ -131,6 +134,9 @@ class Survey:
     overstated: float
     """Bytes that the header promises, as a multiple of those of the file; at most 1 where all are there."""
     damaged: bool
+    joined: bool
+    """Whether the file was joined from captures whose packets cannot be put in order: some have no time stamps, or a
+    capture lacks a stream of another."""
 
     @property
     def seconds(self) -> float:
@@ -165,6 +171,11 @@ class Survey:
             raise MediaError(
                 f"{self.path}: frames of {width} x {height}, expected at most {MAX_PIXELS} pixels: the header is "
                 "damaged, or the video has to be scaled down. Copy it again, or scale it with FFmpeg."
+            )
+        if self.joined:
+            raise MediaError(
+                f"{self.path}: its time stamps begin anew, as where recordings were joined, and do not tell which sound "
+                "belongs to which pictures. Convert each recording for itself, or the whole to MP4."
             )
         covered = track.covered
         short = self.damaged or self.overstated > 1
@@ -281,7 +292,7 @@ class _Column:
         self.captures: list[tuple[int, int]] = []
         """Index of the first packet of each capture, and its number in the file."""
         self.unstamped = 0
-        self.clock = 0.0
+        self.clock: float | None = None
         one_frame = codec_of(stream) in ONE_FRAME_A_PACKET
         self.starts_with_zeros_when_lost = one_frame and container.format.name.startswith(INDEXED)
 
@@ -294,12 +305,13 @@ class _Column:
             self.unstamped += 1
             return capture
         time = stamp * self.numerator / self.denominator - origin
-        clock = time if packet.dts is None else packet.dts * self.numerator / self.denominator - origin
         if not self.times:
             self.captures.append((0, capture))
-        elif not -_BACK_S < clock - self.clock < _FORWARD_S:
-            self.captures.append((len(self.times), max(self.captures[-1][1] + 1, capture)))
-        self.clock = clock
+        if packet.dts is not None:
+            clock = packet.dts * self.numerator / self.denominator - origin
+            if self.clock is not None and not -_BACK_S < clock - self.clock < _FORWARD_S:
+                self.captures.append((len(self.times), max(self.captures[-1][1] + 1, capture)))
+            self.clock = clock
         if packet.is_keyframe:
             self.keys.append(len(self.times))
         self.stamps.append(NO_STAMP if packet.pts is None else packet.pts)
@@ -311,7 +323,7 @@ class _Column:
     @property
     def broken(self) -> bool:
         """Whether a packet is corrupt other than those beside a seam, where a capture begins or breaks off."""
-        seams = {start + beside for start, _ in self.captures[1:] for beside in (-1, 0)}
+        seams = {start + beside for start, _ in self.captures[1:] for beside in _SEAM}
         return bool({*self.corrupt} - seams)
 
 
@@ -359,6 +371,8 @@ def survey_packets(path: Path, container: InputContainer) -> tuple[Survey, dict[
         (container.duration or 0) / av.time_base if declaring else 0.0,
         (declared or 0) / container.size if (declared or 0) > container.size + _SLACK_BYTES else 1.0,
         damaged,
+        capture > 0
+        and any(column.unstamped > 1 or len(column.captures) <= capture for column in columns if column.times),
     )
     return survey, packets
 
