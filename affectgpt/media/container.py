@@ -66,6 +66,7 @@ def open_container(path: Path) -> Iterator[InputContainer]:
                 f"{path}: no video or audio file that can be read ({error.strerror}). Copy or download it again, or "
                 "convert it to MP4 or WAV."
             ) from error
+        assert isinstance(container, InputContainer)
         for stream in container.streams:
             if stream.codec_context is not None:
                 # Clips are decoded in parallel processes; threads inside each would only compete.

@@ -26,7 +26,7 @@ def orientation_of(frame: VideoFrame) -> Orientation:
     A pixel stored at (x, y) is shown at (a x + c y, b x + d y), where the matrix is [a, b, u, c, d, v, ...]. As in
     FFmpeg, only turns and mirrors count, not the scale.
     """
-    data = frame.side_data.get(Type.DISPLAYMATRIX)
+    data = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
     if data is None:
         return UPRIGHT
     a, b, _, c, d = np.frombuffer(memoryview(data), "<i4")[:5].tolist()

@@ -1,7 +1,7 @@
 """An open media file: its verified tracks, and the packets and frames of them. Made by `open_media`.
 
-An incomplete file is refused, never silently shortened: `survey.py` reads all its packets first, once for all cuts of a
-file, and decoding checks that the frames are there too.
+An incomplete file is refused, never silently shortened: `packets.py` reads all its packets first, once for all cuts of
+a file, and decoding checks that the frames are there too.
 """
 
 from __future__ import annotations
@@ -20,18 +20,9 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from affectgpt.media.container import MAX_PIXELS, OPTIONS, MediaError, NoSoundError, open_container, require_content
-from affectgpt.media.survey import (
-    NO_STAMP,
-    ONE_FRAME_A_PACKET,
-    SURVEYS,
-    Kind,
-    Survey,
-    Track,
-    is_short,
-    shift,
-    survey_packets,
-    truncated,
-)
+from affectgpt.media.packets import shift, survey_packets
+from affectgpt.media.survey import NO_STAMP, ONE_FRAME_A_PACKET, Kind, Survey, Track, is_short, truncated
+from affectgpt.media.survey_cache import SURVEYS
 
 __all__ = [
     "MAX_PIXELS",

@@ -16,7 +16,7 @@ import av
 import numpy as np
 import pytest
 
-from affectgpt.media import decode, survey
+from affectgpt.media import decode, packets, survey
 from affectgpt.media.decode import MediaError, open_media, read_audio, read_frames, read_video
 from affectgpt.media.readers import fetch, reader_versions
 from affectgpt.media.sampling import Fps, Times, Uniform, even_indices
@@ -256,7 +256,7 @@ def test_a_file_too_large_to_keep(
         return pictures if name == "cut.mp4" else [*pictures, read_audio(path, 16_000)]
 
     kept = read()
-    monkeypatch.setattr(survey, "KEPT_BYTES", 1000)
+    monkeypatch.setattr(packets, "KEPT_BYTES", 1000)
     path = shutil.copy(path, tmp_path)  # of which no survey is known
     assert all(np.array_equal(one, other) for one, other in zip(kept, read(), strict=True))
 

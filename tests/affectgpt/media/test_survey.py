@@ -13,11 +13,11 @@ import av
 import numpy as np
 import pytest
 
-from affectgpt.media import survey
+from affectgpt.media import packets, survey, survey_cache
 from affectgpt.media.bundle import Media, Wanted, decode
 from affectgpt.media.decode import MediaError, open_media, read_audio, read_frames, read_video
 from affectgpt.media.sampling import Uniform
-from affectgpt.media.survey import survey_of
+from affectgpt.media.survey_cache import survey_of
 from tests.support.films import (
     HEIGHT,
     WIDTH,
@@ -204,7 +204,7 @@ def test_a_file_too_large_to_keep_is_joined_too(tmp_path: Path, monkeypatch: pyt
     parts = [capture(tmp_path / f"{k}.ts", 1.0, 10 * k, 500) for k in range(2)]
     path = joined(parts, tmp_path / "joined.ts")
     kept = read_frames(path, 20), read_audio(path, RATE)
-    monkeypatch.setattr(survey, "KEPT_BYTES", 1000)
+    monkeypatch.setattr(packets, "KEPT_BYTES", 1000)
     again = Path(shutil.copy(path, tmp_path / "again.ts"))
     assert np.array_equal(read_frames(again, 20), kept[0])
     assert np.array_equal(read_audio(again, RATE), kept[1])
@@ -212,8 +212,8 @@ def test_a_file_too_large_to_keep_is_joined_too(tmp_path: Path, monkeypatch: pyt
 
 def test_a_capture_that_lost_packets_is_refused(tmp_path: Path) -> None:
     data = capture(tmp_path / "a.ts", 3.0, 0, 500).read_bytes()
-    packets = [data[at : at + 188] for at in range(0, len(data), 188)]
-    (tmp_path / "lost.ts").write_bytes(b"".join(packets[: len(packets) // 2] + packets[len(packets) // 2 + 5 :]))
+    chunks = [data[at : at + 188] for at in range(0, len(data), 188)]
+    (tmp_path / "lost.ts").write_bytes(b"".join(chunks[: len(chunks) // 2] + chunks[len(chunks) // 2 + 5 :]))
     with pytest.raises(MediaError, match=r"lost\.ts: truncated or damaged"):
         read_frames(tmp_path / "lost.ts", 4)
 
@@ -225,13 +225,13 @@ def test_a_capture_that_lost_packets_is_refused(tmp_path: Path) -> None:
 def surveys(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that are surveyed from now on."""
     made: list[Path] = []
-    real = survey.survey_packets
+    real = packets.survey_packets
 
     def counted(path: Path, container: Any) -> Any:
         made.append(path)
         return real(path, container)
 
-    monkeypatch.setattr(survey, "survey_packets", counted)
+    monkeypatch.setattr(survey_cache, "survey_packets", counted)
     monkeypatch.setattr("affectgpt.media.source.survey_packets", counted)
     return made
 
@@ -311,7 +311,7 @@ def test_a_film_that_is_damaged_stays_so(tmp_path: Path, surveys: list[Path]) ->
 
 
 def test_surveys_of_a_few_files_are_kept(tmp_path: Path, surveys: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(survey, "_KEPT_SURVEYS", 2)
+    monkeypatch.setattr(survey_cache, "_KEPT_SURVEYS", 2)
     source = write_sound(tmp_path / "a.wav", tone(0.2, RATE), RATE)
     paths = [Path(shutil.copy(source, tmp_path / f"{number}.wav")) for number in range(3)]
     for path in (*paths, paths[2], paths[1], paths[0]):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from affectgpt.media.decode import MediaError, read_audio
-from affectgpt.media.survey import survey_of
+from affectgpt.media.survey_cache import survey_of
 from affectgpt.media.wav import wav_with_its_length
 from tests.support.films import tone, write_sound
 
