@@ -20,7 +20,7 @@ from affectgpt.clip import Clip
 from affectgpt.features.file_hashes import ContentIndex
 from affectgpt.features.store import FeatureStore
 from affectgpt.media.bundle import Decoded, Media, Wanted, decode
-from affectgpt.media.decode import MediaError
+from affectgpt.media.container import MediaError, NoSoundError
 from affectgpt.media.media import DECODED
 from affectgpt.media.readers import FrameReader
 from affectgpt.media.sandbox import Sandbox, map_sandboxed
@@ -62,6 +62,8 @@ class BadSample:
     media: Media
     reason: str
     rows: tuple[str, ...]
+    no_sound: bool = False
+    """Whether the file is whole and lacks nothing but a sound track."""
 
     @property
     def files(self) -> list[str]:
@@ -177,7 +179,11 @@ def find_missing(
     for media in rows:
         gone = [file for file in media.files() if file not in hashes]
         if gone:
-            bad.append(BadSample(media, str(f"{gone[0]}: cannot be read"), tuple(rows[media])))
+            bad.append(
+                BadSample(
+                    media, f"{gone[0]}: cannot be read. Put the file there, or mend its rights.", tuple(rows[media])
+                )
+            )
         else:
             keys[media] = media_key(media, hashes, mark)
     return Missing(keys, rows, [media for media, key in keys.items() if key not in store], bad)
@@ -225,7 +231,7 @@ def fill_store(
     decoder = partial(decode, wanted=wanted_by(encoder.config, encoder.processor, reader))
     for done, (media, outcome) in enumerate(map_sandboxed(decoder, missing.media, workers, timeout_s), start=1):
         if isinstance(outcome, MediaError):
-            bad.append(BadSample(media, str(outcome), tuple(missing.rows[media])))
+            bad.append(BadSample(media, str(outcome), tuple(missing.rows[media]), isinstance(outcome, NoSoundError)))
         else:
             features = encoder.encode(outcome)
             store.put(missing.keys[media], {name: value.to(STORED) for name, value in features.items()}, mark)
@@ -303,7 +309,7 @@ def undecodable(
     outcomes = map_sandboxed(partial(decode, wanted=wanted), rows, workers, timeout_s)
     for done, (media, outcome) in enumerate(outcomes, start=1):
         if isinstance(outcome, MediaError):
-            bad.append(BadSample(media, str(outcome), tuple(rows[media])))
+            bad.append(BadSample(media, str(outcome), tuple(rows[media]), isinstance(outcome, NoSoundError)))
         if progress:
             progress(done, len(rows))
     return bad

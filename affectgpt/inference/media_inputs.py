@@ -5,6 +5,7 @@ Shapes: F pictures, H and W pixels.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,7 +15,7 @@ import numpy as np
 from av import AudioFrame, AudioResampler
 
 from affectgpt.media.bundle import Decoded, Media, Wanted, decode
-from affectgpt.media.decode import MediaError
+from affectgpt.media.container import MediaError, NoSoundError
 from affectgpt.media.faces import crop_faces
 from affectgpt.media.media import MEDIA
 from affectgpt.media.sampling import even_indices
@@ -25,6 +26,10 @@ Given = str | Path | np.ndarray
 """Medium as a file or an array."""
 SERVES = {name: medium.streams for name, medium in MEDIA.items() if medium.streams}
 """Streams that each medium can be decoded as."""
+
+_log = logging.getLogger(__name__)
+_silent: list[Media] = []
+"""The first clip without a sound track that was answered about."""
 
 
 def read_given(wanted: Wanted, media: dict[str, Given], sample_rate: int = 16_000, timeout_s: float = 20.0) -> Decoded:
@@ -63,11 +68,40 @@ def read_given(wanted: Wanted, media: dict[str, Given], sample_rate: int = 16_00
     if files:
         rest = replace(wanted, streams=tuple(stream for stream in wanted.streams if stream not in decoded))
         item = Media(**files)  # type: ignore[arg-type]
-        ((_, outcome),) = map_sandboxed(partial(decode, wanted=rest), [item], 1, timeout_s)
+        ((_, outcome),) = map_sandboxed(partial(decode_seen_or_heard, wanted=rest), [item], 1, timeout_s)
         if isinstance(outcome, MediaError):
             raise InputError(str(outcome))
+        if lacks_sound(item, rest, outcome):
+            name_silent(item)
         decoded |= outcome
     return {stream: decoded[stream] for stream in decoded if stream in wanted.streams or stream == "times"}
+
+
+def decode_seen_or_heard(media: Media, wanted: Wanted) -> Decoded:
+    """Decode the wanted streams of a clip to be answered about; of a video without a sound track, the pictures alone.
+
+    Raises:
+        MediaError: a file cannot be used, or there is no sound and no picture is wanted.
+    """
+    try:
+        return decode(media, wanted)
+    except NoSoundError:
+        mute = replace(media, has_sound=False)
+        if not any(mute.has(stream) for stream in wanted.streams):
+            raise
+        return decode(mute, wanted)
+
+
+def lacks_sound(media: Media, wanted: Wanted, decoded: Decoded) -> bool:
+    """Tell whether a clip should have been heard and had no sound track."""
+    return "audio" in wanted.streams and media.has("audio") and "audio" not in decoded
+
+
+def name_silent(media: Media) -> None:
+    """Log that a clip has no sound track, the first one in a process."""
+    if not _silent:
+        _silent.append(media)
+        _log.warning("%s: no sound track: the answer is from the pictures alone.", media.video)
 
 
 def resample(wave: np.ndarray, rate: int, wanted_rate: int) -> np.ndarray:

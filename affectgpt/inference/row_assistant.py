@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from affectgpt.clip import Clip
 from affectgpt.evidence.prompting import Cues
-from affectgpt.features.sources import build_features, media_of
+from affectgpt.features.sources import BadSample, StoredFeatures, build_features, media_of
 from affectgpt.features.store import FeatureStore
 from affectgpt.inference.assistant import Assistant
+from affectgpt.inference.media_inputs import decode_seen_or_heard, lacks_sound, name_silent
 from affectgpt.inputs.open import open_reader, require_readable
 from affectgpt.inputs.reader import Reader
-from affectgpt.media.bundle import Media, decode
+from affectgpt.media.bundle import Media
 from affectgpt.media.decode import MediaError
 from affectgpt.media.sandbox import Sandbox
 from affectgpt.problems import InputError
@@ -29,7 +30,7 @@ class OpenedRows:
     """Rows whose media were opened."""
 
     clips: Sequence[Clip]
-    """All rows that were asked for."""
+    """All rows that were asked for; one whose video turned out to have no sound track says so."""
     reader: Reader
     bad: dict[str, str]
     """Reason why a row's clip cannot be used, by the id of the row."""
@@ -79,13 +80,19 @@ class RowAssistant:
         media = dict.fromkeys(item for clip in clips if (item := media_of(clip)) is not None)
         encoded: dict[Media | None, Any] = {None: {}}
         reasons: dict[Media | None, str] = {}
-        for item, outcome in self._sandbox.map(partial(decode, wanted=self.assistant.wanted), media) if media else ():
+        silent: set[Media] = set()
+        wanted = self.assistant.wanted
+        for item, outcome in self._sandbox.map(partial(decode_seen_or_heard, wanted=wanted), media) if media else ():
             if isinstance(outcome, MediaError):
                 reasons[item] = str(outcome)
             else:
+                if lacks_sound(item, wanted, outcome):
+                    name_silent(item)
+                    silent.add(item)
+                    item = replace(item, has_sound=False)
                 encoded[item] = self.assistant.encode_decoded(outcome)
         bad = {clip.id: reasons[item] for clip in clips if (item := media_of(clip)) in reasons}
-        return OpenedRows(clips, self._reader(_InMemory(encoded)), bad)
+        return OpenedRows(_muted(clips, silent), self._reader(_InMemory(encoded)), bad)
 
     def open_stored(
         self, clips: Sequence[Clip], store: Path, progress: Callable[[int, int], None] | None = None
@@ -99,16 +106,21 @@ class RowAssistant:
             raise InputError("--store: this model has no features to store. Leave the option out.")
         assistant = self.assistant
         config: Any = assistant.model.config
-        source, bad = build_features(
-            clips,
-            config,
-            assistant.processor,
-            FeatureStore(store),
-            lambda: assistant.encoder,
-            self.timeout_s,
-            self.workers,
-            progress,
-        )
+
+        def build(rows: Sequence[Clip]) -> tuple[StoredFeatures, list[BadSample]]:
+            settings = (config, assistant.processor, FeatureStore(store), lambda: assistant.encoder)
+            return build_features(rows, *settings, self.timeout_s, self.workers, progress)
+
+        source, bad = build(clips)
+        mute = {sample.media: replace(sample.media, has_sound=False) for sample in bad if sample.no_sound}
+        silent = {media for media, rest in mute.items() if any(rest.has(stream) for stream in config.streams)}
+        if silent:  # of these the pictures count, as those of rows that declare it
+            name_silent(next(sample.media for sample in bad if sample.media in silent))
+            bad = [sample for sample in bad if sample.media not in silent]
+            lost = {sample.media for sample in bad}
+            clips = _muted(clips, silent)
+            source, more = build([clip for clip in clips if media_of(clip) not in lost])
+            bad += more
         return OpenedRows(clips, self._reader(source), {row: sample.reason for sample in bad for row in sample.rows})
 
     def open_in_parts(
@@ -134,10 +146,15 @@ class RowAssistant:
             if stored is None:
                 yield self.open(part)
             else:
-                yield OpenedRows(part, stored.reader, stored.bad)
+                yield OpenedRows(stored.clips[start : start + size], stored.reader, stored.bad)
 
     def _reader(self, source: Any) -> Reader:
         return open_reader(self.assistant.processor, source, cues=self.cues)
+
+
+def _muted(clips: Sequence[Clip], silent: Collection[Media]) -> list[Clip]:
+    """Return rows, those about clips without a sound track as rows that declare it."""
+    return [replace(clip, has_sound=False) if media_of(clip) in silent else clip for clip in clips]
 
 
 @dataclass(frozen=True, slots=True)

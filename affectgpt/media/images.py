@@ -41,11 +41,15 @@ def read_image(path: str | Path) -> np.ndarray:
     except MediaError:
         raise
     except Image.UnidentifiedImageError as error:
-        raise MediaError(f"{path}: no picture that can be read, expected {', '.join(FORMATS)}") from error
+        raise MediaError(f"{path}: no picture that can be read, expected {', '.join(FORMATS)}. Convert it.") from error
     except Image.DecompressionBombError as error:
-        raise MediaError(f"{path}: expected a picture of at most {MAX_PIXELS} pixels: {error}") from error
+        raise MediaError(
+            f"{path}: expected a picture of at most {MAX_PIXELS} pixels: {error} Scale it down."
+        ) from error
     except Exception as error:  # A damaged picture can raise any exception.
-        raise MediaError(f"{path}: the picture is truncated or damaged ({error})") from error
+        raise MediaError(
+            f"{path}: the picture is truncated or damaged ({error}). Copy or download it again."
+        ) from error
 
 
 def decode_image(path: Path, media: Media, wanted: Wanted) -> Decoded:
@@ -64,11 +68,12 @@ def _require_still(path: str | Path, picture: Image.Image) -> None:
     if width * height > MAX_PIXELS:
         raise MediaError(
             f"{path}: a picture of {width} x {height}, expected at most {MAX_PIXELS} pixels: the header is damaged, or "
-            "the picture has to be scaled down"
+            "the picture has to be scaled down. Copy it again, or scale it."
         )
     if picture.format != "MPO" and getattr(picture, "is_animated", False):
         raise MediaError(
-            f"{path}: several frames or pages, expected one picture; a row names a GIF that moves as video"
+            f"{path}: several frames or pages, expected one picture. Name a GIF that moves as the video of its row, or "
+            "save one frame."
         )
 
 
@@ -77,7 +82,9 @@ def _pixels(path: str | Path, picture: Image.Image) -> np.ndarray:
     if picture.mode.startswith("I;16"):
         picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     elif picture.mode in ("I", "F"):
-        raise MediaError(f"{path}: a picture of 32 bits a channel, expected 8 or 16: what is white in it is unknown")
+        raise MediaError(
+            f"{path}: a picture of 32 bits a channel, expected 8 or 16: what is white in it is unknown. Convert it."
+        )
     picture = ImageOps.exif_transpose(picture)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")

@@ -139,6 +139,18 @@ def _outcome(future: Future[Result], item: object, timeout_s: float) -> Result |
     except MediaError as error:
         return error
     except TimeoutError:
-        return MediaError(f"{item}: not decoded within {timeout_s:g} s")
+        return MediaError(
+            f"{_name_of(item)}: not decoded within {timeout_s:g} s. Allow more seconds (data.decode_timeout_s in a "
+            "recipe), or cut the file into clips."
+        )
     except ProcessExpired as error:
-        return MediaError(f"{item}: the process that decoded it died ({error})")
+        return MediaError(
+            f"{_name_of(item)}: the process that decoded it died ({error}). Convert the file, or leave it out; if many "
+            "die, there is too little memory for so many at once."
+        )
+
+
+def _name_of(item: object) -> str:
+    """Return the files of a clip; other items as they are."""
+    files = getattr(item, "files", None)
+    return ", ".join(map(str, files())) if callable(files) else str(item)

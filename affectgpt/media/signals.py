@@ -53,7 +53,9 @@ def read_signal(recording: Recording) -> Signal:
     except MediaError:
         raise
     except Exception as error:  # A damaged file can raise any exception.
-        raise MediaError(f"{path}: no signal that can be read ({error})") from error
+        raise MediaError(
+            f"{path}: no signal that can be read ({error}). Write it again, or leave it out of the row."
+        ) from error
     _require_sound(path, signal)
     return signal
 
@@ -70,7 +72,10 @@ def check_signal(recording: Recording) -> None:
 def _read_npy(recording: Recording) -> Signal:
     path, rate, channels = recording.path, recording.rate, recording.channels
     if rate is None or channels is None:
-        raise MediaError(f"{path}: an .npy file does not tell its rate and channels, expected them beside it")
+        raise MediaError(
+            f"{path}: an .npy file does not tell its rate and channels, expected them beside it. Name signal_rate and "
+            "signal_channels on the row."
+        )
     with np.errstate(over="raise"):
         samples = np.lib.format.open_memmap(path, mode="r")
     return _cut(recording, samples, rate, channels)
@@ -79,17 +84,18 @@ def _read_npy(recording: Recording) -> Signal:
 def _read_npz(recording: Recording) -> Signal:
     path = recording.path
     if not zipfile.is_zipfile(path):
-        raise MediaError(f"{path}: no .npz archive, or one that was cut off")
+        raise MediaError(f"{path}: no .npz archive, or one that was cut off. Copy or write it again.")
     with np.load(path, allow_pickle=False) as archive:
         if lacking := [name for name in ("data", "rate", "channels") if name not in archive]:
-            raise MediaError(f"{path}: expected the arrays data, rate and channels, it lacks {', '.join(lacking)}")
+            missing = ", ".join(lacking)
+            raise MediaError(f"{path}: expected the arrays data, rate and channels, it lacks {missing}. Add them.")
         names = _member(path, archive, "channels", _MOST_NAMES)
         rate = _member(path, archive, "rate", 1)
         samples = _member(path, archive, "data", MOST_VALUES)
     if names.ndim != 1 or names.dtype.kind != "U":
-        raise MediaError(f"{path}: channels: expected a list of names, got {names.shape} {names.dtype}")
+        raise MediaError(f"{path}: channels: expected a list of names, got {names.shape} {names.dtype}. Write them so.")
     if rate.size != 1 or rate.dtype.kind not in "iuf":
-        raise MediaError(f"{path}: rate: expected one number, got {rate.shape} {rate.dtype}")
+        raise MediaError(f"{path}: rate: expected one number, got {rate.shape} {rate.dtype}. Write it so.")
     return _cut(recording, samples, float(rate.reshape(())), tuple(names.tolist()))
 
 
@@ -102,9 +108,11 @@ def _member(path: Path, archive: np.lib.npyio.NpzFile, name: str, most: int) -> 
     for side in shape:
         count *= side
     if dtype.hasobject:
-        raise MediaError(f"{path}: {name}: an array of Python objects, expected numbers or names; pickles stay shut")
+        got = "an array of Python objects, expected numbers or names; pickles stay shut"
+        raise MediaError(f"{path}: {name}: {got}. Save it as an array of a plain type.")
     if count > most or dtype.itemsize > 4 * _LONGEST_NAME:
-        raise MediaError(f"{path}: {name}: an array of {shape} {dtype}, expected at most {most} values")
+        got = f"an array of {shape} {dtype}, expected at most {most} values"
+        raise MediaError(f"{path}: {name}: {got}. Divide the recording.")
     return np.asarray(archive[name])
 
 
@@ -123,10 +131,11 @@ def _read_by_mne(recording: Recording) -> Signal:
         raise MediaError(f"{path}: mne reads it and is not installed. Install it with: pip install mne") from error
     raw = mne.io.read_raw(path, preload=False, verbose="ERROR")
     if len(raw.filenames) > 1:
-        raise MediaError(f"{path}: the first of {len(raw.filenames)} files of a recording, expected one that is whole")
+        got = f"the first of {len(raw.filenames)} files of a recording, expected one that is whole"
+        raise MediaError(f"{path}: {got}. Save the recording as one file.")
     names = [name for name, kind in zip(raw.ch_names, raw.get_channel_types(), strict=True) if kind != "stim"]
     if not names:
-        raise MediaError(f"{path}: no channel but triggers")
+        raise MediaError(f"{path}: no channel but triggers. Leave it out of the row.")
     rate = float(raw.info["sfreq"])
     first, last = _span(recording, rate, raw.n_times)
     _require_few(path, len(names) * (last - first))
@@ -138,9 +147,10 @@ def _cut(recording: Recording, samples: np.ndarray, rate: float, channels: tuple
     """Cut (C, N) samples to the part between start and end."""
     path = recording.path
     if samples.ndim != 2 or samples.dtype.kind not in "iuf":
-        raise MediaError(f"{path}: expected (channels, samples) of numbers, got {samples.shape} {samples.dtype}")
+        got = f"{samples.shape} {samples.dtype}"
+        raise MediaError(f"{path}: expected (channels, samples) of numbers, got {got}. Save it so.")
     if not 0 < rate <= _HIGHEST_RATE:
-        raise MediaError(f"{path}: a rate of {rate:g} Hz, expected more than 0 and at most 10 MHz")
+        raise MediaError(f"{path}: a rate of {rate:g} Hz, expected more than 0 and at most 10 MHz. Mend the rate.")
     first, last = _span(recording, rate, samples.shape[1])
     _require_few(path, samples.shape[0] * max(0, last - first))
     with np.errstate(over="ignore", invalid="ignore"):
@@ -155,21 +165,22 @@ def _span(recording: Recording, rate: float, count: int) -> tuple[int, int]:
 
 def _require_few(path: Path, values: int) -> None:
     if values > MOST_VALUES:
-        raise MediaError(f"{path}: {values} numbers, expected at most {MOST_VALUES}: name a part by start and end")
+        raise MediaError(f"{path}: {values} numbers, expected at most {MOST_VALUES}. Name a part by start and end.")
 
 
 def _require_sound(path: Path, signal: Signal) -> None:
     """Raise MediaError for invalid values that no file format rules out."""
     count, channels = len(signal.samples), signal.channels
     if not count:
-        raise MediaError(f"{path}: no channel, its shape is {signal.samples.shape}")
+        raise MediaError(f"{path}: no channel, its shape is {signal.samples.shape}. Leave it out of the row.")
     if len(channels) != count:
-        raise MediaError(f"{path}: {len(channels)} names of channels, expected {count}, one for each")
+        raise MediaError(f"{path}: {len(channels)} names of channels, expected {count}, one for each. Mend them.")
     if len(set(channels)) < count or not all(map(str.strip, channels)):
-        raise MediaError(f"{path}: expected channels of different names, none of them empty, got {', '.join(channels)}")
+        got = ", ".join(channels)
+        raise MediaError(f"{path}: expected channels of different names, none of them empty, got {got}. Mend them.")
     if not signal.samples.shape[1]:
-        raise MediaError(f"{path}: no sample in the part that is read")
+        raise MediaError(f"{path}: no sample in the part that is read. Mend start and end, which are seconds.")
     finite = np.isfinite(signal.samples).all(axis=1)
     if not finite.all():
         bad = ", ".join(name for name, right in zip(channels, finite, strict=True) if not right)
-        raise MediaError(f"{path}: samples that are NaN or infinite, in {bad}")
+        raise MediaError(f"{path}: samples that are NaN or infinite, in {bad}. Mend or cut them.")

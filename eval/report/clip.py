@@ -10,6 +10,7 @@ import av
 import cv2
 import numpy as np
 
+from affectgpt.media.orientation import orient, orientation_of
 from affectgpt.media.source import OPTIONS
 
 NUM_FRAMES = 6
@@ -38,10 +39,15 @@ def read_clip(video: Path) -> tuple[list[np.ndarray], np.ndarray, float]:
                 elif isinstance(frame, av.VideoFrame):
                     last = frame
                     while len(frames) < NUM_FRAMES and (frame.time or 0.0) >= wanted[len(frames)]:
-                        frames.append(frame.to_ndarray(format="rgb24"))
+                        frames.append(_upright(frame))
         if last is not None:
-            frames += [last.to_ndarray(format="rgb24")] * (NUM_FRAMES - len(frames))
+            frames += [_upright(last)] * (NUM_FRAMES - len(frames))
     return frames, np.concatenate(sound or [np.zeros(0, np.float32)]), seconds
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    """Return the pixels of a frame as it is to be shown, (H, W, 3) RGB uint8."""
+    return np.ascontiguousarray(orient(frame.to_ndarray(format="rgb24"), orientation_of(frame)))
 
 
 def pitch_track(wave: np.ndarray) -> np.ndarray:

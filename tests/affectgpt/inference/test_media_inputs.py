@@ -17,6 +17,7 @@ from affectgpt.media.bundle import Media, Wanted, decode
 from affectgpt.media.decode import MediaError, read_audio
 from affectgpt.media.faces import crop_faces
 from affectgpt.problems import InputError
+from tests.support.films import copy_streams
 
 ALL = ("face", "frame", "audio")
 
@@ -118,3 +119,18 @@ def test_media_that_a_model_does_not_take() -> None:
         read_given(Wanted(("face",)), {"audio": np.zeros(4)})
     with pytest.raises(InputError, match=r"none: this model reads text alone"):
         read_given(Wanted(()), {"video": pictures(1)})
+
+
+def test_a_film_without_a_sound_track_is_seen_and_said_to_be_silent(
+    tmp_path: Path, write_mp4: Callable[..., Path], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(given, "_silent", [])
+    mute = copy_streams([write_mp4(tmp_path / "loud.mp4")], tmp_path / "mute.mp4", "video")
+    for _ in range(2):
+        found = read_given(Wanted(("frame", "audio"), 2), {"video": mute})
+        assert found.keys() == {"frame", "times"}
+    assert caplog.text.count("mute.mp4: no sound track: the answer is from the pictures alone.") == 1
+    with pytest.raises(InputError, match=r"mute\.mp4: no audio stream\. "):
+        read_given(Wanted(("audio",)), {"video": mute})
+    with pytest.raises(InputError, match=r"mute\.mp4: no audio stream\. "):
+        read_given(Wanted(("frame", "audio"), 2), {"video": tmp_path / "loud.mp4", "audio": mute})

@@ -435,7 +435,7 @@ def test_files_that_are_no_media(tmp_path: Path) -> None:
         "empty.mp4": "is empty",
         "text.mp4": "no video or audio file",
         "list.mp4": "no video or audio file",
-        "pointer.mp4": r"a pointer of Git LFS, not the file itself; fetch it with: git lfs pull",
+        "pointer.mp4": r"a pointer of Git LFS, not the file itself. Fetch it with: git lfs pull",
         "missing.mp4": "nothing there",
         "": "a folder",
     }

@@ -62,6 +62,9 @@ def test_a_jpeg_is_read_whatever_its_name(tmp_path: Path) -> None:
         (6, lambda pixels: np.rot90(pixels, -1)),
         (8, lambda pixels: np.rot90(pixels, 1)),
         (2, lambda pixels: pixels[:, ::-1]),
+        (4, lambda pixels: pixels[::-1]),
+        (5, lambda pixels: pixels.swapaxes(0, 1)),
+        (7, lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1)),
     ],
 )
 def test_a_picture_is_turned_as_its_exif_says(
@@ -69,8 +72,12 @@ def test_a_picture_is_turned_as_its_exif_says(
 ) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    Image.fromarray(stripes()).save(tmp_path / "a.png", exif=exif)
-    assert np.array_equal(read_image(tmp_path / "a.png"), turned(stripes()))
+    for ending, options in {"png": {}, "webp": {"lossless": True}, "tiff": {}}.items():
+        Image.fromarray(stripes()).save(tmp_path / f"a.{ending}", exif=exif, **options)
+        assert np.array_equal(read_image(tmp_path / f"a.{ending}"), turned(stripes()))
+    Image.fromarray(stripes()).save(tmp_path / "a.jpg", exif=exif, quality=95, subsampling=0)
+    plain = Image.open(tmp_path / "a.jpg")
+    assert np.array_equal(read_image(tmp_path / "a.jpg"), turned(np.asarray(plain)))
 
 
 def test_transparent_is_white(tmp_path: Path) -> None:

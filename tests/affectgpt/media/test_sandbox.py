@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 import affectgpt
+from affectgpt.media.bundle import Media
 from affectgpt.media.decode import MediaError, read_face
 from affectgpt.media.sandbox import map_sandboxed
 from tests.support.limits import PATIENCE_S, wait_for
@@ -41,6 +42,17 @@ def test_a_hang_costs_one_item() -> None:
     assert results[0.01] is None
     assert isinstance(results[600.0], MediaError)
     assert "not decoded within 4 s" in str(results[600.0])
+
+
+def test_a_hang_names_the_files_of_the_clip_and_the_next_step() -> None:
+    media = Media(video=Path("a.mp4"), face=Path("a.npy"))
+    ((_, outcome),) = map_sandboxed(hang, [media], workers=1, timeout_s=2)
+    assert str(outcome).startswith("a.mp4, a.npy: not decoded within 2 s. Allow more seconds (data.decode_timeout_s")
+
+
+def hang(media: Media) -> None:
+    """Decode nothing, for ever; a worker imports it."""
+    time.sleep(600)
 
 
 def test_a_segmentation_fault_costs_one_item() -> None:

@@ -225,7 +225,7 @@ def test_what_unpacks_to_more_than_is_allowed_is_not_unpacked(tmp_path: Path, mo
     assert "data" not in unpacked
     read_signal(Recording(npz(tmp_path / "most.npz")))
     np.save(tmp_path / "long.npy", np.zeros((3, 1000)))
-    with pytest.raises(MediaError, match="3000 numbers, expected at most 768: name a part by start and end"):
+    with pytest.raises(MediaError, match=r"3000 numbers, expected at most 768\. Name a part by start and end"):
         read_signal(Recording(tmp_path / "long.npy", RATE, NAMES))
     assert read_signal(Recording(tmp_path / "long.npy", RATE, NAMES, 1.0, 3.0)).samples.shape == (3, 256)
 
