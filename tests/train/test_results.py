@@ -180,7 +180,8 @@ def test_a_few_questions_of_each_clip_are_asked(recipe, prepared):
 
 def test_the_summary_says_what_was_learned_from(recipe, prepared):
     found = summary(recipe, prepared, context(recipe, prepared), [])
-    assert found["data"]["train"] == {"clips": 0, "rows": 3, "actors": 0}
+    counts = {"clips": 0, "rows": 3, "actors": 0, "carries": {}, "labels": {}}
+    assert found["data"]["train"] == counts
     assert (found["data"]["test"]["actors"], found["data"]["unusable_clips"]) == (2, 1)
     # The most frequent answer of training, given to the rows of test.
     baseline = found["baselines"]["constant answer"]["emotion_war"]

@@ -69,7 +69,7 @@ def test_closed_questions_count_towards_their_level_only() -> None:
     assert scores.metrics["expression_accuracy"] == {"value": 1.0, "low": 1.0, "high": 1.0, "n": 1}
     for name in ("emotion_war", "emotion_uar", "tree_similarity", "parse_rate"):
         assert scores.metrics[name] == NOTHING
-    assert (scores.labels, scores.confusion) == ([], [])
+    assert (scores.labels, scores.confusion) == (["joy"], [[0, 1]])  # of the label, where no tree is asked for
 
 
 def test_every_name_of_the_contract_is_there_even_for_no_rows() -> None:
@@ -141,7 +141,7 @@ def test_ties_of_the_constant_baseline_do_not_depend_on_the_order() -> None:
     assert constant_baseline(train, test, 20) == constant_baseline(train[::-1], test, 20)
 
 
-def test_other_tasks_have_their_primary_score() -> None:
+def test_other_tasks_have_their_headline_scores() -> None:
     clips = [
         Clip(id=str(index), task="emotion_open", answer=["joy", "relief"], messages=clip("x", "text", "y").messages)
         for index in range(2)
@@ -150,5 +150,9 @@ def test_other_tasks_have_their_primary_score() -> None:
     texts = ["joy, relief", "anger", "She smiles at somebody."]
     metrics = score(clips, [said(*pair) for pair in zip(clips, texts, strict=True)], resamples=20).metrics
     found = {name: metrics[name]["value"] for name in metrics if name.startswith(("emotion_open", "caption"))}
-    assert found == {"emotion_open_example_f1": pytest.approx(0.5), "caption_word_f1": pytest.approx(1.0)}
+    assert found == {
+        "emotion_open_example_f1": pytest.approx(0.5),
+        "emotion_open_hit_rate": pytest.approx(0.5),
+        "caption_word_f1": pytest.approx(1.0),
+    }
     assert metrics["emotion_uar"]["value"] is None

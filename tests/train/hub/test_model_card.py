@@ -143,7 +143,7 @@ def test_a_title_is_text_and_no_markup():
 @pytest.mark.parametrize(
     ("inputs", "task", "call"),
     [
-        (["audio", "text"], "audio-text-to-text", 'video="clip.mp4"'),
+        (["audio", "text"], "audio-text-to-text", 'audio="voice.wav"'),
         (["text"], "text-generation", 'subtitle="I am fine."'),
     ],
 )
