@@ -19,7 +19,14 @@ from eval.metrics.task_scores import TaskScore
 from eval.report.findings import findings
 from eval.report.glossary import is_score_of
 from eval.report.run_page import write_report
-from eval.report.scores import answers, constant_answers, constant_baseline, differences, score_tasks
+from eval.report.scores import (
+    answers,
+    constant_answers,
+    constant_baseline,
+    differences,
+    ordered_tasks,
+    score_tasks,
+)
 from train.fingerprint import stream_of
 from train.monitor import MemoryMeter
 from train.prepare import Prepared, notes_of, synthetic_settings
@@ -183,7 +190,7 @@ def _write_examples(
     """Write the clips of the gallery, with the answers of every stage: mistakes of the last stage, then right answers.
 
     Two thirds are mistakes, if there are as many. Of each half, different gold answers come first, conflicts before
-    others, else at random; where answers have no classes, the worst come first.
+    others, else at random.
     """
     chosen = _chosen(context, list(scored.values())[-1]) if scored else []
     said: dict[str, dict[str, str]] = {}
@@ -204,6 +211,7 @@ def _write_examples(
                 "conflict": bool(clip.extra.get("conflict")),
                 "task": clip.task,
                 "question": clip.question,
+                "options": clip.options,
                 "truth": clip.answer if isinstance(clip.answer, str) else clip.target,
                 "wrong": wrong,
                 "predictions": said.get(clip.id, {}),
@@ -211,24 +219,25 @@ def _write_examples(
             file.write(json.dumps(example) + "\n")
 
 
-def _chosen(context: StageContext, tasks: Mapping[str, TaskScore]) -> list[tuple[Clip, bool]]:
-    """Return the rows of the gallery, of the task that says most about a clip, and whether each is answered wrong."""
-    ranks = {"tree": 3, "choice": 2, "labels": 2, "number": 1, "words": 1}
-    order = {"attribute": 0, "expression": 1, "emotion": 2, None: 0}
-    task = max(tasks, key=lambda name: (ranks[TASKS[name].judged or "words"], order[TASKS[name].level]))
+def _chosen(context: StageContext, tasks: Mapping[str, TaskScore]) -> list[tuple[Clip, bool | None]]:
+    """Return the rows of the gallery, of the task that says most about a clip, and whether each is answered wrong.
+
+    Numbers and free texts are neither right nor wrong, but nearer or farther: None, the worst first.
+    """
+    task = ordered_tasks(tasks)[0]
     scored = tasks[task]
     clips = {clip.id: clip for clip in scored_rows(context, "test") if clip.task == task}
-    wrong = scored.quality < np.median(scored.quality) if TASKS[task].judged == "number" else scored.quality < 1
-    kinds = ["" for _ in scored.rows]
+    room = context.evaluation.examples
+    if TASKS[task].judged in ("number", "words"):
+        worst = np.argsort(scored.quality, kind="stable")[:room]
+        return [(clips[scored.rows[index].key], None) for index in worst]
+    wrong, kinds = scored.quality < 1, ["" for _ in scored.rows]
     if scored.classes is not None:
         wrong = scored.classes.gold != scored.classes.predicted
         kinds = [scored.classes.labels[code] for code in scored.classes.gold]
     order = [int(index) for index in stream_of(context.seed, "examples").permutation(len(scored.rows))]
     order.sort(key=lambda index: not clips[scored.rows[index].key].extra.get("conflict"))
-    if scored.classes is None:
-        order.sort(key=lambda index: scored.quality[index])
     mistakes, right = (_in_turn([index for index in order if wrong[index] == side], kinds) for side in (True, False))
-    room = context.evaluation.examples
     shown = mistakes[: max(room - len(right), (2 * room + 2) // 3)]
     shown += right[: room - len(shown)]
     return [(clips[scored.rows[index].key], bool(wrong[index])) for index in shown]

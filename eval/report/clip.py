@@ -54,12 +54,12 @@ def read_clip(
             if packet.pts is not None and float(packet.pts * packet.time_base) > first + seconds + 2:
                 break
             for frame in packet.decode():
-                if (frame.time or 0.0) > first + seconds:
+                if not isinstance(frame, av.AudioFrame | av.VideoFrame) or (frame.time or 0.0) > first + seconds:
                     continue
                 if isinstance(frame, av.AudioFrame):
                     begins = frame.time or 0.0 if begins is None else begins
                     sound += [part.to_ndarray()[0] for part in resampler.resample(frame)]
-                elif isinstance(frame, av.VideoFrame):
+                else:
                     last = frame
                     while len(frames) < NUM_FRAMES and (frame.time or 0.0) >= wanted[len(frames)]:
                         frames.append(frame.to_ndarray(format="rgb24"))
@@ -110,7 +110,10 @@ def clip_figure(
         av.FFmpegError: the file cannot be read.
         ValueError: it holds neither pictures nor sound.
     """
-    frames, wave, seconds = read_clip(video or audio, start, end) if video or audio else ([], np.zeros(0), 0.0)
+    media = video or audio
+    if media is None:
+        raise ValueError("neither pictures nor sound")
+    frames, wave, seconds = read_clip(media, start, end)
     if audio is not None and video is not None:
         _, wave, _ = read_clip(audio, start, end)
     if not (frames or len(wave)) or seconds <= 0:

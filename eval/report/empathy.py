@@ -29,7 +29,7 @@ def empathy(found: Mapping[str, Any]) -> dict[str, Any]:
     conditions = found["conditions"]
     rows = [_row(name, metrics, found["over_no_plugin"].get(name)) for name, metrics in conditions.items()]
     figures = ["accuracy", "more than by itself", "macro F1", "decided in stage 1", "answers read"]
-    heads = ["the model is given", *(Cell(name, about=EMPATHY_WORDS[name]) for name in figures)]
+    heads: Cells = ["the model is given", *(Cell(name, about=EMPATHY_WORDS[name]) for name in figures)]
     bars = [(NAMES.get(name, name), {"accuracy": metrics["accuracy"]}) for name, metrics in conditions.items()]
     return {
         "n": found["n"],

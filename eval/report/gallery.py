@@ -10,6 +10,7 @@ import av
 import cv2
 from markupsafe import Markup
 
+from affectgpt.answers.judge import is_right
 from affectgpt.tasks import TASKS
 from eval.report.clip import clip_figure, sound_source, still_figure, video_source
 from eval.report.run_folder import Run
@@ -58,7 +59,7 @@ def _card(run: Run, row: Mapping[str, Any], shown: Mapping[str, str]) -> dict[st
     return {
         "gold": gold,
         "is_conflict": bool(row.get("conflict")),
-        "is_wrong": bool(verdicts) and not verdicts[-1]["is_right"],
+        "is_wrong": bool(verdicts) and verdicts[-1]["is_right"] is False,
         "id": row["id"],
         "group": row.get("group"),
         "question": row.get("question"),
@@ -70,9 +71,16 @@ def _card(run: Run, row: Mapping[str, Any], shown: Mapping[str, str]) -> dict[st
 
 
 def _verdict(row: Mapping[str, Any], title: str, response: str) -> dict[str, Any]:
-    """Return the values of a verdict: what the model answered, in a tree the emotion, and whether it is right."""
+    """Return the values of a verdict: what the model answered, in a tree the emotion, and whether it is right.
+
+    None where an answer is nearer or farther, not right or wrong.
+    """
     if not is_tree(row):
-        return {"title": title, "answer": response, "is_right": response.casefold() == str(row["truth"]).casefold()}
+        about = TASKS.get(str(row["task"]))
+        is_choice = about is not None and about.judged == "choice"
+        asked = str(row.get("question") or ""), row.get("options")
+        right = is_right(response, str(row["truth"]), *asked) if is_choice else None
+        return {"title": title, "answer": response, "is_right": right}
     written = parse_tree(response)
     return {
         "title": title,

@@ -348,7 +348,7 @@ def _label_table(splits: Mapping[str, Mapping[str, Any]]) -> Table | None:
     labels = dict.fromkeys((task, label) for tasks in parts.values() for task in tasks for label in tasks[task])
     if not labels:
         return None
-    rows = [
+    rows: list[Cells] = [
         [Cell(label, [task]), *(str(tasks.get(task, {}).get(label, 0)) for tasks in parts.values())]
         for task, label in labels
     ]

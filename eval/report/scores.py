@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from eval.metrics.stats import Difference, Metric, bootstrap, compare, interval,
 from eval.metrics.task_scores import TaskScore, score_task
 from eval.predict.answers import Prediction, as_prediction
 from eval.report.glossary import LEVELLED, NAMED
+from videmo.tree import parse_tree
 
 HEADLINES: Mapping[str, tuple[str, ...]] = {
     "choice": ("accuracy", "uar"),
@@ -120,11 +121,16 @@ def score_tasks(clips: Sequence[Clip], predictions: Sequence[Prediction]) -> dic
 
 def details(tasks: Mapping[str, TaskScore], resamples: int = 1000) -> dict[str, Any]:
     """Return all that a report says of each task: every score, the best constant answer, classes, speakers."""
+    return {task: _details(task, tasks[task], resamples) for task in ordered_tasks(tasks)}
+
+
+def ordered_tasks(tasks: Iterable[str]) -> list[str]:
+    """Return tasks by how much they say about a clip: trees, then classes and sets, numbers, texts; emotions first."""
+    judged = {"tree": 0, "choice": 1, "labels": 1, "number": 2, "words": 3}
     levels = {"emotion": 0, "expression": 1, "attribute": 2}
-    order = sorted(
-        tasks, key=lambda task: (TASKS[task].judged != "tree", levels.get(TASKS[task].level or "emotion", 0))
+    return sorted(
+        tasks, key=lambda task: (judged[TASKS[task].judged or "words"], levels.get(TASKS[task].level or "", 3))
     )
-    return {task: _details(task, tasks[task], resamples) for task in order}
 
 
 def _details(task: str, scored: TaskScore, resamples: int) -> dict[str, Any]:
@@ -209,7 +215,9 @@ def _answer(task: str, scored: TaskScore, index: int) -> dict[str, Any]:
         labels, gold, predicted = scored.classes.labels, scored.classes.gold[index], scored.classes.predicted[index]
         found |= {"read": labels[predicted] if predicted < len(labels) else None, "right": bool(gold == predicted)}
         if TASKS[task].judged == "tree":  # the whole trees stand in the predictions of the stage
-            found |= {"gold": labels[gold], "response": found["read"] or ""}
+            written = parse_tree(row.response).emotions
+            top = written[0].label if written else ""
+            found |= {"gold": labels[gold], "response": top, "read": top or None}
     return found
 
 

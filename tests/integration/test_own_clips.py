@@ -23,7 +23,11 @@ from tests.support.pages import Page
 PAGE = (ROOT / "docs" / "train_own_clips.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+) ?(\S*)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 SPEAKERS = ("ann", "bo", "cy", "di", "eve", "fay")
-EMOTIONS = {"anger": (300, "Leave me alone!"), "joy": (220, "You are here at last."), "sadness": (120, "Nobody called.")}
+EMOTIONS = {
+    "anger": (300, "Leave me alone!"),
+    "joy": (220, "You are here at last."),
+    "sadness": (120, "Nobody called."),
+}
 
 
 def block(name: str) -> str:
@@ -33,7 +37,7 @@ def block(name: str) -> str:
 
 
 def write_clips(folder: Path) -> None:
-    """Write a tone for each line of a table like that of the page: its pitch says the emotion, each speaker's a little."""
+    """Write a table like that of the page, and a tone for each line, whose pitch tells the emotion."""
     header = block("clips.csv").splitlines()[0]
     times = np.arange(8000) / 16_000
     lines = [header]
