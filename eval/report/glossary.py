@@ -73,10 +73,13 @@ TERMS = {
 }
 """Name of a score in report.json -> its words; of other tasks it is `<task>_<score>`, see `term_of`."""
 
-NAMED = {"tree": {name: name for name in ("tree_similarity", "emotion_war", "emotion_uar")}}
-"""Task -> its scores that have names of their own in report.json, as in v0.1.0 -> their names among the tallies."""
-LEVELLED = {"attribute": "attribute_accuracy", "expression": "expression_accuracy"}
-"""Level -> name of the accuracy of its closed questions, as in v0.1.0."""
+NAMED: dict[str, dict[str, str]] = {
+    "tree": {name: name for name in ("tree_similarity", "emotion_war", "emotion_uar")},
+    "attribute_closed": {"attribute_accuracy": "accuracy", "attribute_uar": "uar"},
+    "expression_single": {"expression_accuracy": "accuracy", "expression_uar": "uar"},
+}
+"""Task -> names in report.json of its scores, as v0.1.0 had them -> names among its tallies. Scores of all other tasks
+are named `<task>_<score>`."""
 
 WORDS = {
     "95 % interval": "range that would hold the true score in 95 of 100 tests with other people; the people of the "
@@ -132,13 +135,8 @@ def definitions(names: Iterable[str]) -> dict[str, str]:
 
 def is_score_of(name: str, task: str) -> bool:
     """Tell whether a score in report.json is one of a task's."""
-    about = TASKS.get(task)
-    if about is None:
-        return False
-    if about.level in LEVELLED and about.judged == "choice":
-        return name in (LEVELLED[about.level], f"{about.level}_uar")
-    if about.judged == "tree":
-        return name in (*NAMED[task], "parse_rate")
+    if task in NAMED:
+        return name in NAMED[task] or (task == "tree" and name == "parse_rate")
     return name.startswith(f"{task}_") and name.removeprefix(f"{task}_") in SCORES
 
 

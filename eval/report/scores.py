@@ -15,14 +15,20 @@ from eval.metrics.recognition import confusion
 from eval.metrics.stats import Difference, Metric, bootstrap, compare, interval, mean_tally
 from eval.metrics.task_scores import TaskScore, score_task
 from eval.predict.answers import Prediction, as_prediction
-from eval.report.glossary import LEVELLED, NAMED
+from eval.report.glossary import NAMED
 from videmo.tree import parse_tree
 
+CONTRACT = (
+    *("attribute_accuracy", "expression_accuracy"),
+    *("emotion_war", "emotion_uar", "tree_similarity", "parse_rate"),
+)
+"""Scores that every report has, without a value where their task is not asked."""
 HEADLINES: Mapping[str, tuple[str, ...]] = {
     "choice": ("accuracy", "uar"),
     "labels": ("example_f1", "hit_rate"),
     "number": ("ccc", "mae"),
     "words": ("word_f1",),
+    "tree": ("tree_similarity", "emotion_uar"),
 }
 """Way of judging (`affectgpt/tasks.py`) -> scores that stand in the tables of a report, as `<task>_<score>`."""
 SHOWN_ANSWERS = 200
@@ -62,11 +68,11 @@ def score(clips: Sequence[Clip], predictions: Sequence[Prediction], resamples: i
     Scores of tasks that no row asks have no value.
     """
     tasks = score_tasks(clips, predictions)
-    metrics = dict.fromkeys((*LEVELLED.values(), *NAMED["tree"], "parse_rate"), bootstrap(lambda _: 0.0, 0, []))
+    metrics = dict.fromkeys(CONTRACT, bootstrap(lambda _: 0.0, 0, []))
     for task, scored in tasks.items():
         for name, tally in report_names(task, scored).items():
             metrics[name] = interval(scored.tallies[tally], scored.groups, resamples)
-        if TASKS[task].judged == "tree":
+        if task == "tree":
             metrics["parse_rate"] = interval(mean_tally(scored.readable), scored.groups, resamples)
     shown = main_classes(tasks)
     if shown is None or shown.classes is None:
@@ -77,15 +83,14 @@ def score(clips: Sequence[Clip], predictions: Sequence[Prediction], resamples: i
 
 
 def report_names(task: str, scored: TaskScore) -> dict[str, str]:
-    """Return the names in report.json of a task's scores -> their names among the tallies, the primary one first."""
-    if task in NAMED:
-        return NAMED[task]
-    about = TASKS[task]
-    if about.level in LEVELLED and about.judged == "choice":
-        own = {LEVELLED[about.level]: "accuracy"}
-        one_set = scored.classes is not None and scored.classes.is_one_set
-        return {**own, f"{about.level}_uar": "uar"} if one_set else own
-    return {f"{task}_{name}": name for name in HEADLINES[about.judged or "words"]}
+    """Return the names in report.json of a task's scores -> their names among the tallies, the first one first.
+
+    Closed questions of many kinds, each with options of its own, have no UAR.
+    """
+    if task not in NAMED:
+        return {f"{task}_{name}": name for name in HEADLINES[TASKS[task].judged or "words"]}
+    many = TASKS[task].judged == "choice" and not (scored.classes and scored.classes.is_one_set)
+    return {name: tally for name, tally in NAMED[task].items() if not (many and tally == "uar")}
 
 
 def main_classes(tasks: Mapping[str, TaskScore]) -> TaskScore | None:
@@ -241,7 +246,9 @@ def differences(
 
 def _compared(task: str, scored: TaskScore) -> list[str]:
     """Return the names in report.json of a task's scores that are compared: the first, of trees the emotion's too."""
-    return ["emotion_uar", "tree_similarity"] if TASKS[task].judged == "tree" else [*report_names(task, scored)][:1]
+    names = report_names(task, scored)
+    wanted = ("emotion_uar", "tree_similarity") if TASKS[task].judged == "tree" else ()
+    return [name for name, tally in names.items() if tally in wanted] or [*names][:1]
 
 
 def constant_answers(train: Sequence[Clip], test: Sequence[Clip]) -> list[Prediction]:

@@ -265,6 +265,7 @@ def _data(subject: Subject) -> str:
         else "Row files of the one who trained the model. Only their names are given here; the rows are not part of "
         "this repository."
     ]
+    lines += [_plain(str(note)) for note in data.get("notes", []) if subject.recipe["data"]["synthetic"] is None]
     counted = [(name, part) for name, part in data.items() if isinstance(part, dict)]
     if counted:
         head = ["part", "file", "rows", "clips", "people"]
