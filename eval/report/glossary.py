@@ -111,7 +111,10 @@ TREE_WORDS = {
     "links right": "lines from an emotion to its expressions, and from these to their attributes, that both trees have",
 }
 """Figures beside a written tree."""
-SIGNAL_WORDS = {"reward": "what GRPO maximises, 1 at best", "KL": "how far the model has moved from where GRPO began"}
+SIGNAL_WORDS = {
+    "reward": "weighted sum of the rewards, which GRPO maximises; at best, the sum of the weights",
+    "KL": "how far the model has moved from where GRPO began",
+}
 """Figures of the curves of reinforcement learning."""
 
 

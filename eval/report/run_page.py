@@ -363,7 +363,7 @@ def _words(run: Run, values: Mapping[str, Any]) -> dict[str, str]:
     known = {title.casefold() for title in found}
     terms = [SCORES[name] for task in details for name in task["scores"] if name in SCORES]
     found |= {term.title: term.meaning for term in terms if term.title.casefold() not in known}
-    found |= WORDS if run.stages else {}
+    found |= WORDS if found else {}
     found |= TREE_WORDS if (values["gallery"] or {}).get("legend") else {}
     found |= SIGNAL_WORDS if values["learning"] and values["learning"]["rewards"] else {}
     return {**found, **(EMPATHY_WORDS if values["empathy"] else {})}

@@ -235,7 +235,7 @@ def differences(
         Name of the score in report.json -> difference, of the tasks that both answered.
     """
     found = {}
-    for task in [task for task in first if task in second]:
+    for task in ordered_tasks(task for task in first if task in second):
         one, other = first[task], second[task]
         assert [row.key for row in one.rows] == [row.key for row in other.rows]
         for name in _compared(task, one):
@@ -248,7 +248,7 @@ def _compared(task: str, scored: TaskScore) -> list[str]:
     """Return the names in report.json of a task's scores that are compared: the first, of trees the emotion's too."""
     names = report_names(task, scored)
     wanted = ("emotion_uar", "tree_similarity") if TASKS[task].judged == "tree" else ()
-    return [name for name, tally in names.items() if tally in wanted] or [*names][:1]
+    return [name for tally in wanted for name in names if names[name] == tally] or [*names][:1]
 
 
 def constant_answers(train: Sequence[Clip], test: Sequence[Clip]) -> list[Prediction]:
