@@ -125,9 +125,9 @@ def _plugins(stage: str, found: Mapping[str, Any]) -> Iterator[str]:
         )
     alone = found.get("plugin", {}).get("accuracy")
     if isinstance(alone, int | float):
-        if alone > told["high"]:
+        if told["high"] is not None and alone > told["high"]:
             verdict = "the language model loses some of what its plugin knows"
-        elif alone < told["low"]:
+        elif told["low"] is not None and alone < told["low"]:
             verdict = "together they know more"
         else:
             verdict = "no difference can be seen, so the language model is not shown to add anything to the label"

@@ -12,7 +12,7 @@ from affectgpt.clip import Clip
 from affectgpt.tasks import TASKS, Task
 from eval.answers.rows import AnsweredRow
 from eval.metrics.recognition import confusion
-from eval.metrics.stats import Difference, Metric, bootstrap, compare, interval, mean_tally
+from eval.metrics.stats import Difference, Metric, compare, interval, mean_tally
 from eval.metrics.task_scores import TaskScore, score_task
 from eval.predict.answers import Prediction, as_prediction
 from eval.report.glossary import NAMED
@@ -68,7 +68,7 @@ def score(clips: Sequence[Clip], predictions: Sequence[Prediction], resamples: i
     Scores of tasks that no row asks have no value.
     """
     tasks = score_tasks(clips, predictions)
-    metrics = dict.fromkeys(CONTRACT, bootstrap(lambda _: 0.0, 0, []))
+    metrics = dict.fromkeys(CONTRACT, interval(mean_tally([])))
     for task, scored in tasks.items():
         for name, tally in report_names(task, scored).items():
             metrics[name] = interval(scored.tallies[tally], scored.groups, resamples)

@@ -135,3 +135,14 @@ def test_modalities_are_compared_where_ablations_were_run() -> None:
 def test_a_report_of_v0_1_0_has_no_comparisons_and_no_sentences() -> None:
     old = {"stages": [{"name": "one", "kind": "sft", "metrics": {"emotion_uar": metric(0.5, 0.4, 0.6)}}]}
     assert findings(old) == []
+
+
+def test_intervals_that_could_not_be_computed_show_no_difference() -> None:
+    told = {"value": 0.5, "low": None, "high": None, "n": 1}
+    assert all("no difference can be seen" in sentence for sentence in empathy(0.9, told, told, told))
+    found = report(
+        stage("one", emotion_label_accuracy=told),
+        baselines={"constant answer": {"emotion_label_accuracy": told}},
+        comparisons={"constant answer": {"emotion_label_accuracy": {**told, "value": 0.0}}},
+    )
+    assert "No difference can be seen" in findings(found)[0]
