@@ -130,6 +130,17 @@ def require_conversations(clips: Iterable[Clip]) -> None:
         raise InputError(problems, advice="Such rows ask a language model nothing. Leave them out.")
 
 
+def clip_key(clip: Clip) -> tuple[object, ...] | None:
+    """Return what rows about the same clip share, its files and its span; None for a row of words alone."""
+    files = tuple(getattr(clip, name) for name in MEDIA_FIELDS)
+    return (*files, clip.start, clip.end) if any(files) else None
+
+
+def count_clips(rows: Iterable[Clip]) -> int:
+    """Count the different clips that rows are about: several questions about one are one clip, words alone are none."""
+    return len({clip_key(row) for row in rows} - {None})
+
+
 def write_clips(path: Path, clips: Iterable[Clip], root: Path | None = None) -> None:
     """Write rows to a JSONL file, whole or not at all; media paths are relative to `root`, by default its folder.
 

@@ -12,6 +12,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from affectgpt.problems import InputError, RunError
+from eval.report.glossary import taught_metrics
 from train.fault_tolerance.watchdog import Watchdog, is_broken_connection
 from train.hub.background import BackgroundPush
 from train.hub.client import require_access
@@ -115,7 +116,7 @@ def _run(recipe: Recipe, memory: MemoryMeter, closing: ExitStack) -> dict[str, A
             if rank == 0:
                 console.begin(f"score {result.stage.name}")
                 entries.append(result.stage.score(context, result))
-                console.done(result.stage.headline(entries[-1]["metrics"]))
+                console.done(result.stage.headline(taught_metrics(entries[-1])))
                 if publish is not None:
                     publish(result, summary(recipe, prepared, context, entries))
     except KeyboardInterrupt:

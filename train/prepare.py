@@ -19,7 +19,7 @@ import torch
 from filelock import FileLock
 from transformers import AutoConfig
 
-from affectgpt.clip import Clip
+from affectgpt.clip import Clip, count_clips
 from affectgpt.evidence.cues import Cues
 from affectgpt.features.file_hashes import ContentIndex
 from affectgpt.features.sources import (
@@ -70,6 +70,13 @@ def synthetic_settings(data: DataConfig) -> synthetic.Settings:
     return synthetic.Settings(**(data.synthetic or {}))  # type: ignore[arg-type]
 
 
+def notes_of(data: DataConfig) -> list[str]:
+    """Return what readers of a report must know of its data: that they are synthetic, as their manifests say."""
+    folders = [path.parent for part in PARTS if (path := getattr(data, part)) is not None]
+    found = [synthetic.NOTE] if data.synthetic is not None else [synthetic.note_of(folder) for folder in folders]
+    return list(dict.fromkeys(note for note in found if note))
+
+
 def context_of(recipe: Recipe, prepared: Prepared, console: Console) -> StageContext:
     """Return the context that a run gives its stages."""
     return StageContext(
@@ -98,9 +105,7 @@ def prepare(recipe: Recipe, console: Console) -> Prepared:
         clips = dict(zip(paths, loaded, strict=True))
         _require_conversations(recipe, paths, clips)
         everything = [clip for part in clips.values() for clip in part]
-        console.done(
-            f"{len({clip.video or clip.image for clip in everything if clip.has_media})} clips, {len(everything)} rows"
-        )
+        console.done(f"{count_clips(everything)} clips, {len(everything)} rows")
 
         console.begin("media")
         model = _starting_model(recipe.model, recipe.seed, cache, clips)

@@ -33,7 +33,7 @@ class LabelIndex:
         self._pattern = _pattern(labels)
 
     def exact(self, answer: object, text: str) -> str | None:
-        """Return the label that an answer is: to the letter, else by its plain text, else if no other label is like it."""
+        """Return the label that an answer is: to the letter, else by its plain text, else if it is like no other."""
         text = text.strip()
         written = self._written.get(answer.strip()) if isinstance(answer, str) else None
         if label := written or self._exact.get(text):

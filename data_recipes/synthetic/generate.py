@@ -46,6 +46,12 @@ from data_recipes.synthetic.world import (
 FORMAT = 1
 """Version of the data, raised when the same settings would give other data."""
 
+NOTE = (
+    "Synthetic data: the people are drawn by a program and their voices are synthesised; no real person is in them. "
+    "The scores say nothing about how well real people would be understood."
+)
+"""Note that readers of any figure on this data must see first; it stands in the manifest."""
+
 Progress = Callable[[int, int], None]
 
 
@@ -216,7 +222,7 @@ def generate(settings: Settings, out: Path, workers: int | None = None, progress
         for part, clips in parts.items():
             write_clips(draft / f"{part}.jsonl", clips)
         counts = {part: len(clips) for part, clips in parts.items()}
-        (draft / "manifest.json").write_text(json.dumps({**wanted, "rows": counts}, indent=2) + "\n")
+        (draft / "manifest.json").write_text(json.dumps({**wanted, "rows": counts, "note": NOTE}, indent=2) + "\n")
         draft.chmod(0o755)
         if out.exists():
             out.rmdir()
@@ -224,6 +230,15 @@ def generate(settings: Settings, out: Path, workers: int | None = None, progress
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return out
+
+
+def note_of(folder: Path) -> str | None:
+    """Return what the manifest in a folder of row files says of them; of synthetic data of any version, `NOTE`."""
+    manifest = _read_manifest(folder / "manifest.json")
+    if manifest is None:
+        return None
+    note = manifest.get("note", NOTE)
+    return note if isinstance(note, str) else None
 
 
 def _read_manifest(path: Path) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -24,18 +25,33 @@ from affectgpt.answers.reading import (
 )
 from affectgpt.emotions.thoughts import answer_of
 from affectgpt.problems import InputError, Problem, shorten
+from affectgpt.tasks import TASKS as OURS
 from eval.answers.labelled_file import SHOWN
 from eval.answers.rows import AnsweredRow
 from eval.answers.tasks import OWN_TASKS, TASKS, UNITS, VOCABULARIES
-from eval.metrics.recognition import encode_labels, label_tallies, set_tallies
+from eval.metrics.recognition import encode_labels, label_tallies, number_tallies, set_tallies
 from eval.metrics.stats import Tally, best_constant, mean_tally
 from videmo.distance import tree_similarity
 from videmo.tree import LEVELS, AffectiveTree, Node, parse_tree
 
 CANDIDATES = 30
 """Number of texts tried as constant answers: the most frequent gold ones."""
+_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d{1,3})?(?!\w)", re.IGNORECASE)
 _SHORT = 12
 """Longest free text in words that counts as giving up if it declines; a longer one is a description."""
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """Classes of the rows of a task."""
+
+    labels: Sequence[str]
+    gold: np.ndarray
+    """(n,) indices into `labels`."""
+    predicted: np.ndarray
+    """(n,) indices into `labels`; their number where the answer names none of them."""
+    is_one_set: bool
+    """Whether every row is asked to choose among the same labels, so that a confusion matrix means something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +71,10 @@ class TaskScore:
     """Recall of each option, or of each emotion on top of a tree."""
     notes: list[str] = field(default_factory=list)
     """Remarks on what was read."""
+    quality: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    """(n,) how good each answer is, to find the worst: 1 is perfect; of numbers, the error with its sign changed."""
+    classes: Classes | None = None
+    """Gold and predicted class of each row, if a row has one."""
 
     @property
     def primary(self) -> str:
@@ -74,6 +94,8 @@ def score_task(rows: Sequence[AnsweredRow]) -> TaskScore:
         InputError: a row's gold answer cannot be read.
     """
     task = rows[0].task
+    if task in OURS and OURS[task].judged == "number":
+        return _numbers(rows)
     kind = {**TASKS, **OWN_TASKS}[task]
     if kind == "text" and all(parse_tree(_text(row)).is_valid for row in rows):
         kind = "tree"  # captions and rationales that are written as trees
@@ -130,8 +152,14 @@ def _choices(rows: Sequence[AnsweredRow]) -> TaskScore:
         _gave_up(rows, readable),
         (best, {**tallies(always[best]), "accuracy": constant}),
         _recalls(right, answered, labels),
-        _notes_on_options(rows, questions, listed),
+        notes=_notes_on_options(rows, questions, listed),
+        quality=np.equal(right, answered).astype(float),
+        classes=Classes(labels, right, answered, len({_offered(row) for row in rows}) == 1),
     )
+
+
+def _offered(row: AnsweredRow) -> frozenset[str]:
+    return frozenset(map(normalise, [*row.options, *read_options(row.question).values()] or [row.question]))
 
 
 def _notes_on_options(rows: Sequence[AnsweredRow], questions: Sequence[str], listed: Iterable[str]) -> list[str]:
@@ -154,7 +182,10 @@ def _recalls(gold: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> 
 
 
 def _sets(rows: Sequence[AnsweredRow], kind: str, task: str) -> TaskScore:
-    """Score `example_f1` (F1 of each row's labels, averaged), `macro_f1` and `micro_f1`, of known labels only."""
+    """Score `example_f1` (F1 of each row's labels, averaged), `macro_f1`, `micro_f1` and `hit_rate`, of known labels.
+
+    A hit names a gold label, whatever else it names; where no label is gold, it names none.
+    """
     readers: dict[str, Callable[[AnsweredRow, object], frozenset[str] | None]] = {
         "letters": _options_chosen,
         "units": lambda row, text: read_units(text),
@@ -176,7 +207,9 @@ def _sets(rows: Sequence[AnsweredRow], kind: str, task: str) -> TaskScore:
 
     def tallies(answers: np.ndarray) -> dict[str, Tally]:
         scores = set_tallies(targets, answers)
-        return {name: scores[name] for name in ("example_f1", "macro_f1", "micro_f1")}
+        named = answers.any(axis=1)
+        hit = mean_tally(np.where(targets.any(axis=1), (targets * answers).any(axis=1), ~named))
+        return {**{name: scores[name] for name in ("example_f1", "macro_f1", "micro_f1")}, "hit_rate": hit}
 
     order = np.argsort(-targets.sum(axis=0), kind="stable")
     counts = range(1, int(np.count_nonzero(targets.any(axis=0))) + 1)
@@ -185,7 +218,15 @@ def _sets(rows: Sequence[AnsweredRow], kind: str, task: str) -> TaskScore:
     best, _ = best_constant(always, lambda count: tallies(always[count])["example_f1"])
     name = ", ".join(labels[code] for code in order[:best]) or "none"
     readable = np.array([own is not None for own in predicted])
-    return TaskScore(rows, tallies(answered), readable, _gave_up(rows, readable), (name, tallies(always[best])))
+    scored = tallies(answered)
+    return TaskScore(
+        rows,
+        scored,
+        readable,
+        _gave_up(rows, readable),
+        (name, tallies(always[best])),
+        quality=scored["example_f1"].parts[:, 0],
+    )
 
 
 def _members(row: AnsweredRow) -> list[str]:
@@ -224,13 +265,52 @@ def _texts(rows: Sequence[AnsweredRow]) -> TaskScore:
         ]
     )
     shown = best if len(best) <= 60 else f"{best[:57]}..."
+    scored = tallies(predicted)
     return TaskScore(
         rows,
-        tallies(predicted),
+        scored,
         readable,
         _gave_up(rows, readable),
         (shown, {**tallies([bags[best]] * len(rows)), "word_f1": constant}),
+        quality=scored["word_f1"].parts[:, 0],
     )
+
+
+def read_number(response: str) -> float | None:
+    """Read the number that an answer is or ends with; None where it names none, or one that is not finite."""
+    found = _NUMBER.findall(clean(response).replace("\N{MINUS SIGN}", "-"))
+    number = float(found[-1]) if found else math.nan
+    return number if math.isfinite(number) else None
+
+
+def _numbers(rows: Sequence[AnsweredRow]) -> TaskScore:
+    """Score `ccc`, `pearson` and `mae`. An answer without a number is left out, and missing from the coverage."""
+    gold = np.array([float(_text(row)) for row in rows])
+    read = [read_number(row.response) for row in rows]
+    readable = np.array([number is not None for number in read])
+    answered = np.array([math.nan if number is None else number for number in read])
+
+    def tallies(answers: np.ndarray) -> dict[str, Tally]:
+        known = ~np.isnan(answers)
+        scores = number_tallies(gold[known], answers[known])
+        return {name: _padded(scores[name], known) for name in ("ccc", "pearson", "mae")}
+
+    middle = float(np.median(gold))
+    return TaskScore(
+        rows,
+        tallies(answered),
+        readable,
+        _gave_up(rows, readable),
+        (f"{middle:.3g}", tallies(np.full(len(rows), middle))),
+        quality=-np.nan_to_num(np.abs(gold - answered), nan=np.inf),
+    )
+
+
+def _padded(tally: Tally, known: np.ndarray) -> Tally:
+    """Return a tally of all rows, to which only the `known` ones contribute."""
+    parts = np.zeros((len(known), tally.parts.shape[1]))
+    parts[known] = tally.parts
+    return Tally(parts, tally.figure)
 
 
 def _overlap(gold: Counter[str], predicted: Counter[str]) -> tuple[float, float, float]:
@@ -267,13 +347,16 @@ def _trees(rows: Sequence[AnsweredRow]) -> TaskScore:
     always = {text: [parse_tree(text)] * len(rows) for text in frequent}
     best, _ = best_constant(always, lambda text: tallies(always[text])["tree_similarity"])
     readable = np.array([tree.is_valid for tree in predicted])
+    scored = tallies(predicted)
     return TaskScore(
         rows,
-        tallies(predicted),
+        scored,
         readable,
         _gave_up(rows, readable),
         (f"the tree of {_emotion(parse_tree(best))}", tallies(always[best])),
         _recalls(*codes(predicted), labels),
+        quality=scored["tree_similarity"].parts[:, 0],
+        classes=Classes(labels, *codes(predicted), is_one_set=True),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from eval.report.figures import ablation_bars
+from eval.report.glossary import EMPATHY_WORDS
 from eval.report.html import DASH, Cell, Cells, Table, percent, percent_range, score_cell
 
 NAMES = {
@@ -27,7 +28,8 @@ def empathy(found: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of empathy.html.j2: table, figure and some dialogues of an evaluation of plugins."""
     conditions = found["conditions"]
     rows = [_row(name, metrics, found["over_no_plugin"].get(name)) for name, metrics in conditions.items()]
-    heads = ["the model is told", "accuracy", "more than by itself", "macro F1", "decided in stage 1", "answers read"]
+    figures = ["accuracy", "more than by itself", "macro F1", "decided in stage 1", "answers read"]
+    heads: Cells = ["the model is given", *(Cell(name, about=EMPATHY_WORDS[name]) for name in figures)]
     bars = [(NAMES.get(name, name), {"accuracy": metrics["accuracy"]}) for name, metrics in conditions.items()]
     return {
         "n": found["n"],
@@ -65,4 +67,4 @@ def _responses(scores: Mapping[str, Mapping[str, float]]) -> Table | None:
         return None
     columns = list(next(iter(scores.values())))
     rows = [[NAMES.get(name, name), *(percent(values[key]) for key in columns)] for name, values in scores.items()]
-    return Table("Responses", ["the model is told", *columns], rows)
+    return Table("Responses", ["the model is given", *columns], rows)

@@ -8,6 +8,7 @@ hatch always says the same as the colour.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -132,7 +133,26 @@ def confusion_matrix(labels: Sequence[str], columns: Sequence[str], counts: Sequ
     axes.tick_params(which="minor", length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("the model said")
-    axes.set_ylabel("gold emotion")
+    axes.set_ylabel("gold")
+    return figure
+
+
+@chart
+def class_chart(recalls: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Recall of every class with its 95 % interval; dashed is a constant answer, averaged over classes."""
+    figure = new_figure(760, 70 + 26 * len(recalls))
+    axes = figure.subplots()
+    for place, metric in enumerate(recalls.values()):
+        axes.barh(place, plotted(metric.get("value")), height=0.62, color="#9ccbe6")
+        draw_interval(axes, place, metric, across=True, color=INK, fmt="none", linewidth=1.5)
+    axes.axvline(1 / len(recalls), color=MUTED, linestyle=(0, (4, 3)), linewidth=1.4)
+    axes.set_yticks(range(len(recalls)), list(recalls), color=INK)
+    axes.set_ylim(len(recalls) - 0.45, -0.55)
+    axes.set_xlim(0, 1.02)
+    axes.set_xlabel("recall; in brackets, the number of clips; dashed: any constant answer, averaged over classes")
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
     return figure
 
 
@@ -147,35 +167,44 @@ def _series(axes: Axes, metric: str, scores: Sequence[Any], shift: float, **look
 
 
 @chart
-def stage_chart(stages: Sequence[StageScores], titles: Mapping[str, str], baselines: Mapping[str, float]) -> Figure:
+def stage_chart(
+    stages: Sequence[StageScores],
+    titles: Mapping[str, str],
+    baselines: Mapping[str, float],
+    shares: Sequence[str] | None = None,
+) -> Figure:
     """Every metric after every stage with 95 % intervals: all clips, conflict clips alone, best constant answer."""
-    columns = 3
+    shares = list(titles) if shares is None else shares
+    has_conflicts = any(conflict for _, _, conflict in stages)
+    columns = min(3, len(titles))
     rows = math.ceil(len(titles) / columns)
     figure = new_figure(1040, 235 * rows + 30)
     figure.set_layout_engine("constrained", hspace=0.09, wspace=0.04)
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[len(titles) :]:
         axes.set_visible(False)
     for axes, (metric, title) in zip(grid.flat, titles.items(), strict=False):
         places = range(len(stages))
         whole, conflict = ([stage[index] for stage in stages] for index in (1, 2))
-        _series(axes, metric, whole, -0.1, color=BLUE, marker="o", markerfacecolor=BLUE)
-        _series(axes, metric, conflict, 0.1, color=ORANGE, marker="s", markerfacecolor="white")
+        apart = 0.1 if has_conflicts else 0.0
+        _series(axes, metric, whole, -apart, color=BLUE, marker="o", markerfacecolor=BLUE)
+        _series(axes, metric, conflict, apart, color=ORANGE, marker="s", markerfacecolor="white")
         if metric in baselines:
             axes.axhline(baselines[metric], color=MUTED, linestyle=(0, (4, 3)), linewidth=1.4)
-        axes.set_title(title)
-        axes.set_ylim(0, 1.03)
+        axes.set_title("\n".join(textwrap.wrap(title, 34)))
         axes.set_xlim(-0.5, len(stages) - 0.5)
         axes.set_xticks(places, [name for name, _, _ in stages])
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+        if metric in shares:
+            axes.set_ylim(0, 1.03)
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
         axes.grid(axis="x", visible=False)
-    entries: tuple[Any, ...] = (
-        matplotlib.lines.Line2D([], [], color=BLUE, marker="o", markersize=7, label="all test clips"),
-        matplotlib.lines.Line2D(
-            [], [], color=ORANGE, marker="s", markersize=7, markerfacecolor="white", label="conflict clips only"
-        ),
-        matplotlib.lines.Line2D([], [], color=MUTED, linestyle=(0, (4, 3)), label="best constant answer"),
-    )
+    line = matplotlib.lines.Line2D
+    entries = [line([], [], color=BLUE, marker="o", markersize=7, label="all test clips")]
+    if has_conflicts:
+        looks: dict[str, Any] = {"color": ORANGE, "marker": "s", "markersize": 7, "markerfacecolor": "white"}
+        entries.append(line([], [], label="conflict clips only", **looks))
+    if baselines:
+        entries.append(line([], [], color=MUTED, linestyle=(0, (4, 3)), label="constant answer"))
     figure.legend(handles=entries, loc="outside upper left", ncols=3)
     return figure
 

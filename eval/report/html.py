@@ -13,6 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from eval.report.glossary import Term
 from eval.report.run_folder import value_of
 
 DASH = "–"
@@ -28,6 +29,8 @@ class Cell:
     muted: bool = False
     wraps: bool = False
     """Whether the notes may be longer than the column is wide."""
+    about: str = ""
+    """Definition of what the text names, shown when it is pointed at."""
 
 
 MISSING = Cell(DASH, muted=True)
@@ -58,14 +61,42 @@ def percent_range(low: Any, high: Any, sign: str = "") -> str:
     return f"{percent(low, sign)}{' to ' if sign else DASH}{percent(high, sign)}"
 
 
-def score_cell(metric: Mapping[str, Any] | None, best: float | None = None, notes: Sequence[str] = ()) -> Cell:
-    """Make the cell of a score and its interval in per cent, then `notes`; marked if it reaches a `best` above 0."""
+def plain(value: Any, sign: str = "") -> str:
+    """Write a number that is no share, a dash if it is not finite; with `sign` "+", gains get a plus."""
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return DASH
+    return f"{value:{sign}.3f}".replace("-", "−")
+
+
+def plain_range(low: Any, high: Any, sign: str = "") -> str:
+    """Write an interval of numbers that are no shares."""
+    return f"{plain(low, sign)} to {plain(high, sign)}"
+
+
+def score_cell(
+    metric: Mapping[str, Any] | None, best: float | None = None, notes: Sequence[str] = (), term: Term | None = None
+) -> Cell:
+    """Make the cell of a score and its interval, in per cent unless its `term` says otherwise, then `notes`.
+
+    It is marked if it reaches the `best` score; a score of 0 is never the best, an error of 0 is.
+    """
     value = value_of(metric)
     if metric is None or value is None:
         return MISSING
+    is_share = term is None or term.unit == "share"
+    write, spread = (percent, percent_range) if is_share else (plain, plain_range)
     low, high = metric.get("low"), metric.get("high")
-    interval = [percent_range(low, high)] if low is not None and high is not None else []
-    return Cell(percent(value), [*interval, *notes], marked=best is not None and value >= best > 0)
+    interval = [spread(low, high)] if low is not None and high is not None else []
+    if term is not None and term.lower_is_better:
+        marked = best is not None and value <= best
+    else:
+        marked = best is not None and value >= best > 0
+    return Cell(write(value), [*interval, *notes], marked=marked)
+
+
+def sentence(parts: Sequence[str]) -> str:
+    """Join parts with commas and "and": "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
 def render_template(name: str, **values: Any) -> str:
@@ -85,4 +116,5 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     made.filters["percent"] = percent
+    made.filters["sentence"] = sentence
     return made

@@ -57,6 +57,14 @@ class Run:
         return max((value for value in values if value is not None), default=None)
 
     @property
+    def notes(self) -> list[str]:
+        """What the data's own description says that every reader must know; of v0.1.0, that they are synthetic."""
+        notes = self.report.get("data", {}).get("notes")
+        if notes is None and self.is_synthetic:
+            notes = ["Synthetic data: the people are drawn and their voices are made by a program."]
+        return [str(note) for note in notes or []]
+
+    @property
     def is_synthetic(self) -> bool:
         """Whether the clips are synthetic: only for such data is the noise of the labels known."""
         return "label_noise" in self.report.get("data", {})

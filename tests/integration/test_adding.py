@@ -257,4 +257,4 @@ def test_a_run_has_the_stage_and_the_task_in_its_report(run, rows, tmp_path):
     assert entry["metrics"]["pain_label_accuracy"]["n"] == 12
     page = (tmp_path / "run" / "report.html").read_text()
     assert "resting" in page
-    assert "pain_label_accuracy" in page
+    assert "Pain: right (WAR)" in page

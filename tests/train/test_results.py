@@ -13,12 +13,15 @@ from typing import Any
 import pytest
 
 from affectgpt.clip import Clip
+from data_recipes.synthetic.generate import NOTE, Settings, generate
 from eval.benchmarks.empathy import scores as empathy_scores
 from eval.predict.answers import Prediction
+from eval.report.scores import score_tasks
 from tests.support.rows import make_clip
 from train import model_setup, results
+from train.config.data import DataConfig
 from train.monitor import Console, MemoryMeter
-from train.prepare import Prepared, context_of
+from train.prepare import Prepared, context_of, notes_of
 from train.recipe import Recipe
 from train.results import finish, summary
 from train.stages import empathy, scores
@@ -180,7 +183,8 @@ def test_a_few_questions_of_each_clip_are_asked(recipe, prepared):
 
 def test_the_summary_says_what_was_learned_from(recipe, prepared):
     found = summary(recipe, prepared, context(recipe, prepared), [])
-    assert found["data"]["train"] == {"clips": 0, "rows": 3, "actors": 0}
+    counts = {"clips": 0, "rows": 3, "actors": 0, "carries": {}, "labels": {}}
+    assert found["data"]["train"] == counts
     assert (found["data"]["test"]["actors"], found["data"]["unusable_clips"]) == (2, 1)
     # The most frequent answer of training, given to the rows of test.
     baseline = found["baselines"]["constant answer"]["emotion_war"]
@@ -210,7 +214,80 @@ def test_the_report_of_a_run(recipe, prepared, scored, tmp_path, monkeypatch):
     # What is reused took no time now; it did then.
     assert report(replace(done, reused=True), 0.1)["resources"]["wall_s"] == 12.3
     assert report(done, 20.0)["resources"]["wall_s"] == 20.0
+    assert first["comparisons"]["stages"] == []
+    assert first["comparisons"]["constant answer"]["emotion_uar"]["value"] == 0  # it says what is most frequent
+    assert [row["right"] for row in first["answers"]["tree"]] == [False, True, True, True]
     shown = [json.loads(line) for line in (tmp_path / "examples.jsonl").read_text().splitlines()]
     assert {example["id"] for example in shown} <= {"f", "g", "h", "i"}
     assert [(example["truth"], example["conflict"]) for example in shown] == [(FEAR, True), (JOY, False)]
     assert {example["predictions"]["one"] for example in shown} == {JOY}
+    assert [example["wrong"] for example in shown] == [True, False]
+    assert {example[name] for example in shown for name in ("video", "audio", "image")} == {None}  # not "None"
+
+
+def labelled(count: int, wrong: int, **fields: Any) -> tuple[list[Clip], list[Prediction]]:
+    rows = [row(f"r{i}", "joy", "emotion_label", options=["fear", "joy"], **fields) for i in range(count)]
+    said = ["fear" if i < wrong else "joy" for i in range(count)]
+    return rows, [
+        Prediction(id=clip.id, task=clip.task, response=text, status="ok", answer="joy")
+        for clip, text in zip(rows, said, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("wrong", "room", "expected"), [(20, 6, 4), (1, 6, 1), (0, 6, 0), (30, 6, 6), (30, 0, 0)])
+def test_the_gallery_shows_mistakes_first_and_some_right_answers(recipe, prepared, wrong, room, expected):
+    rows, said = labelled(30, wrong)
+    given = recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"examples": room})})
+    chosen = results._chosen(context(given, prepared, test=rows), score_tasks(rows, said))
+    assert [is_wrong for _, is_wrong in chosen] == [True] * expected + [False] * (room - expected)
+    assert len({clip.id for clip, _ in chosen}) == room
+
+
+def test_distinct_clips_are_counted_whatever_their_medium(recipe, prepared):
+    sounds = [row(f"s{i}", "joy", "emotion_label", audio=Path(f"/{i // 2}.wav"), group="Ann") for i in range(6)]
+    spans = [
+        row(f"v{i}", "joy", "emotion_label", video=Path("/long.mp4"), start=float(i), subtitle="Hm.") for i in (0, 1)
+    ]
+    stills = [row("i", "joy", "emotion_label", image=Path("/a.png")), row("t", "joy", "emotion_label")]
+    changed = replace(prepared, clips={"train": sounds, "test": [*sounds[:1], *spans, *stills]})
+    data = summary(recipe, changed, context(recipe, changed), [])["data"]
+    assert (data["train"]["clips"], data["train"]["carries"]) == (3, {"audio": 6})
+    assert data["test"]["clips"] == 4
+    assert data["test"]["carries"] == {"video": 2, "image": 1, "audio": 3, "text": 2}
+    assert (data["test"]["actors"], data["test"]["actors_in_training"]) == (1, 1)
+    assert data["train"]["labels"] == {"emotion_label": {"joy": 6}}
+
+
+def test_what_the_data_say_of_themselves_is_in_the_report(tmp_path):
+    folder = generate(Settings(clips=2, rl_clips=0, dev_clips=0, test_clips=0, text_rows=0), tmp_path / "drawn", 1)
+    assert notes_of(DataConfig(train=folder / "train.jsonl")) == [NOTE]
+    assert notes_of(DataConfig(synthetic={})) == [NOTE]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["note"]  # as before there was one
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert notes_of(DataConfig(train=folder / "train.jsonl")) == [NOTE]
+    (tmp_path / "train.jsonl").write_text("")
+    (tmp_path / "manifest.json").write_text('{"note": 3}')  # of somebody else
+    assert notes_of(DataConfig(train=tmp_path / "train.jsonl")) == []
+
+
+def test_every_scored_task_of_labelled_clips_is_asked(recipe, prepared):
+    tasks = ("emotion_label", "emotion_open", "valence", "expression_single", "caption", "text", "clip", "dialogue")
+    rows = [row(task, "x", task) for task in tasks]
+    asked = scored_rows(context(recipe, prepared, test=rows), "test")
+    assert [clip.id for clip in asked] == list(tasks[:5])
+
+
+def test_attribute_questions_on_sounds_are_counted_by_sound(recipe, prepared):
+    rows = [row(f"{name}{i}", "x", "attribute_closed", audio=Path(f"/{name}.wav")) for name in "ab" for i in range(5)]
+    asked = scored_rows(context(recipe, prepared, test=rows), "test")
+    assert Counter(clip.id[0] for clip in asked) == {"a": 2, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("emotion_label_uar", "Emotion label: UAR 0.50"), ("valence_mae", "Valence: mean absolute error 0.50")],
+)
+def test_the_console_shows_the_scores_of_every_task(name, shown):
+    metrics = {"emotion_uar": {"value": None}, "parse_rate": {"value": 1.0}, name: {"value": 0.5}}
+    assert stage().headline(metrics) == shown

@@ -12,6 +12,9 @@ from typing import Any
 
 import yaml
 
+from affectgpt.tasks import TASKS
+from eval.report.glossary import taught_metrics, term_of
+from eval.report.model_inputs import WORDS, model_inputs
 from train.stages.kinds import KINDS
 
 METRICS = {
@@ -79,6 +82,11 @@ class Subject:
         return next((item for item in self.report.get("stages", []) if item["name"] == self.stage), {})
 
     @property
+    def metrics(self) -> Mapping[str, Any]:
+        """Scores of the stage in what it, or a stage before it, was taught."""
+        return taught_metrics({"metrics": {}, **self.entry})
+
+    @property
     def stages(self) -> list[Mapping[str, Any]]:
         """The stages that made the model, up to this one, as they ran."""
         planned = self.recipe["stages"]
@@ -94,6 +102,11 @@ class Subject:
         parts = model["parts"] or {}
         named = [model["path"], *(parts.get(part) for part in ("llm", "vision", "audio"))]
         return [name for name in named if name and "/" in name]
+
+    @property
+    def inputs(self) -> list[str]:
+        """What the model takes of a clip, keys of `eval.report.model_inputs.WORDS`."""
+        return model_inputs(self.report, tuple(self.recipe["model"]["inputs"]))
 
     @property
     def title(self) -> str:
@@ -121,9 +134,10 @@ def write_card(subject: Subject) -> str:
 
 def metadata(subject: Subject) -> dict[str, Any]:
     """Return the card's header, as the Hub reads it."""
-    inputs = subject.recipe["model"]["inputs"]
-    senses = [name for name in ("video", "audio") if name in inputs]
-    task = f"{senses[0]}-text-to-text" if senses else "text-generation"
+    taken = subject.inputs
+    task = "text-generation"
+    if taken and taken[0] != "text":
+        task = f"{'video' if taken[0] == 'face' else taken[0]}-text-to-text"
     kinds = sorted({tag for stage in subject.stages for tag in KINDS[stage["kind"]].card_tags})
     values: dict[str, Any] = {"library_name": "affectgpt", "pipeline_tag": task}
     if subject.license:
@@ -134,7 +148,7 @@ def metadata(subject: Subject) -> dict[str, Any]:
     values["tags"] = ["affectgpt", "emotion-recognition", "affective-computing", *kinds]
     if subject.adapter:
         values["tags"] += ["lora", "peft"]
-    figures = _figures(subject.entry.get("metrics", {}))
+    figures = _figures(subject.metrics)
     if figures:
         values["model-index"] = [
             {
@@ -159,8 +173,7 @@ def metadata(subject: Subject) -> dict[str, Any]:
 
 
 def _summary(subject: Subject) -> str:
-    inputs = {"video": "sees", "audio": "hears", "text": "reads"}
-    senses = _and([inputs[name] for name in subject.recipe["model"]["inputs"]])
+    senses = _and([WORDS[name] for name in subject.inputs]) or "reads what is asked"
     parts = subject.recipe["model"]["parts"]
     bases = _and([f"[{name}](https://huggingface.co/{name})" for name in subject.bases])
     if subject.adapter:
@@ -172,20 +185,21 @@ def _summary(subject: Subject) -> str:
         elif bases:
             kind += f", made of {bases}" if parts else f", trained from {bases}"
     return (
-        f"{kind}. It {senses} a clip of a person and says how they appear to feel. Trained with the AffectGPT "
+        f"{kind}. Of a clip of a person, it {senses}, and says how they appear to feel. Trained with the AffectGPT "
         "framework: supervised stages teach attributes, expressions and emotions; GRPO, where it follows, rewards "
         "reasons that lead from what is seen and heard to the emotion."
     )
 
 
 def _question(subject: Subject) -> str:
-    senses = {"video", "audio"} & set(subject.recipe["model"]["inputs"])
-    clip = 'video="clip.mp4"' if senses else 'subtitle="I am fine."'
-    return f'"What does this person feel?", {clip}'
+    taken = [*subject.inputs, "text"]
+    clips = {"image": 'image="face.png"', "audio": 'audio="voice.wav"', "text": 'subtitle="I am fine."'}
+    clip = clips.get(taken[0], 'video="clip.mp4"')
+    return f'"{TASKS["emotion_label"].questions[0]}", {clip}'
 
 
 def _evaluation(subject: Subject) -> str:
-    figures = _figures(subject.entry.get("metrics", {}))
+    figures = _figures(subject.metrics)
     if not figures:
         return "This stage was not scored: there are no figures, and nothing is claimed."
     baselines = subject.report.get("baselines", {}).get(BASELINE, {})
@@ -202,7 +216,7 @@ def _evaluation(subject: Subject) -> str:
     ]
     if baselines:
         lines.append("The constant answer is the one that is right most often in training, given to every clip.")
-    if hard := _figures(subject.entry.get("conflict_metrics", {})):
+    if hard := _figures(taught_metrics({**subject.entry, "metrics": subject.entry.get("conflict_metrics", {})})):
         lines += [
             "On its clips in which face, voice and words disagree:",
             _table(
@@ -251,6 +265,7 @@ def _data(subject: Subject) -> str:
         else "Row files of the one who trained the model. Only their names are given here; the rows are not part of "
         "this repository."
     ]
+    lines += [_plain(str(note)) for note in data.get("notes", []) if subject.recipe["data"]["synthetic"] is None]
     counted = [(name, part) for name, part in data.items() if isinstance(part, dict)]
     if counted:
         head = ["part", "file", "rows", "clips", "people"]
@@ -297,7 +312,7 @@ def _figures(metrics: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _label(name: str) -> str:
-    return METRICS.get(name, name.replace("_", " "))
+    return METRICS.get(name) or (term_of(name).title if term_of(name).meaning else name.replace("_", " "))
 
 
 def _cells(metric: Mapping[str, Any]) -> list[str]:

@@ -26,7 +26,9 @@ HEADLINES = {
     "emotion_uar": "emotion UAR",
     "tree_similarity": "tree",
 }
-"""Scores on clips that the console shows for a stage, with their names there."""
+"""Scores on clips that the console shows first for a stage, with their names there."""
+NOT_SHOWN = ("emotion_war", "parse_rate")
+"""Scores that the console leaves to the report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class StageResult:
     seconds: float
     reused: bool
     fingerprint: str
+    taught: tuple[str, ...] = ()
+    """Tasks that this stage and those before it taught; none if that is not known."""
 
     def entry(self) -> dict[str, Any]:
         """Return the stage's entry in the report, without scores."""
@@ -50,6 +54,7 @@ class StageResult:
             "seconds": self.seconds,
             "steps": self.stage.steps,
             "reused": self.reused,
+            "taught": list(self.taught),
             "metrics": {},
         }
 
@@ -138,9 +143,13 @@ class StageKind(StageConfig, ABC):
     @classmethod
     def headline(cls, metrics: Mapping[str, Any]) -> str:
         """Return the most important scores as text for the console."""
+        from eval.report.glossary import term_of
+
+        others = [name for name in metrics if name not in HEADLINES and name not in NOT_SHOWN]
+        names = HEADLINES | {name: term_of(name).title for name in others}
         return ", ".join(
-            f"{short} {metrics[name]['value']:.2f}"
-            for name, short in HEADLINES.items()
+            f"{title} {metrics[name]['value']:.2f}"
+            for name, title in names.items()
             if metrics.get(name) and metrics[name]["value"] is not None
         )
 

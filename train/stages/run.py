@@ -26,6 +26,7 @@ from train.run_folder import NOTE, RunFolder
 from train.stages.context import StageContext
 from train.stages.kind import StageKind, StageResult
 from train.stages.kinds import fingerprint_of, v0_1_0_fingerprint
+from train.stages.order import SHUFFLED
 
 
 class Interrupted(KeyboardInterrupt):
@@ -62,7 +63,9 @@ def run_stages(
         Interrupted: Ctrl-C or SIGTERM; calling again resumes from the kept checkpoint.
     """
     console, parent, fingerprint, older = context.console, model, made_from, v0_1_0
+    taught: dict[str, None] = {}
     for stage in stages:
+        taught |= dict.fromkeys(_taught(context, stage))
         console.begin(f"{stage.kind} {stage.name}")
         fingerprint = fingerprint_of(fingerprint, stage, curriculum)
         older = v0_1_0_fingerprint(older, stage, curriculum)
@@ -71,11 +74,17 @@ def run_stages(
         if done is None:
             seconds = _run_stage(context, stage, parent, fingerprint, older)
             console.done(f"{stage.steps} steps")
-            yield StageResult(stage, folder, seconds, False, fingerprint)
+            yield StageResult(stage, folder, seconds, False, fingerprint, tuple(taught))
         else:
             console.done("unchanged, reused")
-            yield StageResult(stage, folder, done["seconds"], True, done["fingerprint"])
+            yield StageResult(stage, folder, done["seconds"], True, done["fingerprint"], tuple(taught))
         parent = folder
+
+
+def _taught(context: StageContext, stage: StageKind) -> list[str]:
+    """Return the tasks of the rows that a stage draws; the stage 'shuffled' draws those of all that it is made of."""
+    read = context.merged if context.merged and stage.name == SHUFFLED else [stage]
+    return [task for item in read for task, weight in item.mixture.items() if weight > 0]
 
 
 def _read_done(folder: Path, *fingerprints: str) -> dict[str, Any] | None:

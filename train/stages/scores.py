@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from affectgpt.clip import Clip
-from affectgpt.tasks import TASKS
-from eval.answers.tasks import OWN_TASKS
+from affectgpt.clip import Clip, clip_key
+from affectgpt.tasks import TASKS, Task
 from eval.predict.answers import Prediction, answer_rows
-from eval.report.scores import HEADLINED, score
+from eval.report.scores import details, is_closed, is_scored, score
 from train.fingerprint import stream_of
 from train.model_setup import load_stage_model
 from train.run_folder import RunFolder
@@ -20,24 +19,30 @@ from train.stages.context import StageContext
 
 
 def rows_to_score(clips: Sequence[Clip], seed: int, closed_per_clip: int) -> list[Clip]:
-    """Return the rows of a split to answer: every tree and expression question, some attribute questions.
+    """Return the rows of a split to answer: every row that is scored, but only some attribute questions of each clip.
 
-    Of a split without those, such as a data set of captions or label lists, return every row that can be scored.
+    A split with trees is answered by its trees, its expression questions and some attribute questions: the tree says
+    the rest.
     """
-    if not any(clip.task in HEADLINED for clip in clips):
-        return [clip for clip in clips if clip.task in OWN_TASKS and TASKS[clip.task].scored]
+    scored = [clip for clip in clips if is_scored(clip)]
+    if any(TASKS[clip.task].judged == "tree" for clip in scored):
+        scored = [clip for clip in scored if _beside_trees(TASKS[clip.task])]
     chosen: list[Clip] = []
     attributes: dict[Any, list[Clip]] = {}
-    for clip in clips:
-        if clip.task in ("tree", "expression_single"):
+    for clip in scored:
+        if is_closed(TASKS[clip.task], "attribute"):
+            attributes.setdefault(clip_key(clip) or clip.id, []).append(clip)
+        else:
             chosen.append(clip)
-        elif clip.task == "attribute_closed":
-            attributes.setdefault(clip.video or clip.image or clip.id, []).append(clip)
     rng = stream_of(seed, "scored rows")
     for rows in attributes.values():
         count = min(closed_per_clip, len(rows))
         chosen += [rows[index] for index in sorted(rng.choice(len(rows), count, replace=False))]
     return chosen
+
+
+def _beside_trees(task: Task) -> bool:
+    return task.judged == "tree" or is_closed(task, "expression") or is_closed(task, "attribute")
 
 
 def score_clips(context: StageContext, checkpoint: Path, fingerprint: str, entry: dict[str, Any]) -> dict[str, Any]:
@@ -60,6 +65,7 @@ def score_clips(context: StageContext, checkpoint: Path, fingerprint: str, entry
         scores = score(rows["test"], predictions["test"], resamples)
         entry["metrics"] = scores.metrics
         entry["confusion"] = {"labels": scores.labels, "counts": scores.confusion}
+        entry["tasks"] = details(scores.tasks, resamples)
         pairs = zip(rows["test"], predictions["test"], strict=True)
         conflict = [(clip, answer) for clip, answer in pairs if clip.extra.get("conflict")]
         if conflict:

@@ -18,6 +18,7 @@ from tests.support.pages import Page
 from tests.support.runs import write_run
 from videmo.tree import AffectiveTree, parse_tree
 
+INSIDE = ("#", "data:image/", "data:video/mp4;base64,", "data:audio/wav;base64,")
 HOSTILE = '\u2028<script>alert("x")</script> & <img src=http://evil.example/x.png> $\\frac'
 TRUTH = """a1 mouth: smiling
 a2 eyes: crinkled
@@ -119,7 +120,7 @@ def test_the_page_needs_nothing_from_outside(run: Path) -> None:
     text = write_report(run).read_text(encoding="utf-8")
     page = Page(text)
     assert not {"script", "iframe", "link", "object", "embed", "img"} & set(page.tags)
-    assert all(link.startswith(("#", "data:image/")) for link in page.links), page.links
+    assert all(link.startswith(INSIDE) for link in page.links), [link[:80] for link in page.links]
     assert not re.search(r"url\((?!#)|@import", text)
     assert "http://evil.example/x.png>" not in text
     assert len(text) < 5_000_000
@@ -162,7 +163,7 @@ def test_nothing_that_a_run_holds_is_more_than_text(run: Path) -> None:
     assert HOSTILE in "".join(page.words)
     assert not {"script", "iframe", "link", "object", "embed", "img", "base", "form"} & set(page.tags)
     assert page.tags.count("title") == 1
-    assert all(link.startswith(("#", "data:image/")) for link in page.links), page.links
+    assert all(link.startswith(INSIDE) for link in page.links), [link[:80] for link in page.links]
     policy = re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]+)">', text)
     assert policy
     assert policy[1].startswith("default-src 'none'; ")
@@ -245,7 +246,9 @@ def test_what_a_stage_says_of_itself_is_shown(tmp_path: Path, media: Path) -> No
     assert "<small>unknown</small>" in text
     assert "Reward while GRPO trains" in text  # of the stage that says that it learns from rewards
     assert "before GRPO" in text
-    assert "towers" not in text
+    assert '<th scope="row">towers<small>unseen</small></th>' in text  # though it does not train on clips
+    assert "not asked" in text.split('<th scope="row">towers')[1].split("</tr>")[0]
+    assert text.index("<i>grpo</i>") < text.index("towers")  # the headlines are those of the last stage with clips
 
 
 def test_same_files_same_bytes(run: Path) -> None:
@@ -354,7 +357,9 @@ def test_clip_is_read_in_time_order(media: Path) -> None:
     assert levels[-1] > 180
     assert seconds == pytest.approx(1.0, abs=0.1)
     assert len(wave) == pytest.approx(16_000, abs=2048)
-    assert 'class="pitch"' in clip_figure(media)
+    drawn, heard = clip_figure(media)
+    assert 'class="pitch"' in drawn
+    assert len(heard) == len(wave)
 
 
 @pytest.mark.parametrize("hz", [80, 140, 220, 380])

@@ -143,7 +143,7 @@ def test_a_title_is_text_and_no_markup():
 @pytest.mark.parametrize(
     ("inputs", "task", "call"),
     [
-        (["audio", "text"], "audio-text-to-text", 'video="clip.mp4"'),
+        (["audio", "text"], "audio-text-to-text", 'audio="voice.wav"'),
         (["text"], "text-generation", 'subtitle="I am fine."'),
     ],
 )
@@ -151,3 +151,41 @@ def test_what_it_takes(inputs, task, call):
     card = write_card(subject(settings={"model": {"parts": PARTS, "inputs": inputs}}))
     assert ModelCard(card).data.pipeline_tag == task
     assert call in card
+
+
+def reported(carries: dict[str, int], **parts) -> dict:
+    data = {"train": {"rows": 20, "clips": 14, "actors": 4, "carries": carries}, **parts}
+    return {**REPORT, "inputs": ["video", "audio", "text"], "data": data}
+
+
+@pytest.mark.parametrize(
+    ("carries", "task", "call", "summary"),
+    [
+        ({"audio": 20}, "audio-text-to-text", 'audio="voice.wav"', "it hears the voice, and says"),
+        ({"image": 20}, "image-text-to-text", 'image="face.png"', "it sees the picture, and says"),
+        ({"video": 20, "audio": 20}, "video-text-to-text", 'video="clip.mp4"', "it sees the video and hears the voice"),
+        ({"face": 2, "text": 20}, "video-text-to-text", 'video="clip.mp4"', "it sees the face and reads the words"),
+        ({"text": 20}, "text-generation", 'subtitle="I am fine."', "it reads the words, and says"),
+    ],
+)
+def test_a_model_is_asked_with_what_its_rows_carried(carries, task, call, summary):
+    card = write_card(subject(report=reported(carries)))
+    assert ModelCard(card).data.pipeline_tag == task
+    assert call in card
+    assert summary in " ".join(card.split())
+    assert "| train | `train.jsonl` | 20 | 14 | 4 |" in card
+
+
+def test_scores_of_what_was_not_taught_are_not_published():
+    stages = [{**stage, "taught": ["tree"]} for stage in REPORT["stages"]]
+    nothing = {"value": 0.0, "low": 0.0, "high": 0.0, "n": 5}
+    stages[1] = {**stages[1], "metrics": {**METRICS, "emotion_label_uar": nothing}}
+    card = write_card(subject(report={**REPORT, "stages": stages}))
+    assert "0.612" in card
+    assert "Emotion label" not in card
+    stages[1]["taught"] = ["tree", "emotion_label"]
+    assert "| Emotion label: UAR | 0.000 |" in write_card(subject(report={**REPORT, "stages": stages}))
+
+
+def test_a_card_says_what_the_data_say_of_themselves():
+    assert "Drawn people &lt;b>." in write_card(subject(report=reported({}, notes=["Drawn people <b>."])))

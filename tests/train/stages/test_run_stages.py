@@ -111,6 +111,15 @@ def test_only_what_is_not_there_or_broken_or_of_other_settings_is_run(recipe, pr
     assert reused(recipe(), fingerprint="other data") == [False, False]
 
 
+def test_a_stage_knows_what_it_and_those_before_it_taught(recipe, prepared, monkeypatch):
+    monkeypatch.setattr("train.stages.run._run_stage", lambda *_: 1.0)
+    given = recipe(stage("one", mixture={"text": 1, "tree": 0}), stage("two", mixture={"caption": 1}))
+    assert [result.taught for result in run(given, prepared)] == [("text",), ("text", "caption")]
+    merged = given.model_copy(update={"curriculum": False, "output": given.output / "merged"})
+    assert [result.taught for result in run(merged, prepared)] == [("text", "caption")]
+    assert [result.entry()["taught"] for result in run(given, prepared)] == [["text"], ["text", "caption"]]
+
+
 def test_what_v0_1_0_finished_is_found_done_and_keeps_its_fingerprint(recipe, prepared, monkeypatch):
     monkeypatch.setattr(sft_trainer, "run_sft", Untrained)
     older, fingerprints = prepared.v0_1_0, []
