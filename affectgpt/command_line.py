@@ -10,18 +10,20 @@ from types import TracebackType
 
 from affectgpt.problems import InputError, RunError
 from affectgpt.redaction import guard_logs, without_secrets
+from affectgpt.terminal import without_bars
 
 
 def run(command: Callable[[list[str]], int], argv: list[str]) -> int:
     """Call a command and return its exit code; an expected error becomes a message instead of a traceback.
 
     2: bad input; 1: a run that cannot continue; 130 and 143: stopped by Ctrl-C or SIGTERM. Python prints the traceback
-    of any other error, with secrets removed.
+    of any other error, with secrets removed. Progress bars of libraries are silent: commands show their own.
     """
     guard_logs()
     sys.excepthook = _traceback
     try:
-        return command(argv)
+        with without_bars():
+            return command(argv)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from affectgpt.inference.prompt_cache import PromptCache
 from affectgpt.inputs.batch import prompt_batch
+from affectgpt.inputs.message_reader import SPECIAL, MessageRow
 from affectgpt.inputs.reader import EncodedRow, Reader
+from affectgpt.llm.endpoint import ChatEndpoint
 from affectgpt.prompt_safety import defuse, special_tokens
 
 
@@ -32,8 +34,17 @@ def score_labels(
         batch_size: rows read together.
 
     Returns:
-        Sums over a label's tokens, on the CPU; the end token is not counted.
+        Sums over a label's tokens, on the CPU; the end token is not counted. Of a model behind a URL the common prefix
+        counts too, in every label alike, and the prompt is a plain transcript: its chat template is not applied to
+        what is scored.
+
+    Raises:
+        InputError: a model behind a URL whose server gives no log-probabilities of a prompt.
     """
+    if isinstance(model, ChatEndpoint):
+        read = [(row.transcript, label) for row in rows if isinstance(row, MessageRow) for label in labels]
+        plain = [(prompt, defuse(label, SPECIAL)) for prompt, label in read]
+        return torch.tensor(model.log_probs(plain)).view(len(rows), len(labels))
     lead, rests = split_lead(reader.tokenizer, labels)
     was_training = model.training
     model.eval()
