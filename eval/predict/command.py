@@ -65,7 +65,8 @@ def main(argv: list[str]) -> int:
         if kept:
             print(f"{kept} rows were answered before.", file=sys.stderr)
         limits = options.batch_size, options.max_new_tokens
-        answer_pending(work, pending, file, *limits, kept, options.store, open_search(search, assistant.model.device))
+        searcher = None if search is None else open_search(search, assistant.model.device)
+        answer_pending(work, pending, file, *limits, kept, options.store, searcher)
     file.publish()
     predictions = [file.known[clip.id] for clip in chosen]
     bad = [item for item in predictions if item["status"] == "error"]
