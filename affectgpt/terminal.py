@@ -11,7 +11,7 @@ from contextlib import contextmanager
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """C0 and C1 controls but for tab and line feed, and what overrides the direction of writing."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_BARS = "HF_HUB_DISABLE_PROGRESS_BARS"
+_BARS = ("HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE")
 
 
 def printable(text: str) -> str:
@@ -30,18 +30,21 @@ def without_surrogates(text: str) -> str:
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Silence the progress bars of transformers and the Hub's client, unless the environment asks for them."""
-    before = os.environ.get(_BARS)
-    os.environ.setdefault(_BARS, "1")
-    loaded = sys.modules.get("transformers.utils.logging") if before is None else None
+    """Silence the progress bars of libraries, unless the environment asks for them.
+
+    Libraries that are imported inside read the variables of the environment; transformers, if it was imported before,
+    is told, and shows its bars again afterwards.
+    """
+    ours = [name for name in _BARS if name not in os.environ]
+    os.environ |= dict.fromkeys(ours, "1")
+    loaded = sys.modules.get("transformers.utils.logging") if ours else None
     shown = loaded is not None and loaded.is_progress_bar_enabled()
-    if shown:
+    if loaded is not None and shown:
         loaded.disable_progress_bar()
     try:
         yield
     finally:
-        if before is None:
-            os.environ.pop(_BARS, None)
-            # Whoever is imported meanwhile took the variable over.
-            if shown or (loaded is None and (now := sys.modules.get("transformers.utils.logging")) is not None):
-                (loaded or now).enable_progress_bar()
+        for name in ours:
+            os.environ.pop(name, None)
+        if loaded is not None and shown:
+            loaded.enable_progress_bar()

@@ -53,12 +53,24 @@ def resolve_dtype(dtype: Precision = "auto") -> torch.dtype:
 
 
 def resolve_attention(attention: Attention, dtype: torch.dtype) -> str:
-    """Return the attention implementation; 'auto' is flash attention if available for GPU and dtype, else SDPA."""
+    """Return the attention implementation; 'auto' is flash attention if available for GPU and dtype, else SDPA.
+
+    A language model whose class knows neither (Gemma 2, GPT-OSS, Bloom, Mamba) gets 'eager' for 'auto'.
+    """
     if attention != "auto":
         return attention
     able = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
     half = dtype in (torch.bfloat16, torch.float16)
     return "flash_attention_2" if able and half and importlib.util.find_spec("flash_attn") else "sdpa"
+
+
+def _known_attention(config: Any, chosen: str) -> str:
+    """Return the chosen attention if a language model's class knows it, else the nearest that it knows."""
+    writers: Any = AutoModelForCausalLM._model_mapping
+    writer = writers.get(type(config), None)
+    if chosen == "flash_attention_2" and not getattr(writer, "_supports_flash_attn", False):
+        chosen = "sdpa"
+    return chosen if chosen != "sdpa" or getattr(writer, "_supports_sdpa", False) else "eager"
 
 
 def quantization(bits: int | None, dtype: torch.dtype) -> dict[str, Any]:
@@ -125,6 +137,8 @@ def load_model(
         # Of Qwen's Omni models, the part that reads and writes; the part that speaks is not trained.
         thinker = getattr(config, "thinker_config", None)
         if file or reads_text_alone(thinker or config):
+            if attention == "auto":
+                arguments["attn_implementation"] = _known_attention(config, arguments["attn_implementation"])
             return _load_language_model(source, config, arguments)
         arguments |= {"config": thinker} if thinker is not None else {}
         model = AutoModelForMultimodalLM.from_pretrained(where, trust_remote_code=False, **arguments)
