@@ -13,18 +13,21 @@ from typing import TextIO
 
 from affectgpt.problems import InputError, RunError
 from affectgpt.redaction import guard_logs, without_secrets
+from affectgpt.terminal import without_bars
 
 
 def run(command: Callable[[list[str]], int], argv: list[str]) -> int:
     """Call a command and return its exit code; an expected error becomes a message instead of a traceback.
 
     2: bad input; 1: a run that cannot continue; 130 and 143: stopped by Ctrl-C or SIGTERM; 141: nobody reads the output
-    any more, as after `| head`. Python prints the traceback of any other error, with secrets removed.
+    any more, as after `| head`. Python prints the traceback of any other error, with secrets removed. Progress bars of
+    libraries are silent: commands show their own.
     """
     guard_logs()
     sys.excepthook = _traceback
     try:
-        return command(argv)
+        with without_bars():
+            return command(argv)
     except BrokenPipeError:
         if not _is_unread(sys.stdout):
             raise

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from affectgpt.redaction import without_secrets
+from affectgpt.terminal import printable
 
 MOST = 20
 """Maximum number of problems that a message lists; it counts the rest."""
 LONGEST = 600
 """Longest part of a problem in characters, since a row may quote anything."""
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ class RunError(RuntimeError):
 
 def presentable(text: str, limit: int) -> str:
     """Return a text fit for a message: no secrets, no control characters, at most `limit` characters."""
-    text = _CONTROLS.sub(lambda match: repr(match[0])[1:-1], without_secrets(text))
+    text = printable(without_secrets(text))
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 

@@ -21,7 +21,8 @@ ROOMS: dict[str, list[set[str]]] = {
     "affectgpt": [
         {"emotions", "media"},
         {"."},
-        {"llm", "model"},
+        {"model"},
+        {"llm"},
         {"features", "evidence", "answers"},
         {"plugins", "inputs"},
         {"inference", "interpret"},

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from filelock import FileLock
-from transformers import AutoConfig
 
 from affectgpt.clip import Clip, count_clips
 from affectgpt.evidence.cues import Cues
@@ -36,7 +35,7 @@ from affectgpt.inputs.open import open_encoder, open_reader, remember_inputs, re
 from affectgpt.inputs.reader import Reader
 from affectgpt.model.assemble import assemble
 from affectgpt.model.clip_encoder import ClipEncoder
-from affectgpt.model.loading import load_processor, model_folder
+from affectgpt.model.loading import load_config, load_processor, model_folder, weight_files
 from affectgpt.problems import InputError, Problem
 from data_recipes.check.rows import load_rows
 from data_recipes.synthetic import generate as synthetic
@@ -157,7 +156,7 @@ def _open_reader(
 
     require_readable(processor, clips)
     remember_inputs(processor, settings.inputs, settings.num_frames, settings.fps)
-    config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    config: Any = load_config(folder)
     source: FeatureSource | DecodedMedia
     if takes(processor) == "features" and recipe.data.features != "online":
         source, bad = build_features(
@@ -233,7 +232,7 @@ def _starting_model(settings: ModelConfig, seed: int, cache: Path, clips: dict[s
 
 def _weights_hash(folder: Path, index: ContentIndex) -> str:
     """Return the hash of a model folder's weights; for a model of the Hub, of its name."""
-    return fingerprint(sorted(index.hashes(folder.glob("*.safetensors")).values()) or str(folder))
+    return fingerprint(sorted(index.hashes(weight_files(folder)).values()) or str(folder))
 
 
 def _report_bad(folder: RunFolder, budget: float, bad: Sequence[BadSample], total: int, console: Console) -> None:

@@ -8,10 +8,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from io import TextIOWrapper
 
-from affectgpt.inference.conversation import Conversation
+from affectgpt.inference.conversation import MODELS, Conversation
 from affectgpt.media.media import DECODED
 from affectgpt.problems import InputError
+from affectgpt.terminal import without_surrogates
 
 _NOTES = """
 Without --question, each line of standard input is a question; earlier turns are remembered. Commands:
@@ -21,6 +23,9 @@ With --empathy, each line is your turn of a dialogue: the plugins' evidence is s
 model responds.
 """
 
+_BLANK = " \t\r\n\v\f\x00\ufeff"
+"""Characters that say nothing at either end of a line; a file may open with a byte order mark."""
+
 
 def main(argv: list[str]) -> int:
     """Chat with a model about a clip, or ask it one question."""
@@ -29,6 +34,7 @@ def main(argv: list[str]) -> int:
     _require_sense(options, media)
 
     conversation = _open(options, media)
+    conversation.shows_prompt = options.show_prompt
     if options.json:
         started = time.monotonic()
         report = conversation.answer(options.question)
@@ -39,7 +45,7 @@ def main(argv: list[str]) -> int:
     if options.question is not None:
         conversation.ask(options.question)
         return 0
-    for line in lines():
+    for line in map(without_surrogates, lines()):
         try:
             if not line.startswith("/"):
                 conversation.ask(line)
@@ -72,13 +78,15 @@ def _open(options: argparse.Namespace, media: dict[str, str]) -> Conversation:
 def lines() -> Iterator[str]:
     """Yield the lines that the user types or standard input holds; empty ones are skipped."""
     if not sys.stdin.isatty():
-        yield from filter(None, map(str.strip, sys.stdin))
+        if isinstance(sys.stdin, TextIOWrapper):
+            sys.stdin.reconfigure(errors="replace")
+        yield from filter(None, (line.strip(_BLANK) for line in sys.stdin))
         return
     with suppress(ImportError):
         import readline  # noqa: F401  (gives `input` its arrow keys)
     while True:
         try:
-            line = input("> ").strip()
+            line = input("> ").strip(_BLANK)
         except EOFError:
             print()
             return
@@ -92,8 +100,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         description=f"{main.__doc__}\n{_NOTES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    models = "a stage's checkpoint, an exported model, an adapter, or a video-language or language model of the Hub"
-    parser.add_argument("--model", required=True, metavar="DIR", help=models)
+    parser.add_argument("--model", required=True, metavar="DIR", help=MODELS)
     parser.add_argument("--video", metavar="FILE", help="video of the clip")
     parser.add_argument("--audio", metavar="FILE", help="sound of the clip (default: that of the video)")
     parser.add_argument("--face", metavar="FILE.npy", help="face crops of the clip (default: detected in the video)")
@@ -117,8 +124,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (auto)")
     parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
+    parser.add_argument("--show-prompt", action="store_true", help="print what the model reads, on standard error")
     parser.add_argument("--json", action="store_true", help="with --question: print one JSON object")
-    return parser.parse_args(argv)
+    return parser.parse_args([without_surrogates(word) for word in argv])
 
 
 def _require_sense(options: argparse.Namespace, media: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from affectgpt.clip import Clip
@@ -23,9 +23,9 @@ from affectgpt.evidence.kinds.emotion import Shortlist
 from affectgpt.evidence.shortlist import opening, read_answer, shortlist
 from affectgpt.inference.generate import answer
 from affectgpt.inference.label_scores import score_labels
+from affectgpt.inputs.open import begin_answer
 from affectgpt.inputs.reader import Reader
 from affectgpt.problems import InputError
-from affectgpt.prompt_safety import defuse, special_tokens
 from affectgpt.prompts import EMPATHY
 
 Mode = Literal["score", "prompt"]
@@ -136,14 +136,12 @@ def _responses(
     """Generate the response to each dialogue after its emotion; None for other rows."""
     places = [place for place, clip in enumerate(clips) if clip.task == "dialogue"]
     found: list[str | None] = [None] * len(clips)
-    special = special_tokens(reader.tokenizer)
     for start in range(0, len(places), batch_size):
         part = places[start : start + batch_size]
-        rows = []
-        for place, row in zip(part, reader.read([clips[place] for place in part]), strict=True):
-            begun = f"{defuse(opening(clips[place], emotions[place]), special)}\nResponse:"
-            ids = reader.tokenizer(begun, add_special_tokens=False)["input_ids"]
-            rows.append(replace(row, prompt_ids=[*row.prompt_ids, *ids]))
+        read = zip(part, reader.read([clips[place] for place in part]), strict=True)
+        rows = [
+            begin_answer(reader, row, f"{opening(clips[place], emotions[place])}\nResponse:") for place, row in read
+        ]
         for place, said in zip(part, answer(model, reader, rows, max_new_tokens), strict=True):
             found[place] = said.text or None
     return found

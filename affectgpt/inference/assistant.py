@@ -18,8 +18,9 @@ from transformers.generation.streamers import BaseStreamer
 from affectgpt.clip import Clip
 from affectgpt.inference.generate import answer
 from affectgpt.inference.media_inputs import Given, read_given
-from affectgpt.inputs.open import Encoded, open_reader, takes, wanted_of
+from affectgpt.inputs.open import Encoded, open_reader, shown_prompt, takes, wanted_of
 from affectgpt.inputs.reader import Reader
+from affectgpt.llm.endpoint import ChatEndpoint, open_endpoint
 from affectgpt.media.bundle import Decoded, Wanted
 from affectgpt.model.clip_encoder import ClipEncoder
 from affectgpt.model.loading import Attention, Precision, load_model, load_processor, model_folder
@@ -32,14 +33,17 @@ class Assistant:
     """Model with its processor and towers, ready to answer questions; `from_pretrained` makes one.
 
     Args:
-        model: an AffectGPT model, or a video-language or language model of the Hub.
-        processor: the model's processor; the tokenizer of a language model.
+        model: an AffectGPT model, a video-language or language model of the Hub, or the client of one behind a URL.
+        processor: the model's processor; the tokenizer of a language model; the client of one behind a URL.
         source: folder or Hub id with the model's towers, which are loaded for the first clip.
         timeout_s: most seconds to decode the media of a question.
     """
 
-    def __init__(self, model: PreTrainedModel, processor: Any, source: str | Path, timeout_s: float = 20.0) -> None:
-        self.model, self.processor, self.source, self.timeout_s = model, processor, source, timeout_s
+    def __init__(
+        self, model: PreTrainedModel | ChatEndpoint, processor: Any, source: str | Path, timeout_s: float = 20.0
+    ) -> None:
+        self.model: Any = model
+        self.processor, self.source, self.timeout_s = processor, source, timeout_s
         self.takes = takes(processor)
 
     @classmethod
@@ -50,16 +54,19 @@ class Assistant:
         dtype: Precision = "auto",
         attention: Attention = "auto",
     ) -> Assistant:
-        """Load a saved model, a LoRA adapter, a folder of parts, or a model of the Hub.
+        """Load a saved model, a LoRA adapter, a folder of parts, or a model of the Hub; or ask one behind a URL.
 
         Args:
-            source: folder or Hub id.
+            source: folder or Hub id, a GGUF file, or `http://localhost:8000/v1#name` for a model behind an
+                OpenAI-compatible URL, see `affectgpt.llm.endpoint`.
             device: 'auto' is the GPU if there is one.
             dtype, attention: see `affectgpt.model.loading`.
 
         Raises:
             InputError: there is no such model; names what is missing.
         """
+        if (endpoint := open_endpoint(str(source))) is not None:
+            return cls(endpoint, endpoint, source)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         model: Any = load_model(source, dtype, attention)
@@ -73,7 +80,7 @@ class Assistant:
     @cached_property
     def wanted(self) -> Wanted:
         """Streams and sampling to decode of a clip; may be replaced for a model of the Hub, which takes any frames."""
-        return wanted_of(self.processor, self.model.config)
+        return wanted_of(self.processor, getattr(self.model, "config", None))
 
     def encode(
         self,
@@ -137,15 +144,29 @@ class Assistant:
         media = {"video": video, "audio": audio, "face": face, "image": image}
         if features is not None and any(value is not None for value in media.values()):
             raise InputError("features: expected features or media of the clip, got both. Leave one of them out.")
-        turns = [*(history or []), {"role": "user", "content": question}]
-        if problems := [_turn_problem(number, turn) for number, turn in enumerate(turns, 1) if not _is_turn(turn)]:
-            raise InputError(problems)
+        turns = question_turns(question, history)
         if features is None:
             features = self.encode(video, audio, face, sample_rate, image)
         reader = self.reader(features)
-        unanswered = {"role": "assistant", "content": ""}
-        rows = reader.read([Clip(id="question", messages=[*turns, unanswered], task="text", subtitle=subtitle)])
+        rows = reader.read([question_row(turns, subtitle)])
         return answer(self.model, reader, rows, max_new_tokens, temperature, top_p, streamer)[0].text
+
+    def prompt(
+        self,
+        question: str,
+        *,
+        features: Encoded | None = None,
+        subtitle: str | None = None,
+        history: Sequence[Turn] | None = None,
+    ) -> str:
+        """Return the prompt of a question as `ask` gives it to the model, for people to read.
+
+        Raises:
+            InputError: see `ask`.
+        """
+        reader = self.reader(features or {})
+        (row,) = reader.read([question_row(question_turns(question, history), subtitle)])
+        return shown_prompt(reader, row)
 
     def reader(self, features: Encoded) -> Reader:
         """Make a reader that reads every row as one about the clip with these features.
@@ -168,6 +189,24 @@ class Assistant:
             for name, value in features.items()
             if not isinstance(value, Tensor) or (value.ndim, value.shape[-1]) != wanted.get(name)
         ]
+
+
+def question_turns(question: str, history: Sequence[Turn] | None) -> list[Turn]:
+    """Return the earlier turns and the question.
+
+    Raises:
+        InputError: turns that are none, or that say nothing; every one is named.
+    """
+    turns = [*(history or []), {"role": "user", "content": question}]
+    if problems := [_turn_problem(number, turn) for number, turn in enumerate(turns, 1) if not _is_turn(turn)]:
+        raise InputError(problems)
+    return turns
+
+
+def question_row(turns: Sequence[Turn], subtitle: str | None) -> Clip:
+    """Return turns that await an answer as a row."""
+    unanswered = {"role": "assistant", "content": ""}
+    return Clip(id="question", messages=[*turns, unanswered], task="text", subtitle=subtitle)
 
 
 def _is_turn(turn: Any) -> bool:

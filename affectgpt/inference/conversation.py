@@ -6,12 +6,18 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from affectgpt.problems import InputError, nearest
+from affectgpt.terminal import printable
 
 if TYPE_CHECKING:
     from affectgpt.inference.assistant import Assistant
     from affectgpt.inputs.reader import Reader
 
 COMMANDS = ("/video", "/quit")
+MODELS = (
+    "a stage's checkpoint, an exported model, an adapter, a video-language or language model of the Hub, a GGUF file, "
+    "or http://HOST/v1#NAME for a language model behind an OpenAI-compatible URL (token in AFFECTGPT_LLM_TOKEN)"
+)
+"""Help on the option that names a model."""
 
 
 class Conversation:
@@ -26,6 +32,8 @@ class Conversation:
 
     def __init__(self, assistant: Assistant, media: dict[str, str], subtitle: str | None, **settings: Any) -> None:
         self.assistant, self.settings = assistant, settings
+        self.shows_prompt = False
+        """Whether each prompt is printed on standard error before it is answered."""
         self.open(media, subtitle)
 
     def open(self, media: dict[str, str], subtitle: str | None = None) -> None:
@@ -35,11 +43,14 @@ class Conversation:
         self.history: list[dict[str, str]] = []
 
     def ask(self, question: str) -> str:
-        """Answer a question and print the answer; in a terminal word by word, else when it is complete."""
-        if sys.stdout.isatty():
-            return self._answer(question, answer_printer(self.assistant.reader(self.features)))
+        """Answer a question and print the answer; in a terminal word by word, else when it is complete.
+
+        Words of a model that would steer the terminal are written out.
+        """
+        if sys.stdout.isatty() and (reader := self.assistant.reader(self.features)).tokenizer is not None:
+            return self._answer(question, answer_printer(reader))
         text = self._answer(question)
-        print(text, flush=True)
+        print(printable(text), flush=True)
         return text
 
     def answer(self, question: str) -> dict[str, Any]:
@@ -51,17 +62,17 @@ class Conversation:
         return {"answer": self._answer(question)}
 
     def _answer(self, question: str, streamer: Any = None) -> str:
-        text = self.assistant.ask(
-            question,
-            features=self.features,
-            subtitle=self.subtitle,
-            history=self.history,
-            streamer=streamer,
-            **self.settings,
-        )
+        given: dict[str, Any] = {"features": self.features, "subtitle": self.subtitle, "history": self.history}
+        if self.shows_prompt:
+            self.show_prompt(self.assistant.prompt(question, **given))
+        text = self.assistant.ask(question, **given, streamer=streamer, **self.settings)
         if text:
             self.history += [{"role": "user", "content": question}, {"role": "assistant", "content": text}]
         return text
+
+    def show_prompt(self, prompt: str) -> None:
+        """Print what the model is about to read on standard error."""
+        print(f"--- prompt\n{printable(prompt)}\n---", file=sys.stderr)
 
     def obey(self, line: str) -> bool:
         """Run a command of the user; return False if it ends the conversation."""
@@ -88,6 +99,6 @@ def answer_printer(reader: Reader) -> Any:
             if stream_end:
                 stop = next((stop for stop in reader.stop_strings if text.rstrip().endswith(stop)), "")
                 text = text.rstrip().removesuffix(stop)
-            super().on_finalized_text(text, stream_end)
+            super().on_finalized_text(printable(text), stream_end)
 
     return Printer(reader.tokenizer, skip_prompt=True, skip_special_tokens=True)

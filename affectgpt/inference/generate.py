@@ -15,7 +15,9 @@ from transformers.generation.streamers import BaseStreamer
 
 from affectgpt.clip import Clip
 from affectgpt.inputs.batch import prompt_batch
+from affectgpt.inputs.message_reader import MessageRow
 from affectgpt.inputs.reader import EncodedRow, Reader
+from affectgpt.llm.endpoint import ChatEndpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Answer:
 
 @torch.no_grad()
 def answer(
-    model: PreTrainedModel,
+    model: PreTrainedModel | ChatEndpoint,
     reader: Reader,
     rows: Sequence[EncodedRow],
     max_new_tokens: int = 128,
@@ -42,8 +44,10 @@ def answer(
     Args:
         temperature: 0 takes the likeliest token each time; above 0, tokens are sampled.
         top_p: tokens are sampled among the likeliest that together have this probability.
-        streamer: receives the tokens of a single row as they are generated.
+        streamer: receives the tokens of a single row as they are generated; not of a model behind a URL.
     """
+    if isinstance(model, ChatEndpoint):
+        return _ask(model, reader, rows, max_new_tokens, temperature, top_p)
     tokenizer = reader.tokenizer
     ends = end_tokens(model, tokenizer)
     drawing = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
@@ -65,6 +69,30 @@ def answer(
     return [
         _answer(text.strip(), ids, ends, reader.stop_strings) for text, ids in zip(texts, tokens.tolist(), strict=True)
     ]
+
+
+def _ask(
+    model: ChatEndpoint,
+    reader: Reader,
+    rows: Sequence[EncodedRow],
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+) -> list[Answer]:
+    """Answer rows by a model behind a URL; answers that have been begun are continued, without its chat template."""
+    read = [row for row in rows if isinstance(row, MessageRow)]
+    assert len(read) == len(rows), "rows of another reader"
+    if any(row.begun for row in read):
+        replies = model.continuations([row.transcript for row in read], max_new_tokens, reader.stop_strings)
+    else:
+        replies = model.chat([row.turns for row in read], max_new_tokens, temperature, top_p)
+    return [Answer(after_thinking(reply.text), reply.complete) for reply in replies]
+
+
+def after_thinking(text: str) -> str:
+    """Return an answer without the thoughts that some servers leave before it."""
+    thoughts, mark, rest = text.partition("</think>")
+    return (rest if mark and thoughts.lstrip().startswith("<think>") else text).strip()
 
 
 def answer_in_batches(

@@ -13,6 +13,15 @@ import torch
 from torch import Tensor
 
 from affectgpt.inputs.batch import Batch, pad
+from affectgpt.problems import InputError, Problem
+
+
+class NoPromptCache(InputError):
+    """Error of a model whose state after a prompt cannot be repeated, such as that of a recurrent one."""
+
+    def __init__(self, model: Any) -> None:
+        expected, got = "keys and values of a prompt, which are repeated for each answer", "none"
+        super().__init__(Problem(type(model).__name__, "its cache", expected, got, "Take another model."))
 
 
 class PromptCache:
@@ -23,6 +32,9 @@ class PromptCache:
     Args:
         model: the model, in evaluation mode.
         prompt: inputs of U prompts of at least two tokens, padded on the left.
+
+    Raises:
+        NoPromptCache: the model keeps no cache that can be repeated.
     """
 
     def __init__(self, model: Any, prompt: Batch) -> None:
@@ -36,7 +48,10 @@ class PromptCache:
         }
         with torch.no_grad():
             output = model(**known, position_ids=positions[..., : width - 1], use_cache=True, logits_to_keep=1)
-        self.cache = output.past_key_values
+        self.cache = getattr(output, "past_key_values", None)
+        layers = getattr(self.cache, "layers", None)
+        if not layers or not all(hasattr(layer, "batch_select_indices") for layer in layers):
+            raise NoPromptCache(model)
         # Rotary positions of several axes continue from the offset of the prompt.
         deltas = [(module, getattr(module, "rope_deltas", None)) for module in model.modules()]
         self.deltas = [(module, left) for module, left in deltas if isinstance(left, Tensor) and len(left) == len(self)]

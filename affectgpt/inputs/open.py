@@ -5,11 +5,14 @@
 | AffectGPT | `features` of frozen towers | `ClipReader` |
 | video-language model of the Hub | decoded `media` | `VlmReader` |
 | language model of the Hub | `words` | `TextReader` |
+| language model behind a URL | `words` | `MessageReader` |
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,15 +23,20 @@ from transformers import PreTrainedTokenizerBase
 from affectgpt.clip import Clip
 from affectgpt.evidence.prompting import Cues
 from affectgpt.features.sources import DecodedMedia, FeatureSource, wanted_by
-from affectgpt.inputs.reader import ClipReader, Reader
+from affectgpt.inputs.message_reader import MessageReader, MessageRow
+from affectgpt.inputs.reader import ClipReader, EncodedRow, Reader
 from affectgpt.inputs.text_reader import TextReader, require_words
 from affectgpt.inputs.vlm_reader import VlmReader, wanted_by_vlm
+from affectgpt.llm.endpoint import ChatEndpoint
 from affectgpt.media.bundle import Wanted
 from affectgpt.media.readers import FrameReader
 from affectgpt.model.clip_encoder import ClipEncoder
 from affectgpt.model.processing import MODALITIES, AffectGPTProcessor
 from affectgpt.problems import InputError, Problem
+from affectgpt.prompt_safety import defuse, special_tokens
 
+_RUN = re.compile(r"(<[^<>\s]{1,60}>)\1+")
+"""The same placeholder several times."""
 Takes = Literal["features", "media", "words"]
 Encoded = Mapping[str, Tensor | np.ndarray]
 """Model input of a clip: features of AffectGPT's towers, (T, D) each; decoded media for a model of the Hub."""
@@ -40,14 +48,15 @@ def takes(processor: Any) -> Takes:
     """Return the kind of input that a model takes besides the conversation.
 
     Args:
-        processor: the model's processor, as `affectgpt.model.loading.load_processor` returns it.
+        processor: the model's processor, as `affectgpt.model.loading.load_processor` returns it; the client of a model
+            behind a URL.
 
     Raises:
         InputError: a processor of an unknown kind.
     """
     if isinstance(processor, AffectGPTProcessor):
         return "features"
-    if isinstance(processor, PreTrainedTokenizerBase):
+    if isinstance(processor, PreTrainedTokenizerBase | ChatEndpoint):
         return "words"
     if getattr(processor, "video_processor", None) is not None:
         return "media"
@@ -77,6 +86,8 @@ def open_reader(
         InputError: a processor of an unknown kind.
     """
     kind = takes(processor)
+    if isinstance(processor, ChatEndpoint):
+        return MessageReader(processor, inputs or MODALITIES, cues)
     if kind == "words":
         return TextReader(processor, inputs or MODALITIES, cues)
     at_hand = source if isinstance(source, Mapping) else None
@@ -85,6 +96,23 @@ def open_reader(
         return VlmReader(processor, given, inputs or MODALITIES, max_pixels, cues)
     streams = None if at_hand is None else [name.removesuffix("_features") for name in at_hand]
     return ClipReader(processor, given, inputs, cues, streams)
+
+
+def begin_answer(reader: Reader, row: EncodedRow, text: str) -> EncodedRow:
+    """Return a row whose answer begins with a text, which the model continues."""
+    if isinstance(row, MessageRow):
+        return row.begin(text)
+    plain = defuse(text, special_tokens(reader.tokenizer))
+    ids: list[int] = reader.tokenizer(plain, add_special_tokens=False)["input_ids"]
+    return replace(row, prompt_ids=[*row.prompt_ids, *ids])
+
+
+def shown_prompt(reader: Reader, row: EncodedRow) -> str:
+    """Return a row's prompt for people: the text that the model reads, with each run of placeholders counted."""
+    if isinstance(row, MessageRow):
+        return row.transcript
+    text = str(reader.tokenizer.decode(row.prompt_ids, skip_special_tokens=False))
+    return _RUN.sub(lambda run: f"{run[1]} x {len(run[0]) // len(run[1])}", text)
 
 
 class _AtHand:

@@ -12,6 +12,7 @@ ends where the answer begins:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -67,11 +68,7 @@ class TextReader:
         return [self._row(clip, hide) for clip, hide in zip(clips, hidden or [()] * len(clips), strict=True)]
 
     def _row(self, clip: Clip, hide: Collection[str]) -> EncodedRow:
-        turns = [{**turn, "content": self._defuse(turn["content"])} for turn in prompt_of(clip, self.cues)]
-        if clip.subtitle and "text" in self.inputs and "text" not in hide:
-            asked = next((turn for turn in turns if turn["role"] == "user"), None)
-            if asked is not None:
-                asked["content"] = with_subtitle(asked["content"], self._defuse(clip.subtitle))
+        turns = prompt_turns(clip, self.cues, "text" in self.inputs and "text" not in hide, self._special)
         target = self._ids(self._defuse(clip.target)) if clip.target else []
         return EncodedRow(clip.id, self._prompt_ids(turns), [*target, self.tokenizer.eos_token_id])
 
@@ -89,6 +86,20 @@ class TextReader:
 
     def _defuse(self, text: str) -> str:
         return defuse(text, self._special)
+
+
+def prompt_turns(clip: Clip, cues: Cues, with_words: bool, special: re.Pattern[str]) -> list[Turn]:
+    """Return the turns of a row's prompt, in which nothing that the row says has a meaning for the model.
+
+    Args:
+        with_words: whether the first turn of the user quotes the words said in the clip.
+        special: pattern of what has a meaning, see `affectgpt.prompt_safety`.
+    """
+    turns = [{**turn, "content": defuse(turn["content"], special)} for turn in prompt_of(clip, cues)]
+    asked = next((turn for turn in turns if turn["role"] == "user"), None)
+    if clip.subtitle and with_words and asked is not None:
+        asked["content"] = with_subtitle(asked["content"], defuse(clip.subtitle, special))
+    return turns
 
 
 def render_transcript(turns: Sequence[Turn]) -> str:

@@ -139,6 +139,8 @@ def _load(model: str, engine: Engine, batch_size: int) -> Complete:
         raise InputError(Problem("LLM", "engine", "a known one", shorten(engine), nearest(engine, engines)))
     try:
         return engines[engine](model, batch_size)
+    except InputError:
+        raise
     except ImportError as error:
         raise InputError(Problem("LLM", f"engine {engine}", "its package", str(error), "Install it.")) from error
     except (OSError, ValueError, KeyError) as error:
@@ -148,15 +150,19 @@ def _load(model: str, engine: Engine, batch_size: int) -> Complete:
 
 def _transformers(model: str, batch_size: int) -> Complete:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import PreTrainedTokenizerBase
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(model, padding_side="left", trust_remote_code=False)
+    from affectgpt.model.loading import load_model, load_processor
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    language_model: Any = load_model(model).to(device).eval()  # type: ignore[arg-type]
+    tokenizer: Any = load_processor(model)
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise InputError(Problem("LLM", f"model {model}", "one that reads text alone", type(tokenizer).__name__))
+    tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     special = special_tokens(tokenizer)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    language_model: Any = AutoModelForCausalLM.from_pretrained(model, dtype="auto", trust_remote_code=False)
-    language_model.to(device).eval()
 
     @torch.no_grad()
     def complete(prompts: Sequence[str]) -> list[str]:

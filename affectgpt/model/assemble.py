@@ -28,6 +28,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 from affectgpt.model.clip_encoder import PARTS, weights_hash
 from affectgpt.model.configuration import AffectGPTConfig
 from affectgpt.model.encoders import family_of, feature_width, load_tower, measured_width
+from affectgpt.model.gguf import located
 from affectgpt.model.modeling import SOFT_TOKENS, AffectGPTForConditionalGeneration, build_soft_tokens
 from affectgpt.model.processing import PLACEHOLDERS, AffectGPTProcessor
 from affectgpt.model.refusals import explains_refusals
@@ -48,7 +49,7 @@ def assemble(
     """Write a folder of parts.
 
     Args:
-        llm, vision, audio: Hub ids or folders; without a tower its modality is left out.
+        llm, vision, audio: Hub ids or folders, `llm` also a GGUF file; without a tower its modality is left out.
         revisions: part ('llm', 'vision', 'audio') -> revision, for parts that are Hub ids.
         seed: random seed of the new soft tokens.
         settings: further arguments of `AffectGPTConfig`.
@@ -59,14 +60,15 @@ def assemble(
     revisions = revisions or {}
     given = {"llm": llm, "vision": vision, "audio": audio}
     sources: dict[str, dict[str, Any]] = {
-        part: {"id": os.path.abspath(source) if os.path.isdir(source) else source, "revision": revisions.get(part)}
+        part: {"id": os.path.abspath(source) if os.path.exists(source) else source, "revision": revisions.get(part)}
         for part, source in given.items()
         if source is not None
     }
-    text_config = AutoConfig.from_pretrained(llm, revision=revisions.get("llm"), trust_remote_code=False)
+    where, file = located(llm)
+    text_config = AutoConfig.from_pretrained(where, revision=revisions.get("llm"), trust_remote_code=False, **file)
     if text_config.get_text_config() is not text_config:
         raise InputError(f"model.llm: expected a text-only language model, {llm} is a {text_config.model_type}")
-    tokenizer = AutoTokenizer.from_pretrained(llm, revision=revisions.get("llm"), trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(where, revision=revisions.get("llm"), trust_remote_code=False, **file)
     loaded: dict[str, PreTrainedModel] = {}
     for part in PARTS:
         if part in sources:
@@ -101,7 +103,7 @@ def assemble(
     folder.mkdir(parents=True, exist_ok=True)
     config.save_pretrained(folder)
     processor.save_pretrained(folder)
-    _generation_config(llm, revisions.get("llm"), tokenizer).save_pretrained(folder)
+    _generation_config(where, revisions.get("llm"), tokenizer).save_pretrained(folder)
     save_file({name: value.contiguous() for name, value in soft_tokens.state_dict().items()}, folder / SOFT_TOKENS)
 
 

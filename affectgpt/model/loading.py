@@ -1,12 +1,13 @@
 """Loading of models to train or ask: a saved AffectGPT, a folder of parts, a LoRA adapter, a model of the Hub.
 
-Models of the Hub are video-language models and language models that read text alone.
+Models of the Hub are video-language models and language models that read text alone, these also as GGUF files.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,21 +21,27 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForMultimodalLM,
     AutoProcessor,
+    AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 import affectgpt.model  # noqa: F401  (registers the Auto classes)
+from affectgpt.model.adapters import ADAPTER, adapter_settings, base_of, fetched, require_adapter_weights
+from affectgpt.model.gguf import load_causal, located
 from affectgpt.model.refusals import explains_refusals
 from affectgpt.model.video_patches import processor_without_torchvision
 from affectgpt.problems import InputError, Problem, shorten
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Attention = Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"]
-ADAPTER = "adapter_config.json"
 _COPY = "Copy or download the model again."
-_UNLOADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError, StrictDataclassError)
-"""Errors that transformers raises for files that it cannot use."""
+_UNLOADABLE = (
+    *(OSError, ValueError, LookupError, ImportError, RuntimeError, SafetensorError, StrictDataclassError),
+    *(TypeError, AttributeError, ArithmeticError, AssertionError, struct.error),
+)
+"""Errors that transformers raises for files that it cannot use, of a configuration that makes no sense among them."""
 
 
 def resolve_dtype(dtype: Precision = "auto") -> torch.dtype:
@@ -46,12 +53,24 @@ def resolve_dtype(dtype: Precision = "auto") -> torch.dtype:
 
 
 def resolve_attention(attention: Attention, dtype: torch.dtype) -> str:
-    """Return the attention implementation; 'auto' is flash attention if available for GPU and dtype, else SDPA."""
+    """Return the attention implementation; 'auto' is flash attention if available for GPU and dtype, else SDPA.
+
+    A language model whose class knows neither (Gemma 2, GPT-OSS, Bloom, Mamba) gets 'eager' for 'auto'.
+    """
     if attention != "auto":
         return attention
     able = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
     half = dtype in (torch.bfloat16, torch.float16)
     return "flash_attention_2" if able and half and importlib.util.find_spec("flash_attn") else "sdpa"
+
+
+def _known_attention(config: Any, chosen: str) -> str:
+    """Return the chosen attention if a language model's class knows it, else the nearest that it knows."""
+    writers: Any = AutoModelForCausalLM._model_mapping
+    writer = writers.get(type(config), None)
+    if chosen == "flash_attention_2" and not getattr(writer, "_supports_flash_attn", False):
+        chosen = "sdpa"
+    return chosen if chosen != "sdpa" or getattr(writer, "_supports_sdpa", False) else "eager"
 
 
 def quantization(bits: int | None, dtype: torch.dtype) -> dict[str, Any]:
@@ -99,46 +118,61 @@ def load_model(
         InputError: a folder without a model, a model that writes no text or that has code of its own; says what is
             missing.
     """
-    adapter = Path(source, ADAPTER)
-    if adapter.is_file():
-        from peft import PeftModel
-
-        _require_lora(adapter)
-        base_source = model_folder(source)
-        base = load_model(base_source, dtype, attention, bits)
-        model: Any = PeftModel.from_pretrained(base, str(source), is_trainable=trainable)
-        # The trained model is saved elsewhere, where a relative path would lead nowhere.
-        model.peft_config[model.active_adapter].base_model_name_or_path = str(base_source)
-        return cast(PreTrainedModel, model)
+    folder = fetched(source)
+    if adapter_settings(folder) is not None:
+        return _load_adapter(folder, dtype, attention, bits, trainable)
     require_model(source)
+    where, file = located(source)
     precision = resolve_dtype(dtype)
     arguments = {
         "dtype": precision,
         "attn_implementation": resolve_attention(attention, precision),
         **quantization(bits, precision),
     }
+    if file and bits is not None:
+        fix = "Leave model.lora.bits out, or take the model's safetensors."
+        raise InputError(Problem(str(source), "model.lora.bits", "none with a GGUF file", str(bits), fix))
     with _explained(source, "the model"):
-        config: Any = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        config: Any = AutoConfig.from_pretrained(where, trust_remote_code=False, **file)
         # Of Qwen's Omni models, the part that reads and writes; the part that speaks is not trained.
         thinker = getattr(config, "thinker_config", None)
-        if reads_text_alone(thinker or config):
+        if file or reads_text_alone(thinker or config):
+            if attention == "auto":
+                arguments["attn_implementation"] = _known_attention(config, arguments["attn_implementation"])
             return _load_language_model(source, config, arguments)
         arguments |= {"config": thinker} if thinker is not None else {}
-        model = AutoModelForMultimodalLM.from_pretrained(source, trust_remote_code=False, **arguments)
+        model = AutoModelForMultimodalLM.from_pretrained(where, trust_remote_code=False, **arguments)
         return cast(PreTrainedModel, model)
 
 
+def _load_adapter(
+    folder: Path, dtype: Precision, attention: Attention, bits: int | None, trainable: bool
+) -> PreTrainedModel:
+    """Load an adapter on top of the model that it adapts."""
+    from peft import PeftModel
+
+    require_adapter_weights(folder)
+    base_source = model_folder(folder)
+    try:
+        base = load_model(base_source, dtype, attention, bits)
+    except InputError as error:
+        advice = f"It is the model that the adapter {folder} adapts, by its {ADAPTER}."
+        raise InputError(error.problems, advice) from error
+    with _explained(folder, "the adapter"):
+        model: Any = PeftModel.from_pretrained(base, str(folder), is_trainable=trainable)
+    # The trained model is saved elsewhere, where a relative path would lead nowhere.
+    model.peft_config[model.active_adapter].base_model_name_or_path = str(base_source)
+    return cast(PreTrainedModel, model)
+
+
 def _load_language_model(source: str | Path, config: Any, arguments: dict[str, Any]) -> PreTrainedModel:
-    """Load a causal language model that reads text alone; every weight comes from safetensors."""
+    """Load a causal language model that reads text alone; every weight comes from safetensors or a GGUF file."""
     _require_writer(source, config)
-    auto_class: Any = AutoModelForCausalLM
-    model, report = auto_class.from_pretrained(
-        source, config=config, trust_remote_code=False, use_safetensors=True, output_loading_info=True, **arguments
-    )
+    model, report = load_causal(source, config=config, use_safetensors=True, **arguments)
     if missing := sorted(report["missing_keys"]):
         got = f"all but {len(missing)}, such as {missing[0]}"
         raise InputError(Problem(str(source), "its weights", "those that its configuration names", got, _COPY))
-    return cast(PreTrainedModel, model)
+    return model
 
 
 def reads_text_alone(config: Any) -> bool:
@@ -163,39 +197,59 @@ def _require_writer(source: str | Path, config: Any) -> None:
 
 @contextmanager
 def _explained(source: str | Path, what: str) -> Iterator[None]:
-    """Say in a sentence why transformers cannot load something; refusals to run code pass, see `explains_refusals`."""
+    """Say in a sentence why transformers cannot load something.
+
+    Refusals to run code pass, see `explains_refusals`, and so do errors about the machine's memory and its GPU.
+    """
     try:
         yield
     except InputError:
         raise
     except _UNLOADABLE as error:
         text = str(error)
-        ours_to_mend = isinstance(error, RuntimeError) and "ignore_mismatched_sizes" not in text
-        if ours_to_mend or "trust_remote_code" in text or "weights_only" in text or "torchvision" in text.lower():
+        of_machine = isinstance(error, RuntimeError) and any(word in text for word in ("memory", "CUDA"))
+        if of_machine or "trust_remote_code" in text or "weights_only" in text or "torchvision" in text.lower():
             raise
-        lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        if isinstance(error, TypeError | AttributeError | LookupError | ArithmeticError | AssertionError) or not lines:
+            lines = [type(error).__name__, *lines]
         fix = "Look at its files, or at how the Hub id is spelt, or take another model."
         problem = Problem(str(source), what, "files that transformers can load", shorten(" ".join(lines), 300), fix)
         raise InputError(problem) from error
 
 
-def _require_lora(adapter: Path) -> None:
-    """Accept LoRA adapters only: the settings of other kinds could name modules that PEFT imports."""
-    settings = json.loads(adapter.read_text(encoding="utf-8"))
-    if settings.get("peft_type") != "LORA":
-        raise InputError(Problem(str(adapter), "peft_type", "'LORA'", shorten(settings.get("peft_type"))))
-    if settings.get("megatron_config"):
-        raise InputError(Problem(str(adapter), "megatron_config", "none", "one, which names a module to import"))
-
-
 def model_folder(source: str | Path) -> str | Path:
-    """Return the source of the whole model: for an adapter, the model that it adapts (a folder or Hub id)."""
-    adapter = Path(source, ADAPTER)
-    if not adapter.is_file():
-        return source
-    base = json.loads(adapter.read_text())["base_model_name_or_path"]
-    beside = Path(source, base).absolute()
-    return model_folder(beside if beside.is_dir() else base)
+    """Return the source of the whole model: for an adapter, the model that it adapts (a folder or Hub id).
+
+    Raises:
+        InputError: an adapter whose settings cannot be used, or whose model is not there.
+    """
+    passed: list[Path] = []
+    while (settings := adapter_settings(folder := fetched(source))) is not None:
+        if folder.resolve() in passed:
+            raise InputError(
+                Problem(str(folder / ADAPTER), "base_model_name_or_path", "the adapted model", "the adapter itself")
+            )
+        passed.append(folder.resolve())
+        source = base_of(folder, settings)
+    return source
+
+
+def load_config(source: str | Path) -> PreTrainedConfig:
+    """Load the configuration of a model; for an adapter, of the model that it adapts.
+
+    Raises:
+        InputError: there is none that transformers can load.
+    """
+    where, file = located(model_folder(source))
+    with _explained(source, "its configuration"):
+        return cast(PreTrainedConfig, AutoConfig.from_pretrained(where, trust_remote_code=False, **file))
+
+
+def weight_files(source: str | Path) -> list[Path]:
+    """Return the files in which a local source keeps its weights, sorted; of a Hub id there are none."""
+    path = Path(source)
+    return [path] if path.is_file() else sorted(path.glob("*.safetensors")) or sorted(path.glob("*.gguf"))
 
 
 @explains_refusals
@@ -207,15 +261,18 @@ def load_processor(source: str | Path) -> Any:
     Raises:
         InputError: there is none, or one with code of its own.
     """
-    if Path(source, ADAPTER).is_file() and not Path(source, "processor_config.json").is_file():
-        source = model_folder(source)
+    folder = fetched(source)
+    whole = adapter_settings(folder) is None or (folder / "processor_config.json").is_file()
+    where, file = located(folder if whole else model_folder(folder))
     try:
         with _explained(source, "the processor"):
-            processor: Any = AutoProcessor.from_pretrained(source, trust_remote_code=False)
+            # A GGUF file holds the tokenizer of a language model, and no other processor.
+            kind: Any = AutoTokenizer if file else AutoProcessor
+            processor: Any = kind.from_pretrained(where, trust_remote_code=False, **file)
     except (ImportError, ValueError) as error:
         if isinstance(error, InputError) or "torchvision" not in str(error).lower():
             raise
-        return processor_without_torchvision(source)
+        return processor_without_torchvision(where)
     if isinstance(processor, PreTrainedTokenizerBase):
         _require_tokenizer(source, processor)
     return processor
@@ -236,6 +293,19 @@ def _require_tokenizer(source: str | Path, tokenizer: PreTrainedTokenizerBase) -
     raise InputError(Problem(str(source), "the tokenizer", expected, got, _COPY))
 
 
+def _shards_of(index: Path) -> list[str]:
+    """Read the names of the weight files from an index.
+
+    Raises:
+        InputError: the index cannot be read.
+    """
+    try:
+        return sorted({str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        expected, got = "JSON whose 'weight_map' names a file for each weight", shorten(str(error))
+        raise InputError(Problem(str(index), "the index", expected, got, _COPY)) from None
+
+
 def require_model(source: str | Path) -> None:
     """Require that a local folder holds a whole model; Hub ids are not checked.
 
@@ -243,8 +313,10 @@ def require_model(source: str | Path) -> None:
         InputError: something is missing; says what, and what to run.
     """
     folder = Path(source)
+    if located(source)[1]:
+        return
     if not folder.is_dir():
-        if folder.is_absolute() or str(source).startswith("."):
+        if folder.is_absolute() or str(source).startswith(".") or str(source).count("/") > 1:
             raise InputError(f"{source}: expected a model folder, found nothing. Name a checkpoint or a Hub id.")
         return
     if not (folder / "config.json").is_file():
@@ -255,7 +327,7 @@ def require_model(source: str | Path) -> None:
     whole = ["model.safetensors", "soft_tokens.safetensors"]
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        shards = _shards_of(index)
         if foreign := [name for name in shards if Path(name).name != name or not name.endswith(".safetensors")]:
             expected = "names of .safetensors files beside it"
             raise InputError(Problem(str(index), "weight_map", expected, shorten(foreign[0])))

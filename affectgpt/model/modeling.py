@@ -26,6 +26,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from affectgpt.model.configuration import STREAMS, AffectGPTConfig
 from affectgpt.model.encoders import feature_width
 from affectgpt.model.fusion import SoftTokens
+from affectgpt.model.gguf import load_causal
 from affectgpt.problems import InputError
 
 SOFT_TOKENS = "soft_tokens.safetensors"
@@ -245,9 +246,7 @@ class AffectGPTForConditionalGeneration(AffectGPTPreTrainedModel, GenerationMixi
         # The Auto classes hand the attention on in the configuration.
         wanted = {"attn_implementation": config._attn_implementation}
         wanted |= {name: value for name, value in kwargs.items() if name in LLM_ARGUMENTS}
-        llm = AutoModelForCausalLM.from_pretrained(
-            source["id"], revision=source["revision"], **wanted, trust_remote_code=False
-        )
+        llm: Any = load_causal(source["id"], revision=source["revision"], **wanted)[0]
         with torch.device("meta"):
             model = cls(config)
         soft_tokens = build_soft_tokens(config)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from torch import Tensor
 from transformers import AutoFeatureExtractor, AutoImageProcessor, ProcessorMixin
 
 from affectgpt.model.configuration import STREAMS
-from affectgpt.problems import InputError
+from affectgpt.problems import InputError, Problem, shorten
 from affectgpt.prompt_safety import defuse, special_tokens
 from affectgpt.prompts import PAPER, with_subtitle
 
@@ -187,14 +188,24 @@ def render_chat(tokenizer: Any, turns: Sequence[Turn], **settings: Any) -> str:
 
     Args:
         settings: variables of the template.
+
+    Raises:
+        InputError: the template is broken, or refuses the conversation.
     """
     settings |= {"tokenize": False, "add_generation_prompt": True}
     try:
         return str(tokenizer.apply_chat_template(turns, **settings))
-    except TemplateError:
-        # Some templates (Gemma's) know no system turn: what it says goes before the user's first words.
-        if turns[0]["role"] != "system" or len(turns) < 2:
-            raise
-        system, user, *rest = turns
-        merged = {"role": "user", "content": f"{system['content']}\n\n{user['content']}"}
-        return str(tokenizer.apply_chat_template([merged, *rest], **settings))
+    except TemplateError as error:
+        refused = error
+    # Some templates (Gemma's) know no system turn: what it says goes before the user's first words.
+    if turns[0]["role"] == "system" and len(turns) > 1:
+        system, first, *rest = turns
+        opened = [{"role": "user", "content": system["content"]}, first, *rest]
+        if first["role"] == "user":
+            opened = [{"role": "user", "content": f"{system['content']}\n\n{first['content']}"}, *rest]
+        with suppress(TemplateError):
+            return str(tokenizer.apply_chat_template(opened, **settings))
+    fix = "Take another template for the model's tokenizer, or none (a plain transcript)."
+    expected = "one that renders the conversation"
+    name, got = str(getattr(tokenizer, "name_or_path", "")) or "the model", shorten(str(refused), 200)
+    raise InputError(Problem(name, "its chat template", expected, got, fix)) from refused

@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from affectgpt.clip import Clip
 from affectgpt.features.sources import DecodedMedia, OnlineFeatures
@@ -23,7 +23,7 @@ from affectgpt.inputs.batch import prompt_batch
 from affectgpt.inputs.open import open_encoder, open_reader, require_readable
 from affectgpt.inputs.reader import EncodedRow
 from affectgpt.model.clip_encoder import ClipEncoder
-from affectgpt.model.loading import Precision, load_model, load_processor, model_folder
+from affectgpt.model.loading import Precision, load_config, load_model, load_processor, model_folder
 from affectgpt.model.modeling import feature_widths
 from affectgpt.problems import InputError, Problem
 
@@ -98,7 +98,7 @@ def merged(model: Any) -> Any:
 
 def stored_precision(source: str | Path) -> Precision:
     """Return the dtype in which a checkpoint's language model is stored; float32 if it does not record one."""
-    config = AutoConfig.from_pretrained(model_folder(source), trust_remote_code=False)
+    config = load_config(source)
     name = str(config.dtype or config.get_text_config().dtype).removeprefix("torch.")
     return name if name in get_args(Precision) else "float32"  # type: ignore[return-value]
 

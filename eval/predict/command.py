@@ -14,12 +14,13 @@ from affectgpt.empathy.options import read_options
 from affectgpt.evidence.prompting import Cues, require_prompts
 from affectgpt.inference.assistant import Assistant
 from affectgpt.inference.row_assistant import RowAssistant
+from affectgpt.llm.endpoint import ChatEndpoint
 from affectgpt.problems import InputError, Problem
 from affectgpt.settings import counts_below_one
 from affectgpt.tasks import TASKS
 from eval.predict.options import add_model_options
 from eval.predict.prediction_file import PredictionFile
-from eval.predict.run import answer_pending, answer_settings
+from eval.predict.run import answer_pending, answer_settings, show_prompts
 from eval.predict.search import open_search, read_search
 
 _NOTES = """
@@ -66,10 +67,15 @@ def main(argv: list[str]) -> int:
     if pending:
         assistant = Assistant.from_pretrained(options.model, options.device, options.dtype)
         work = RowAssistant(assistant, options.timeout, options.workers, cues)
+        if search is not None and isinstance(assistant.model, ChatEndpoint):
+            raise InputError("--search: needs a model that is loaded here, not one behind a URL. Leave it out.")
+        if options.show_prompt:
+            show_prompts(work, pending)
         if kept:
             print(f"{kept} rows were answered before.", file=sys.stderr)
         limits = options.batch_size, options.max_new_tokens
-        answer_pending(work, pending, file, *limits, kept, options.store, open_search(search, assistant.model.device))
+        searcher = None if search is None else open_search(search, assistant.model.device)
+        answer_pending(work, pending, file, *limits, kept, options.store, searcher)
     file.publish()
     predictions = [file.known[clip.id] for clip in chosen]
     bad = [item for item in predictions if item["status"] == "error"]
@@ -109,6 +115,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=[], metavar="TASK", help=f"of {', '.join(TASKS)}")
     shown = "what of the rows' evidence the model is shown, for example top=5 causes=3 (docs/plugins.md)"
     parser.add_argument("--evidence", nargs="+", default=[], metavar="KEY=VALUE", help=shown)
+    shows = "print what the model reads of the first row of each task, on standard error"
+    parser.add_argument("--show-prompt", action="store_true", help=shows)
     searches = "search for trees, for example n=4 scorer=consistency"
     parser.add_argument("--search", nargs="+", metavar="KEY=VALUE", help=searches)
     budgets = "share of rows whose clips may be unusable (0.02)"

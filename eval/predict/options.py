@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from affectgpt.inference.conversation import MODELS
 from affectgpt.media_root import add_media_root
 
 
@@ -13,8 +14,7 @@ def add_model_options(parser: argparse.ArgumentParser, max_new_tokens: int) -> N
     Args:
         max_new_tokens: default of the longest answer.
     """
-    models = "a stage's checkpoint, an exported model, an adapter, or a video-language or language model of the Hub"
-    parser.add_argument("--model", required=True, metavar="DIR", help=models)
+    parser.add_argument("--model", required=True, metavar="DIR", help=MODELS)
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="rows read together (16)")
     longest = f"longest answer ({max_new_tokens})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 from affectgpt.clip import Clip
 from affectgpt.evidence.prompting import Cues
 from affectgpt.inference.row_assistant import RowAssistant
-from affectgpt.model.loading import model_folder
+from affectgpt.inputs.open import shown_prompt
+from affectgpt.model.loading import model_folder, weight_files
 from affectgpt.progress import Progress
+from affectgpt.terminal import printable
 from eval.predict.answers import Prediction, answer_rows, as_prediction
 from eval.predict.prediction_file import PredictionFile
 
@@ -53,6 +56,15 @@ def answer_pending(
             progress(done := done + len(rows.clips), before + len(pending))
 
 
+def show_prompts(work: RowAssistant, clips: Sequence[Clip]) -> None:
+    """Print the prompt of the first row of each task on standard error, evidence included."""
+    first = {clip.task: clip for clip in reversed(clips)}
+    opened = work.open(list(first.values()))
+    for clip in opened.usable:
+        prompt = shown_prompt(opened.reader, opened.reader.read([clip])[0])
+        print(f"--- prompt of row {clip.id}, task {clip.task}\n{printable(prompt)}\n---", file=sys.stderr)
+
+
 def answer_settings(
     model: str, max_new_tokens: int, cues: Cues | None, search: SearchSettings | None
 ) -> dict[str, Any]:
@@ -61,10 +73,10 @@ def answer_settings(
     stamps = [
         (file.name, file.stat().st_size, file.stat().st_mtime_ns)
         for folder in sorted(folders)
-        for file in sorted(folder.glob("*.safetensors"))
+        for file in weight_files(folder)
     ]
     weights = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:16]
-    name = os.path.abspath(model) if os.path.isdir(model) else model
+    name = os.path.abspath(model) if os.path.exists(model) else model
     settings: dict[str, Any] = {"model": name, "weights": weights, "max_new_tokens": max_new_tokens}
     settings |= {} if cues is None else {"evidence": asdict(cues)}
     return settings if search is None else {**settings, "search": search.model_dump()}

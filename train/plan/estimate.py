@@ -21,6 +21,7 @@ from transformers import (
 from affectgpt.model import AffectGPTConfig
 from affectgpt.model.clip_encoder import PARTS
 from affectgpt.model.encoders import family_of, tower_config
+from affectgpt.model.gguf import located
 from affectgpt.model.loading import reads_text_alone
 from affectgpt.problems import InputError, nearest
 from data_recipes.synthetic.towers import WEIGHTS
@@ -181,11 +182,10 @@ def _config(source: str, facts: dict[str, Any] | None, revision: str | None, pla
                 f"{place}.model_type: expected one of transformers', got {kind!r}. {nearest(kind, CONFIG_MAPPING)}"
             )
         return CONFIG_MAPPING[kind](**facts)
+    where, file = located(source)
     try:
-        return cast(
-            PreTrainedConfig,
-            AutoConfig.from_pretrained(source, revision=revision, local_files_only=True, trust_remote_code=False),
-        )
+        offline = {"local_files_only": True, "trust_remote_code": False, **file}
+        return cast(PreTrainedConfig, AutoConfig.from_pretrained(where, revision=revision, **offline))
     except (OSError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise InputError(

@@ -11,8 +11,8 @@ from affectgpt.evidence.kinds.cause import CauseEvidence
 from affectgpt.plugins.plugin import load_plugin
 from affectgpt.plugins.rows import evidence_of
 from affectgpt.problems import InputError
-from eval.benchmarks.emocause.scores import TOP, cause_recall, read_emocause
-from eval.metrics.evaluation import with_interval
+from eval.benchmarks.emocause.scores import TOP, cause_recall, constant_answer, read_emocause
+from eval.metrics.evaluation import evaluation, with_interval
 
 
 def main(argv: list[str]) -> int:
@@ -28,9 +28,12 @@ def main(argv: list[str]) -> int:
     rows, gold = read_emocause(options.file)
     evidence = cast(list[CauseEvidence | None], evidence_of(plugin, rows))
     ranked = [item.top_words(max(TOP)) if item is not None else [] for item in evidence]
-    scores = cause_recall(ranked, gold, [row.group or row.id for row in rows])
+    groups = [row.group or row.id for row in rows]
+    scores = cause_recall(ranked, gold, groups)
     if options.json:
-        print(json.dumps({"n": len(rows), **scores}))
+        read = sum(map(bool, ranked)) / len(rows)
+        constant = constant_answer(gold, groups)
+        print(json.dumps({**evaluation(options.file.stem, "published", "top5", scores, read, constant), **scores}))
         return 0
     shown = ", ".join(f"{name} {with_interval(item, 3)}" for name, item in scores.items())
     print(f"{len(rows)} situations: {shown}")

@@ -75,6 +75,13 @@ def cause_recall(
     )
 
 
+def constant_answer(gold: Sequence[Sequence[str]], groups: Sequence[str] | None = None) -> dict[str, dict[str, Metric]]:
+    """Score the words that are annotated most often, for every row the same: what a plugin says that reads nothing."""
+    counts = Counter(word.casefold() for words in gold for word in words)
+    usual = [word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: max(TOP)]]
+    return {f"always {', '.join(usual)}": cause_recall([usual] * len(gold), gold, groups)}
+
+
 def recall_of(words: Sequence[str], gold: Sequence[str]) -> float:
     """Return the share of gold words among `words`."""
     expected = [word.casefold() for word in gold]

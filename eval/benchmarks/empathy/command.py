@@ -21,6 +21,7 @@ from affectgpt.plugins.rows import evidence_of
 from affectgpt.problems import InputError
 from affectgpt.settings import counts_below_one
 from eval.benchmarks.empathy.scores import describe, evaluate, require_evidence
+from eval.metrics.evaluation import evaluation
 from eval.metrics.responses import MeaningScorer
 from eval.predict.options import add_model_options
 
@@ -61,8 +62,11 @@ def main(argv: list[str]) -> int:
         scorer,
         progress=lambda name, place, count: print(f"[{place + 1}/{count}] {name}", file=sys.stderr),
     )
+    scored = report["conditions"]["plugin"]
+    coverage = scored["coverage"]["value"]
+    contract = evaluation(options.rows.stem, selection.mode, "accuracy", scored, coverage, report["baselines"])
     settings = {**dataclasses.asdict(selection), **dataclasses.asdict(cues)}
-    report = {**report, "settings": settings, "seconds": round(time.monotonic() - started, 1)}
+    report = {**contract, **report, "settings": settings, "seconds": round(time.monotonic() - started, 1)}
     print(json.dumps(report) if options.json else describe(report))
     return 0
 

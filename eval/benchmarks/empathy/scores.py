@@ -33,7 +33,7 @@ from affectgpt.problems import InputError
 from eval.metrics.calibration import score_emotions
 from eval.metrics.recognition import encode_labels, label_tallies
 from eval.metrics.responses import TextScorer, score_responses
-from eval.metrics.stats import RESAMPLES, Metric, Tally, compare, intervals, mean_tally
+from eval.metrics.stats import RESAMPLES, Metric, Tally, best_constant, compare, intervals, mean_tally
 
 DECIDED = ("oracle", "random_emotions")
 """Conditions that fix the emotion; their responses do not depend on the evidence and are not compared."""
@@ -71,7 +71,8 @@ def evaluate(
 
     Returns:
         `plugin`, the scores of the evidence itself; `conditions`, name -> metrics; `over_no_plugin`, name -> difference
-        of accuracy; of rows with responses `responses`, name -> metrics; and `examples`.
+        of accuracy; of rows with responses `responses`, name -> metrics; `examples`; and `baselines`, the scores of
+        the best constant answer.
     """
     given = conditions(clips, reader.cues)
     readers = dict.fromkeys(given, reader)
@@ -92,6 +93,7 @@ def evaluate(
         "conditions": {},
         "over_no_plugin": {},
         "responses": {},
+        "baselines": constant_answer(clips, options, groups, resamples),
         "examples": [_example(clip, reader) for clip in clips[:examples]],
     }
     for place, (name, rows) in enumerate(given.items()):
@@ -112,6 +114,21 @@ def evaluate(
         if name != "no_plugin":
             report["over_no_plugin"][name] = compare(alone, found["accuracy"], groups, resamples)
     return report
+
+
+def constant_answer(
+    clips: Sequence[Clip], labels: Sequence[str], groups: Sequence[str], resamples: int = RESAMPLES
+) -> dict[str, dict[str, Metric]]:
+    """Score the best constant answer, by its name: what a model says that does not read the row."""
+    names = sorted({*labels, *(clip.answer for clip in clips)})
+
+    def tallies(label: str) -> dict[str, Tally]:
+        gold, answered = encode_labels([clip.answer for clip in clips], [label] * len(clips), names)
+        macro = label_tallies(gold, answered, len(names))["macro_f1"]
+        return {"accuracy": mean_tally(gold == answered), "macro_f1": macro}
+
+    label, _ = best_constant(names, lambda name: tallies(name)["accuracy"])
+    return {f"always {label}": intervals(tallies(label), groups, resamples)}
 
 
 def require_evidence(clips: Sequence[Clip], path: str) -> None:
@@ -183,6 +200,10 @@ def describe(report: dict[str, Any]) -> str:
             f"{name:20} {_share(accuracy)} [{_edge(accuracy, 'low')}, {_edge(accuracy, 'high')}]   {difference:24} "
             f"{_share(found['macro_f1']):>8} {_share(found.get('stage1_rate')):>6} {_share(found['coverage']):>6}"
         )
+    for name, found in report["baselines"].items():
+        accuracy = found["accuracy"]
+        interval = f"[{_edge(accuracy, 'low')}, {_edge(accuracy, 'high')}]"
+        lines.append(f"{name:20} {_share(accuracy)} {interval}   {'':24} {_share(found['macro_f1']):>8}")
     for name, texts in report["responses"].items():
         lines.append(f"responses, {name}: " + ", ".join(f"{key} {value:.3f}" for key, value in texts.items()))
     return "\n".join(lines)

@@ -9,7 +9,7 @@ import pytest
 
 from affectgpt.chat.command import main
 from affectgpt.empathy import conversation as talk
-from affectgpt.empathy.two_stage import Selection
+from affectgpt.empathy.two_stage import Decision, Selection
 from affectgpt.evidence.prompting import Cues
 from affectgpt.plugins.command import train_main
 from affectgpt.problems import InputError
@@ -51,7 +51,7 @@ def test_a_conversation_is_remembered(folders, capsys, monkeypatch):
 
     def decide(model, reader, clips, *rest):
         rows.extend(clips)
-        return [talk.Decision("sad", "sad", 1, f"Answer {len(rows)}.")]
+        return [Decision("sad", "sad", 1, f"Answer {len(rows)}.")]
 
     monkeypatch.setattr(talk, "decide", decide)
     monkeypatch.setattr("sys.stdin", io.StringIO("My friend left.\n\nIt was bad.\n/quit\n"))
@@ -67,7 +67,7 @@ def test_settings_reach_the_prompt_the_decision_and_the_line_that_is_shown(folde
 
     def decide(model, reader, clips, *rest):
         asked.append((reader.cues, *rest))
-        return [talk.Decision("joyful", "joyful", 1, "Good.")]
+        return [Decision("joyful", "joyful", 1, "Good.")]
 
     monkeypatch.setattr(talk, "decide", decide)
     plugins = ["--empathy", str(folders / "emotion"), str(folders / "cause")]

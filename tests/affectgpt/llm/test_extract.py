@@ -370,7 +370,7 @@ def test_another_model_in_the_same_folder_is_another_key(tiny):
 
 
 def test_a_folder_without_a_model_is_named(tmp_path):
-    with pytest.raises(InputError, match="expected a causal language model's folder or Hub id"):
+    with pytest.raises(InputError, match=r"expected config\.json of a model, found none"):
         LlmExtractor(str(tmp_path), engine="transformers")
     with pytest.raises(InputError, match="Did you mean 'transformers'"):
         LlmExtractor(str(tmp_path), engine="transformer")
