@@ -91,7 +91,7 @@ def _run_stage(context: StageContext, stage: StageKind, parent: Path, fingerprin
     steps = _open_steps(context.folder, stage.name, fingerprint, older)
     rows = stage.draws_from(context)
     set_seed(context.seed)
-    model = load_stage_model(parent, context.model, trainable=True)
+    model = load_stage_model(parent, context.model, trainable=True, as_stored=context.cuts_weights)
     freeze(model, stage.freeze)
     log = StageLog(stage.name, context.console, context.folder.log, stage.reward_names)
     previous = {number: signal.signal(number, log.interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
