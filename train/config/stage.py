@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import lcm
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -54,17 +55,29 @@ class StageConfig(Section):
         """Rows that are drawn for a step, over all processes."""
         return self.batch_size
 
+    @property
+    def batch_unit(self) -> int:
+        """Number of rows that `batch_size` is a multiple of, on any number of processes."""
+        return self.accumulation
+
     def rows_per_process(self, processes: int) -> int:
         """Return the rows of a micro-batch on each of `processes` processes.
 
         Raises:
-            InputError: the batch cannot be split over the processes.
+            InputError: the batch cannot be split over the processes; names the nearest that can, and the one that gives
+                every process as many rows as one has now.
         """
         share, rest = divmod(self.batch_size, self.accumulation * processes)
         if rest or not share:
+            unit = lcm(self.accumulation * processes, self.batch_unit)
+            fewer = self.batch_size // unit * unit
+            nearest_sizes = f"{fewer} or {fewer + unit}" if fewer else f"{unit}"
+            key = f"stages.{self.name}"
+            steps = max(1, round(self.steps / processes))
             raise InputError(
                 f"stage '{self.name}': batch_size {self.batch_size} does not split over {processes} processes x "
-                f"{self.accumulation} accumulation steps; set stages.{self.name}.batch_size to a multiple of "
-                f"{self.accumulation * processes}"
+                f"{self.accumulation} accumulation steps, whose rows it counts together. Set {key}.batch_size to "
+                f"{nearest_sizes}; or, for {self.batch_size} rows on each process and as many rows in all: "
+                f"{key}.batch_size={self.batch_size * processes} {key}.steps={steps}"
             )
         return share

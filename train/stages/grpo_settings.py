@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import lcm
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -92,6 +93,11 @@ class GrpoSettings(StageConfig):
         if self.batch_size % self.generations:
             raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of generations ({self.generations})")
         return self
+
+    @property
+    def batch_unit(self) -> int:
+        """Number of rows that `batch_size` is a multiple of: groups are whole, and so are micro-batches."""
+        return lcm(self.accumulation, self.generations)
 
     @property
     def rows_per_step(self) -> int:
