@@ -1,6 +1,6 @@
-"""Measures the memory that two processes of one host need until the weights of a model are cut over them by ZeRO-3.
+"""Measures the memory that the processes of one host need until the weights of a model are cut over them by ZeRO-3.
 
-python scripts/bench_load.py [--quick] [--rounds N] [--megabytes N]
+python scripts/bench_load.py [--quick] [--rounds N] [--megabytes N] [--processes N]
 
 The model is a Qwen2 in bfloat16 on disk. `lora` trains an adapter on it in bfloat16, `full` all of it in float32, as a
 run does on CPUs. Ours is what a run does: mapped files, each weight cut by itself. The peer loads by `from_pretrained`
@@ -8,9 +8,9 @@ in the training dtype, and DeepSpeed cuts the whole model when the trainer start
 
 Figures are growth from just before loading until DeepSpeed is initialised, without an optimizer, at its peak:
 
-- `pss`: proportional set size of both processes, summed; a page that both map counts once.
+- `pss`: proportional set size of all processes, summed; a page that several map counts once.
 - `anonymous`: pages of no file, summed. The system can drop those of a file, and cannot drop these.
-- `rss`: resident set size of both, summed; a page that both map counts twice.
+- `rss`: resident set size of all, summed; a page that several map counts for each.
 """
 
 from __future__ import annotations
@@ -82,10 +82,10 @@ def memory_of(pids: list[int]) -> dict[str, int]:
     return {name: sum(int(line[1]) for line in lines if line[0] == f"{field}:") for name, field in FIELDS.items()}
 
 
-def peak(folder: Path, setting: str, is_ours: bool) -> dict[str, float]:
-    """Return the growth, in MB, of two processes that load the model."""
+def peak(folder: Path, setting: str, is_ours: bool, count: int) -> dict[str, float]:
+    """Return the growth, in MB, of `count` processes that load the model."""
     command = [sys.executable, __file__, "--load", str(folder), setting, "ours" if is_ours else "peer"]
-    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(PORT), "DS_ACCELERATOR": "cpu"}
+    world = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(PORT), "DS_ACCELERATOR": "cpu"}
     processes = [
         subprocess.Popen(
             command,
@@ -95,7 +95,7 @@ def peak(folder: Path, setting: str, is_ours: bool) -> dict[str, float]:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        for rank in range(2)
+        for rank in range(count)
     ]
     pids = [process.pid for process in processes]
     try:
@@ -142,6 +142,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="finish within a minute or two")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="number of rounds (3)")
     parser.add_argument("--megabytes", type=int, default=500, metavar="N", help="size of the model on disk (500)")
+    parser.add_argument("--processes", type=int, default=2, metavar="N", help="number of processes (2)")
     parser.add_argument("--load", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.load:
@@ -158,7 +159,7 @@ def main() -> int:
             found: dict[bool, list[dict[str, float]]] = {True: [], False: []}
             for number in range(rounds):
                 for is_ours in (True, False) if number % 2 else (False, True):
-                    found[is_ours].append(peak(folder / "model", setting, is_ours))
+                    found[is_ours].append(peak(folder / "model", setting, is_ours, options.processes))
             for name in FIELDS:
                 ours, peer = (median(row[name] for row in found[is_ours]) for is_ours in (True, False))
                 results.append(compare(f"{setting} {name}", "MB", ours, peer))

@@ -146,7 +146,9 @@ def _settle_sockets() -> None:
     folder, usual = socket_folder(), tempfile.tempdir
     if folder is None:
         short = ", ".join(SHORT_FOLDERS)
-        raise OSError(f"TMPDIR={tempfile.gettempdir()} is too long for sockets. Set a shorter one, or make one of {short}")
+        raise OSError(
+            f"TMPDIR={tempfile.gettempdir()} is too long for sockets. Set a shorter one, or make one of {short}"
+        )
     try:
         tempfile.tempdir = folder
         get_temp_dir()

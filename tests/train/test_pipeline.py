@@ -133,7 +133,7 @@ def test_batches_that_do_not_split_over_the_processes_are_refused_before_anythin
     three = ONE.model_copy(update={"name": "three", "batch_size": 3})
     with pytest.raises(InputError) as caught:
         pipeline.run_recipe(recipe(tmp_path, ONE, three))
-    assert "stage 'one': batch_size 1," in str(caught.value)
+    assert "stage 'one': batch_size 1 does not split" in str(caught.value)
     assert "Set stages.three.batch_size to 2 or 4" in str(caught.value)
 
 

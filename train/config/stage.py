@@ -77,7 +77,7 @@ class StageConfig(Section):
             raise InputError(
                 f"stage '{self.name}': batch_size {self.batch_size} does not split over {processes} processes x "
                 f"{self.accumulation} accumulation steps, whose rows it counts together. Set {key}.batch_size to "
-                f"{nearest_sizes}; or, for {self.batch_size} rows on each process and as many rows in all: "
+                f"{nearest_sizes}; or, to have {self.batch_size} on each process and as many rows in all: "
                 f"{key}.batch_size={self.batch_size * processes} {key}.steps={steps}"
             )
         return share

@@ -178,7 +178,7 @@ def _refusal_of_xet(text: str, repo: str, got: str) -> Exception | None:
     if status is None or int(status[1]) in _PASSING:
         return None
     if status[1] == "404":
-        fix = "Where the server has none, send files the older way: set HF_HUB_DISABLE_XET=1, and run the command again."
+        fix = "Where the server has none: set HF_HUB_DISABLE_XET=1, and run the same command again."
         return InputError(Problem(repo, "the Hub", "a server with Xet storage", got, fix))
     if status[1] in ("401", "403") and "xet-write-token" in text:
         return InputError(Problem(repo, "the Hub", "a login that may write there", got, f"Name your own. {LOG_IN}"))

@@ -126,7 +126,7 @@ def test_what_v0_1_0_noted_as_published_is_not_sent_again(make, tmp_path):
 
 
 def test_a_repository_that_stays_private_is_mentioned(make, monkeypatch):
-    answer = "print('{\"url\": \"http://hub/user/model\", \"private\": true}')"
+    answer = 'print(\'{"url": "http://hub/user/model", "private": true}\')'
     monkeypatch.setattr(background_push, "COMMAND", (sys.executable, "-c", answer))
     push, said, results = make(private=False)
     with push:
