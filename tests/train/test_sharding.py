@@ -18,6 +18,7 @@ from train.model_setup import load_stage_model
 from train.sharding import cuts_weights
 
 pytest.importorskip("deepspeed")
+DTYPES = {"full": torch.float32, "bf16": torch.bfloat16, "lora": torch.float32}
 SCRIPT = """
 import json, sys
 from pathlib import Path
@@ -86,7 +87,7 @@ def cut(stored, tmp_path_factory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("name", ["full", "bf16", "lora"])
+@pytest.mark.parametrize("name", DTYPES)
 def test_a_process_keeps_half_of_every_weight_and_nothing_else(cut, name):
     for rank in range(2):
         found = json.loads((cut / f"found-{rank}.json").read_text())[name]
@@ -95,9 +96,7 @@ def test_a_process_keeps_half_of_every_weight_and_nothing_else(cut, name):
         assert found["all"] / 2 <= found["ours"] < found["all"] * 0.51
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype"), [("full", torch.float32), ("bf16", torch.bfloat16), ("lora", torch.float32)]
-)
+@pytest.mark.parametrize("name", DTYPES)
 def test_gathered_again_it_is_the_model_that_one_process_loads(cut, stored, name):
     torch.manual_seed(0)
     lora = LoraSettings(r=2) if name == "lora" else None
