@@ -16,23 +16,37 @@ class StageConfig(Section):
     """Settings of a stage. `mixture` weighs tasks: replay of earlier levels and the draw of targets are its weights."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    """Name of the stage, of its checkpoint, and in `stages.NAME.key=value` on the command line."""
     kind: str
+    """Kind of the stage."""
     steps: int = Field(ge=1)
+    """Steps of the optimizer."""
     batch_size: int = Field(ge=1)
     """Rows per optimiser step over all processes and accumulation steps; for grpo prompts times generations."""
     learning_rate: float = Field(gt=0)
+    """Highest learning rate of AdamW."""
     mixture: dict[str, float]
+    """Weights by which rows of each task are drawn."""
     freeze: tuple[Literal["language_model", "soft_tokens"], ...] = ()
+    """Parts of the model that the stage leaves as they are."""
     warmup_ratio: float = Field(default=0.03, ge=0, le=1)
+    """Share of the steps in which the learning rate rises from 0."""
     schedule: Literal["cosine", "constant", "linear"] = "cosine"
+    """Course of the learning rate after that."""
     weight_decay: float = Field(default=0.0, ge=0)
+    """Weight decay of AdamW."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay rates of AdamW's moments. From scratch, the second should be smaller than for a pretrained model."""
     max_grad_norm: float = Field(default=1.0, gt=0)
+    """Norm to which gradients are clipped."""
     accumulation: int = Field(default=1, ge=1)
+    """Micro-batches that a step is made of; `batch_size` is a multiple of it, times the processes."""
     gradient_checkpointing: bool = False
+    """Whether to compute activations again in the backward pass instead of keeping them."""
     save_steps: int = Field(default=100, ge=1)
+    """Steps between trainer checkpoints, from which a stage is resumed; the two newest are kept."""
     log_steps: int = Field(default=10, ge=1)
+    """Steps between lines of `log.jsonl`."""
 
     @field_validator("mixture")
     @classmethod

@@ -20,6 +20,7 @@ class RewardConfig(Section):
     model_config = ConfigDict(extra="allow")
 
     weight: float = Field(default=1.0, allow_inf_nan=False)
+    """Weight in the sum of rewards."""
 
     @model_validator(mode="before")
     @classmethod
@@ -38,16 +39,21 @@ class GrpoSettings(StageConfig):
     generations: int = Field(default=8, ge=2)
     """Completions per prompt (G)."""
     temperature: float = Field(default=1.0, gt=0)
+    """Temperature at which completions are drawn."""
     top_p: float = Field(default=1.0, gt=0, le=1)
+    """Probability of the nucleus from which tokens are drawn."""
     max_new_tokens: int = Field(default=128, ge=1)
+    """Tokens of a completion at most."""
     beta: float = Field(default=0.0, ge=0)
     """Weight of the KL penalty to the model that the stage starts from."""
     loss_type: Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo"] = "dapo"
+    """Loss of TRL's GRPO trainer."""
     importance_sampling: Literal["token", "sequence"] = "token"
     """Level of the ratio to the policy that generated the rollouts; 'sequence' is GSPO's."""
     num_iterations: int = Field(default=1, ge=1)
     """Number of passes over a batch of rollouts."""
     epsilon: float = Field(default=0.2, gt=0)
+    """Clip of the ratio to the policy that generated."""
     epsilon_high: float | None = Field(default=None, gt=0)
     """Upper clip: the ratio stays within [1 - epsilon, 1 + epsilon_high]; by default epsilon."""
     exchanges: int = Field(default=0, ge=0)
@@ -66,6 +72,7 @@ class GrpoSettings(StageConfig):
             "label": RewardConfig(weight=0.25),
         }
     )
+    """Rewards by name, each a weight, or `weight` and settings of its own; see docs/grpo.md."""
 
     @field_validator("reward_files")
     @classmethod
