@@ -7,11 +7,12 @@ them. Each weight is copied from there by itself, cast and cut, and a process ke
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def cuts_weights(deepspeed: Path | None) -> bool:
@@ -38,15 +39,38 @@ def cut_weights(trainer: Any, dtype: torch.dtype | None = None) -> None:
     if config.get("bf16", {}).get("enabled") is True:
         dtype = torch.bfloat16
     first, *others = trainer.model.parameters()
-    _copy(first, dtype)
+    staging = _Staging([first, *others], dtype)
+    staging.take(first)
     zero.Init(module=nn.ParameterList([first]), config_dict_or_path=config, dtype=dtype)
     for parameter in others:
-        _copy(parameter, dtype)
+        staging.take(parameter)
         first.convert_to_zero_parameters(param_list=[parameter])
     for buffer in trainer.model.buffers():
         buffer.data = buffer.data.to(first.device)
 
 
-def _copy(parameter: nn.Parameter, dtype: torch.dtype | None) -> None:
-    """Take a weight out of its mapped file: pages that are written to would stay until all of the file is let go."""
-    parameter.data = parameter.data.to(dtype=dtype if parameter.is_floating_point() else None, copy=True)
+class _Staging:
+    """Memory into which weights are copied out of their mapped files, one after the other, before they are cut.
+
+    Pages of a file that were written to would stay until all of the file is let go; and memory that is taken and given
+    back for every weight stays with the process in pieces.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], dtype: torch.dtype | None) -> None:
+        self.dtype = dtype
+        self.largest: dict[torch.dtype, int] = {}
+        for parameter in parameters:
+            kind = self._dtype_of(parameter)
+            self.largest[kind] = max(self.largest.get(kind, 0), parameter.numel())
+        self.memory: dict[torch.dtype, Tensor] = {}
+
+    def take(self, parameter: nn.Parameter) -> None:
+        """Copy a weight here, cast; it stays until the next one is taken."""
+        kind = self._dtype_of(parameter)
+        if kind not in self.memory:
+            self.memory[kind] = torch.empty(self.largest[kind], dtype=kind, device=parameter.device)
+        target = self.memory[kind][: parameter.numel()].view(parameter.shape)
+        parameter.data = target.copy_(parameter.data)
+
+    def _dtype_of(self, parameter: nn.Parameter) -> torch.dtype:
+        return self.dtype if self.dtype is not None and parameter.is_floating_point() else parameter.dtype

@@ -30,7 +30,7 @@ def test_the_page_is_what_the_script_writes(page):
 
 def test_every_key_of_a_resolved_recipe_is_on_the_page():
     text = (ROOT / "docs/recipe.md").read_text(encoding="utf-8")
-    listed = set(re.findall(r"^\\| `(\w+)` \\|", text, re.MULTILINE))
+    listed = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
 
     def keys(value: Any) -> Iterator[str]:
         for name, item in value.items() if isinstance(value, dict) else ():
