@@ -32,7 +32,7 @@ ROOMS: dict[str, list[set[str]]] = {
     "eval": [{"answers"}, {"metrics"}, {"predict"}, {"benchmarks", "plugins"}, {"compare"}, {"report"}, {"web"}],
     "train": [
         {"config"},
-        {"run_folder", "fingerprint", "libraries", "fault_tolerance", "tiny_model", "model_setup"},
+        {"run_folder", "fingerprint", "libraries", "fault_tolerance", "tiny_model", "model_setup", "sharding"},
         {"monitor"},
         {"stages"},
         {"recipe"},

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -13,20 +14,35 @@ from affectgpt.model.loading import ADAPTER, load_model
 from train.config.model import LoraSettings, ModelConfig
 
 
-def load_stage_model(folder: Path, settings: ModelConfig, trainable: bool = False) -> PreTrainedModel:
+def load_stage_model(
+    folder: Path, settings: ModelConfig, trainable: bool = False, as_stored: bool = False
+) -> PreTrainedModel:
     """Load the model of a checkpoint as the recipe's `model` section says.
 
     A language model that is trained in full is trained in float32; under an adapter it is loaded in `model.dtype`.
+    Weights whose dtype is that of their file are mapped, not read: processes of a host share that memory.
+
+    Args:
+        as_stored: leave weights that are trained in full in the dtype of their file; the caller casts them to float32.
     """
     lora = settings.lora
-    dtype = "float32" if trainable and lora is None else settings.dtype
-    model = load_model(folder, dtype, settings.attention, lora.bits if lora else None, trainable)
+    in_full = trainable and lora is None
+    bits = lora.bits if lora else None
+    dtype = "float32" if in_full else settings.dtype
+    model = load_model(folder, dtype, settings.attention, bits, trainable, as_stored and in_full)
+    if as_stored and in_full and _computes_in_its_dtype(model):
+        model = load_model(folder, dtype, settings.attention, bits, trainable)
     if not trainable:
         return model
     if lora is not None and not (folder / ADAPTER).is_file():
         model = add_adapter(model, lora)
     freeze_encoders(model)
     return model
+
+
+def _computes_in_its_dtype(model: PreTrainedModel) -> bool:
+    """Tell whether a model has constants that were rounded to its dtype when it was built, as Gemma's scales are."""
+    return any(buffer.is_floating_point() and buffer.dtype != torch.float32 for buffer in model.buffers())
 
 
 def add_adapter(model: PreTrainedModel, settings: LoraSettings) -> PreTrainedModel:

@@ -18,6 +18,7 @@ from train.hub.background import BackgroundPush
 from train.hub.client import require_access
 from train.libraries import quiet_libraries, set_up_wandb
 from train.monitor import Console, MemoryMeter
+from train.plan.estimate import split_batches
 from train.prepare import context_of, prepare
 from train.recipe import Recipe
 from train.recipe_file import save_recipe
@@ -84,7 +85,8 @@ def _alone_in(folder: RunFolder) -> Iterator[None]:
 
 
 def _run(recipe: Recipe, memory: MemoryMeter, closing: ExitStack) -> dict[str, Any] | None:
-    rank, _ = world()
+    rank, processes = world()
+    split_batches(recipe.planned, processes)
     if recipe.wandb:
         set_up_wandb(recipe.output)
     if recipe.hub is not None and rank == 0:

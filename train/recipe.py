@@ -21,21 +21,31 @@ class Recipe(Section):
     """Settings of a whole run."""
 
     title: str = "AffectGPT"
+    """Title of the report and of the model card."""
     output: Path
+    """Folder of the run. Synthetic data, features and untrained models go to `cache` beside it, which runs share."""
     seed: int = Field(default=0, ge=0)
+    """Seed of everything that is drawn; runs of one seed are equal."""
     data: DataConfig
+    """Rows; see `data`."""
     model: ModelConfig
+    """Model that is trained; see `model`."""
     stages: tuple[AnyStage, ...]
+    """Stages in their order, each a list item with its `kind`; see `stages`."""
     curriculum: bool = True
     """Whether supervised stages run in order; False shuffles the rows of all of them into one stage."""
     evidence: EvidenceConfig = Field(default_factory=EvidenceConfig)
+    """Evidence that prompts show; see `evidence`."""
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    """Scores that follow each stage; see `evaluation`."""
     deepspeed: Path | None = None
     """DeepSpeed configuration, for runs under its launcher."""
     wandb: bool = False
+    """Whether to log to Weights & Biases too, offline unless somebody is logged in."""
     hang_s: float = Field(default=1800.0, gt=0)
     """Seconds without progress in any process after which the run is ended; each process then writes its stacks."""
     hub: HubConfig | None = None
+    """Repository to which finished stages are sent; see `hub`."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of torch per process; all cores by default."""
 

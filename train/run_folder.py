@@ -88,6 +88,11 @@ class RunFolder:
         return self.path / ".lock"
 
     @property
+    def hashes(self) -> Path:
+        """Hashes of the files of finished stages, which are read again only if a file has changed."""
+        return self.path / ".hashes.jsonl"
+
+    @property
     def cache(self) -> Path:
         """Folder that neighbouring runs share: synthetic data, features, untrained models."""
         return self.path.parent / "cache"

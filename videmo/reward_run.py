@@ -19,7 +19,7 @@ import torch
 
 from affectgpt.answers.judge import closed_sets
 from affectgpt.clip import FIELDS, Clip
-from affectgpt.problems import shorten
+from affectgpt.problems import InputError, shorten
 from videmo.rewards import RewardFunction
 
 OnFailure = Literal["stop", "drop"]
@@ -27,7 +27,7 @@ _LARGEST = 1e6
 """Largest reward that is not taken for a mistake: beyond it, float32 would lose the other rewards."""
 
 
-class RewardError(ValueError):
+class RewardError(InputError):
     """Error of a failed reward; says which one, how it failed, and at which row and completion."""
 
 

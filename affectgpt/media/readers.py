@@ -17,7 +17,7 @@ FrameReader = Literal["auto", "pyav", "decord", "torchcodec"]
 
 _INSTALL = {
     "decord": "pip install -c constraints.txt -e '.[decord]'",
-    "torchcodec": "pip install 'torchcodec==0.13.*', and the shared libraries of FFmpeg 4 to 8 from your system",
+    "torchcodec": "pip install 'torchcodec>=0.12,<0.14', and the shared libraries of FFmpeg 4 to 8 from your system",
 }
 _CLOCK_ERROR = 1e-3
 """Seconds by which a reader's time stamps may differ from ours."""

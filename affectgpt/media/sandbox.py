@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -12,6 +13,7 @@ from itertools import islice
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.process import BaseProcess
+from multiprocessing.util import get_temp_dir
 from threading import Lock, Thread
 from types import ModuleType
 from typing import Any, TypeVar
@@ -21,6 +23,10 @@ from pebble import ProcessExpired, ProcessPool
 
 from affectgpt.media.decode import MediaError
 
+SHORT_FOLDERS = ("/tmp", "/dev/shm", "/var/tmp")
+"""Folders for the sockets of worker processes, where the path of the temporary folder is too long for a socket."""
+_LONGEST_FOLDER = 70
+"""Bytes of the path of a temporary folder: a socket's path has 107 at most, and Python adds 32."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -111,6 +117,7 @@ class WorkerContext(ForkServerContext):
 
     def __init__(self) -> None:
         super().__init__()
+        _settle_sockets()
         self.started: WeakSet[_Worker] = WeakSet()
 
     def Process(self, *args: Any, **kwargs: Any) -> _Worker:  # type: ignore[override]
@@ -118,6 +125,35 @@ class WorkerContext(ForkServerContext):
         worker = _Worker(*args, **kwargs)
         self.started.add(worker)
         return worker
+
+
+def socket_folder() -> str | None:
+    """Return the folder in which worker processes can have their sockets: the temporary one unless its path is too
+    long; None if there is none.
+    """
+    usual = tempfile.gettempdir()
+    if len(os.fsencode(usual)) <= _LONGEST_FOLDER:
+        return usual
+    return next((folder for folder in SHORT_FOLDERS if os.access(folder, os.W_OK | os.X_OK)), None)
+
+
+def _settle_sockets() -> None:
+    """Make multiprocessing's folder for sockets, once per process, where their paths are short enough.
+
+    Raises:
+        OSError: there is no such folder.
+    """
+    folder, usual = socket_folder(), tempfile.tempdir
+    if folder is None:
+        short = ", ".join(SHORT_FOLDERS)
+        raise OSError(
+            f"TMPDIR={tempfile.gettempdir()} is too long for sockets. Set a shorter one, or make one of {short}"
+        )
+    try:
+        tempfile.tempdir = folder
+        get_temp_dir()
+    finally:
+        tempfile.tempdir = usual
 
 
 def die_with_parent() -> None:

@@ -106,6 +106,7 @@ def load_model(
     attention: Attention = "auto",
     bits: int | None = None,
     trainable: bool = False,
+    as_stored: bool = False,
 ) -> PreTrainedModel:
     """Load a model from a folder or Hub id; a LoRA adapter is loaded on top of the model that it adapts.
 
@@ -113,6 +114,7 @@ def load_model(
         dtype, attention: see `resolve_dtype` and `resolve_attention`.
         bits: 4 or 8 loads the language model quantised.
         trainable: whether an adapter's weights will be trained.
+        as_stored: leave the weights in the dtype of their file, to be cast to `dtype` later; without an adapter.
 
     Raises:
         InputError: a folder without a model, a model that writes no text or that has code of its own; says what is
@@ -125,7 +127,7 @@ def load_model(
     where, file = located(source)
     precision = resolve_dtype(dtype)
     arguments = {
-        "dtype": precision,
+        "dtype": "auto" if as_stored else precision,
         "attn_implementation": resolve_attention(attention, precision),
         **quantization(bits, precision),
     }

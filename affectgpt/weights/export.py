@@ -26,6 +26,7 @@ from affectgpt.model.clip_encoder import ClipEncoder
 from affectgpt.model.loading import Precision, load_config, load_model, load_processor, model_folder
 from affectgpt.model.modeling import feature_widths
 from affectgpt.problems import InputError, Problem
+from affectgpt.weights.portable import forget_folders_in
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Largest difference of logits, as a share of the largest logit (at least 1): merging rounds the weights again."""
@@ -83,6 +84,7 @@ def _write(source: str | Path, draft: Path, dtype: Precision, rows: Sequence[Cli
     processor.save_pretrained(draft)
     if encoder is not None:
         encoder.save_pretrained(draft)
+    forget_folders_in(draft)
     del model, encoder  # only one of the two models is in memory at a time
 
     exported = load_model(draft, dtype, "sdpa").eval()

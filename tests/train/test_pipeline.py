@@ -78,7 +78,8 @@ def test_the_first_process_scores_and_reports_and_the_others_train(done, monkeyp
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
-        found = pipeline.run_recipe(recipe(tmp_path / rank, hang_s=77))
+        two = ONE.model_copy(update={"batch_size": 2})
+        found = pipeline.run_recipe(recipe(tmp_path / rank, two, hang_s=77))
         assert found == ({"stages": 1} if rank == "0" else None)
         assert (tmp_path / rank / "recipe.yaml").is_file() == (rank == "0")
     assert done == ["train one", "score one", "report", "train one"]
@@ -122,6 +123,18 @@ def test_a_broken_connection_is_told_as_what_it_is(done, monkeypatch, tmp_path):
         with pytest.raises(RuntimeError) as caught:
             pipeline.run_recipe(recipe(tmp_path))
         assert type(caught.value) is kind
+
+
+def test_batches_that_do_not_split_over_the_processes_are_refused_before_anything_is_prepared(
+    done, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(pipeline, "prepare", lambda *_: pytest.fail("it prepared data"))
+    monkeypatch.setattr(pipeline, "world", lambda: (0, 2))
+    three = ONE.model_copy(update={"name": "three", "batch_size": 3})
+    with pytest.raises(InputError) as caught:
+        pipeline.run_recipe(recipe(tmp_path, ONE, three))
+    assert "stage 'one': batch_size 1 does not split" in str(caught.value)
+    assert "Set stages.three.batch_size to 2 or 4" in str(caught.value)
 
 
 def test_threads_and_wandb_are_set_up_as_the_recipe_says(done, monkeypatch, tmp_path):

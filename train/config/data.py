@@ -25,11 +25,17 @@ class DataConfig(Section):
     folder: Path | None = None
     """Folder of synthetic data; by default beside the run, under a name that follows from its settings."""
     train: Path | None = None
+    """Row file that supervised stages learn from, and plugins."""
     rl: Path | None = None
+    """Row file of GRPO's prompts; by default those of `train`."""
     dev: Path | None = None
+    """Row file that is scored apart from `test`: for choices between settings."""
     test: Path | None = None
+    """Row file on which every stage is scored; without it nothing is."""
     text: Path | None = None
+    """Row file without media that supervised stages learn from too, so that the model keeps its words."""
     media_root: Path | None = None
+    """Folder that media paths in all row files are relative to; by default the folder of each row file."""
     features: Literal["stored", "online"] = "stored"
     """Source of the features of frozen towers: 'stored' computes them once and reads them from the store, 'online'
     computes them each time. Both give the same bits, and are never mixed."""
@@ -38,6 +44,7 @@ class DataConfig(Section):
     bad_sample_budget: float = Field(default=0.02, ge=0, le=1)
     """Share of clips that may be undecodable; beyond it the run stops."""
     decode_timeout_s: float = Field(default=20.0, gt=0)
+    """Seconds after which a clip that is still being decoded counts as undecodable."""
     reader: FrameReader = "auto"
     """Library that reads frames from a file whose media have been checked; `scripts/bench_decode.py` compares them."""
 

@@ -14,6 +14,7 @@ class HubConfig(Section):
     repo: str
     """Repository, `user/name`; created if it does not exist. Its main branch holds the newest stage."""
     private: bool = True
+    """Whether the repository is made private."""
     license: str | None = None
     """License that the model card states; none by default."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from affectgpt.problems import shorten
+from affectgpt.weights.portable import is_hub_id
+
+__all__ = ["is_hub_id", "name_flaw"]
 
 
 def name_flaw(repo: str) -> str | None:
@@ -22,12 +23,3 @@ def name_flaw(repo: str) -> str | None:
             f"got {shorten(repo)}"
         )
     return None
-
-
-def is_hub_id(text: str) -> bool:
-    """Tell whether a text names a model of the Hub, and no folder of this machine."""
-    try:
-        validate_repo_id(text)
-    except HFValidationError:
-        return False
-    return not Path(text).exists()

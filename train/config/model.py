@@ -17,8 +17,11 @@ class LoraSettings(Section):
     """LoRA adapter on every linear layer of the language model; all stages train the same adapter."""
 
     r: int = Field(default=16, ge=1)
+    """Rank."""
     alpha: int = Field(default=32, ge=1)
+    """Scale: the update is multiplied by alpha / r."""
     dropout: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the adapter's inputs that is dropped in training."""
     dora: bool = False
     """Whether the adapter is weight-decomposed (DoRA)."""
     bits: Literal[4, 8] | None = None
@@ -29,18 +32,26 @@ class TinyConfig(Section):
     """The language model of the embedded default: a small Qwen3, trained from scratch."""
 
     hidden_size: int = Field(default=192, ge=16)
+    """Width of the model."""
     num_layers: int = Field(default=4, ge=1)
+    """Layers."""
     num_heads: int = Field(default=6, ge=1)
+    """Attention heads of a layer; a third as many of keys and values."""
     intermediate_size: int = Field(default=576, ge=16)
+    """Width inside a layer's feed-forward part."""
     vocab_size: int = Field(default=1024, ge=300)
+    """Tokens at most, learned from the rows' texts."""
 
 
 class PartsConfig(Section):
     """Model made of parts: folders or Hub ids of a language model and of frozen towers, joined by new soft tokens."""
 
     llm: str
+    """Folder or Hub id of the language model."""
     vision: str | None = None
+    """Folder or Hub id of the tower of pictures; without it there are none."""
     audio: str | None = None
+    """Folder or Hub id of the tower of sound; without it there is none."""
     revisions: dict[Literal["llm", "vision", "audio"], str] = Field(default_factory=dict)
     """Revisions of the parts that are Hub ids."""
     configs: dict[Literal["llm", "vision", "audio"], dict[str, Any]] = Field(default_factory=dict)
@@ -51,19 +62,31 @@ class FusionSettings(Section):
     """Way from pictures and sound to soft tokens; every field is one of `AffectGPTConfig`, which explains it."""
 
     visual: Literal["face", "frame", "both"] = "face"
+    """Pictures that the model sees: crops of the face, whole frames, or both."""
     share_visual: bool = True
+    """Whether faces and frames share pooling and projection."""
     pooling: Pooling = "attention"
+    """Way from a stream's features to its soft tokens; `attention_paper` is the released one."""
     fusion: Fusion = "attention"
+    """Pre-fusion of pictures and sound into soft tokens before the language model; `none` for no such tokens."""
     num_tokens: dict[Literal["face", "frame", "audio", "multi"], int] = Field(default_factory=dict)
     """Soft tokens per clip and stream; 1 by default."""
     qformer_hidden_size: int = Field(default=768, ge=8)
+    """Width of the Q-Formers, where `pooling` or `fusion` uses them."""
     num_frames: int = Field(default=8, ge=1)
+    """Pictures of a clip."""
     vision_layers: tuple[int, ...] | None = None
+    """Hidden layers of the tower of pictures whose mean is its output, such as [-1]; by default its own output."""
     vision_pooling: Literal["pooled", "cls", "mean"] = "pooled"
+    """Pooling of the positions of a picture: the tower's own, the first position, or their mean."""
     num_audio_windows: int = Field(default=8, ge=1)
+    """Features of sound of a clip."""
     audio_layers: tuple[int, ...] | None = None
+    """Hidden layers of the tower of sound whose mean is its output; its last by default."""
     audio_sampling: Literal["spans", "windows"] = "spans"
+    """Encoding of sound: as a whole, averaged within equal spans; or in windows of `audio_window_s`, as published."""
     audio_window_s: float = Field(default=2.0, gt=0)
+    """Seconds of a window."""
 
 
 class ModelConfig(FusionSettings):
@@ -74,7 +97,9 @@ class ModelConfig(FusionSettings):
     config: dict[str, Any] | None = None
     """Configuration of `path`, for `affectgpt plan` where the Hub cannot be reached."""
     parts: PartsConfig | None = None
+    """Model made of parts; see `model.parts`."""
     tiny: TinyConfig | None = None
+    """Small model from scratch, such as `{}`; see `model.tiny`."""
     inputs: tuple[Modality, ...] = ("video", "audio", "text")
     """Modalities that the model is given, in training and in evaluation."""
     prompt_style: Literal["chat", "paper"] = "chat"

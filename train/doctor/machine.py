@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from affectgpt.media.sandbox import socket_folder
 from train.doctor.findings import Check, Finding, Status, Subject, existing, explain
 
 MOUNTS = Path("/proc/mounts")
@@ -30,6 +31,7 @@ _GOOD_SPEED = 50 * MB
 _WRITTEN = 64 << 20
 _LEAST_SHARED, _GOOD_SHARED = 70 * MB, 1 * GB
 """Thresholds of /dev/shm in bytes; Docker gives a container 64 MiB by default."""
+_LEAST_TEMPORARY = 100 * MB
 _LEAST_FILES, _GOOD_FILES = 256, 4096
 _LEAST_MEMORY, _GOOD_MEMORY = 1 * GB, 4 * GB
 _CLOCK_ERROR_S = 2.0
@@ -177,6 +179,19 @@ def check_open_files(subject: Subject) -> Finding:
     return Finding(status, f"{summary}; workers and connections of many processes need more", fix)
 
 
+def check_temporary_folder(subject: Subject) -> Finding:
+    """Check that the temporary folder can be written to and holds the sockets of decoding workers."""
+    folder, sockets = tempfile.gettempdir(), socket_folder()
+    fix = "Name a folder with a short path that can be written to: export TMPDIR=/tmp"
+    if sockets is None:
+        return Finding("problem", f"{folder}: its path is too long for the sockets of decoding workers", fix)
+    free = shutil.disk_usage(folder).free
+    if free < _LEAST_TEMPORARY:
+        return Finding("warning", f"{folder}: {free / MB:,.0f} MB free", fix)
+    aside = "" if sockets == folder else f"; sockets, whose paths must be shorter, are in {sockets}"
+    return Finding("ok", f"{folder}: {free / GB:,.1f} GB free{aside}")
+
+
 def check_memory(subject: Subject) -> Finding:
     """Check the free main memory, within the limit of a container."""
     import psutil
@@ -284,6 +299,7 @@ CHECKS: dict[str, Check] = {
     "port": check_port,
     "shared memory": check_shared_memory,
     "open files": check_open_files,
+    "temporary folder": check_temporary_folder,
     "memory": check_memory,
     "encoding": check_encoding,
     "host name": check_host_name,

@@ -13,17 +13,23 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from affectgpt.features.file_hashes import ContentIndex
 from affectgpt.problems import RunError, shorten
 
 MANIFEST = "manifest.json"
 KEPT = 2
 """Number of checkpoints of a stage that are kept."""
 _NAME = re.compile(r"checkpoint-(\d+)")
+_RANK = re.compile(r"^(?:(?:bf16_|fp16_)?zero_pp_rank_|rng_state_|progress-)(\d+)")
+"""Rank in the name of a file that one process of several writes: DeepSpeed's, the trainer's, `exact_state.py`'s."""
+_PAUSE_S = 0.02
 _ADVICE = "The last checkpoint is kept; free some space, then run the same command to resume."
 
 
@@ -54,17 +60,58 @@ def drafting(place: Path) -> Iterator[Path]:
         raise
 
 
-def publish(draft: Path, place: Path) -> None:
+def hash_part(draft: Path, rank: int, processes: int) -> None:
+    """Flush and hash the files of a draft that fall to a process, and note the hashes there for `publish`.
+
+    What a process writes into a checkpoint of several has its rank in its name; all else falls to the first one. An
+    error is noted too, so that the first process reports it.
+    """
+    try:
+        noted: Any = {path.relative_to(draft).as_posix(): digest for path, digest in _hashed(draft, rank, processes)}
+    except OSError as error:
+        noted = f"process {rank}: {error}"
+    note = draft.with_name(f"{draft.name}.hashes-{rank}")
+    part = note.with_name(f".{note.name}")
+    part.write_text(json.dumps(noted), encoding="utf-8")
+    part.rename(note)
+
+
+def _hashed(draft: Path, rank: int, processes: int) -> list[tuple[Path, str]]:
+    files = [path for path in _files_of(draft) if owner_of(path.name, processes) == rank]
+    with ThreadPoolExecutor() as pool:
+        return list(zip(files, pool.map(_flush_and_hash, files), strict=True))
+
+
+def owner_of(name: str, processes: int) -> int:
+    """Return the rank of the process that flushes and hashes a file, by its name: the one that wrote it."""
+    match = _RANK.search(name)
+    rank = int(match[1]) if match else 0
+    return rank if rank < processes else 0
+
+
+def _files_of(draft: Path) -> list[Path]:
+    return sorted(path for path in draft.rglob("*") if path.is_file() and path != draft / MANIFEST)
+
+
+def publish(draft: Path, place: Path, processes: int = 1) -> None:
     """Flush and hash the files of a draft, write its manifest, and rename it to its path.
 
     An older folder of that path is deleted once the new one is in place.
+
+    Args:
+        processes: number of processes; all but the first call `hash_part`, and are waited for.
+
+    Raises:
+        OSError: a file cannot be read, here or by another process.
     """
-    files = sorted(path for path in draft.rglob("*") if path.is_file() and path != draft / MANIFEST)
-    with ThreadPoolExecutor() as pool:
-        digests = list(pool.map(_flush_and_hash, files))
+    files = _files_of(draft)
+    digests = {path.relative_to(draft).as_posix(): digest for path, digest in _hashed(draft, 0, processes)}
+    for rank in range(1, processes):
+        digests |= _noted(draft, rank)
     entries = {
-        path.relative_to(draft).as_posix(): {"bytes": path.stat().st_size, "sha256": digest}
-        for path, digest in zip(files, digests, strict=True)
+        name: {"bytes": path.stat().st_size, "sha256": digests[name]}
+        for path in files
+        for name in [path.relative_to(draft).as_posix()]
     }
     with (draft / MANIFEST).open("w", encoding="utf-8") as file:
         json.dump({"files": entries}, file, indent=1)
@@ -81,11 +128,24 @@ def publish(draft: Path, place: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def flaw_of(place: Path, read: bool = True) -> str | None:
+def _noted(draft: Path, rank: int) -> dict[str, str]:
+    """Wait for the hashes of another process; should it die, its sentinel ends this one too."""
+    note = draft.with_name(f"{draft.name}.hashes-{rank}")
+    while not note.is_file():
+        time.sleep(_PAUSE_S)
+        os.listdir(note.parent)  # without it, NFS would go on believing that the file is not there
+    noted: dict[str, str] | str = json.loads(note.read_text(encoding="utf-8"))
+    if isinstance(noted, str):
+        raise OSError(noted)
+    return noted
+
+
+def flaw_of(place: Path, read: bool = True, index: ContentIndex | None = None) -> str | None:
     """Return why a published folder cannot be trusted; None if every file is what its manifest says.
 
     Args:
         read: check the hashes of the files too, not only their sizes.
+        index: remembered hashes; a file that has not changed since is not read again.
     """
     try:
         entries = json.loads((place / MANIFEST).read_text(encoding="utf-8"))["files"]
@@ -104,12 +164,16 @@ def flaw_of(place: Path, read: bool = True) -> str | None:
             return f"{name}: expected {size} bytes, got {path.stat().st_size}"
     if not read:
         return None
-    with ThreadPoolExecutor() as pool:
-        digests = pool.map(_hash, [place / name for name in wanted])
-        for (name, (_, expected)), found in zip(wanted.items(), digests, strict=True):
-            if found != expected:
-                return f"{name}: its content is not what was written"
-    return None
+    if index is not None:
+        known = index.hashes(place / name for name in wanted)
+        differ = (name for name, (_, expected) in wanted.items() if known.get(place / name) != expected)
+    else:
+        with ThreadPoolExecutor() as pool:
+            digests = list(pool.map(_hash, [place / name for name in wanted]))
+        pairs = zip(wanted.items(), digests, strict=True)
+        differ = (name for (name, (_, expected)), digest in pairs if digest != expected)
+    wrong = next(differ, None)
+    return None if wrong is None else f"{wrong}: its content is not what was written"
 
 
 def steps_of(folder: Path) -> list[tuple[int, Path]]:

@@ -15,7 +15,16 @@ from typing import Any, TypeVar
 import torch
 
 from train.fault_tolerance import watchdog
-from train.fault_tolerance.checkpoint import SaveError, drafting, publish, require_room, rotate, size_of
+from train.fault_tolerance.checkpoint import (
+    SaveError,
+    draft_of,
+    drafting,
+    hash_part,
+    publish,
+    require_room,
+    rotate,
+    size_of,
+)
 
 T = TypeVar("T")
 
@@ -23,8 +32,8 @@ T = TypeVar("T")
 class SafeCheckpointsMixin:
     """Mixin for `transformers.Trainer`; list it before the trainer class.
 
-    Every process writes its part (under ZeRO its own shards); the first one publishes when all are done. If that fails,
-    all processes fail alike, at the next save or in `finish_saving`.
+    Every process writes its part (under ZeRO its own shards), flushes and hashes it; the first one publishes when all
+    are done. If that fails, all processes fail alike, at the next save or in `finish_saving`.
     """
 
     args: Any
@@ -51,24 +60,32 @@ class SafeCheckpointsMixin:
             finally:
                 self._aside = None
             self.accelerator.wait_for_everyone()
+        background = ThreadPoolExecutor(1)
         if self.is_world_process_zero():
-            background = ThreadPoolExecutor(1)
             self._publishing = background.submit(self._publish, place)
-            background.shutdown(wait=False)
+        else:
+            written = draft_of(place) / place.name
+            self._publishing = background.submit(
+                hash_part, written, self.args.process_index, self.accelerator.num_processes
+            )
+        background.shutdown(wait=False)
 
     def finish_saving(self) -> None:
         """Wait until the last checkpoint is published.
 
         Raises:
             SaveError: it could not be published; raised on every process.
+            OSError: this process could not even note its hashes; the sentinels end the others.
         """
         publishing, self._publishing = self._publishing, None
+        if publishing is not None and not self.is_world_process_zero():
+            publishing.result()
         self.on_first(lambda: publishing and publishing.result())
 
     def _publish(self, place: Path) -> None:
         with drafting(place) as room:
             self._last_size = size_of(room)
-            publish(room / place.name, place)
+            publish(room / place.name, place, self.accelerator.num_processes)
             shutil.rmtree(room)
             rotate(place.parent)
 

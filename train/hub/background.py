@@ -63,8 +63,7 @@ class BackgroundPush:
         Args:
             report: report with the scores of this stage and those before it; it is kept for a later push.
         """
-        note = self.run.published(result.stage.name)
-        if note.is_file() and note.read_text() == self._note(result):
+        if self._is_published(result):
             return
         kept = self.run.published_report(result.stage.name)
         kept.parent.mkdir(exist_ok=True)
@@ -121,7 +120,10 @@ class BackgroundPush:
         if self.process.returncode != 0:
             return (said.strip().splitlines() or [f"it ended with code {self.process.returncode}"])[-1]
         self.run.published(result.stage.name).write_text(self._note(result))
-        self.say(f"Stage '{result.stage.name}' is at {json.loads(out)['url']}")
+        sent = json.loads(out)
+        self.say(f"Stage '{result.stage.name}' is at {sent['url']}")
+        if sent.get("private") and not self.hub.private:
+            self.say(f"{self.hub.repo} is private and stays so: make it public in its settings.")
         return None
 
     def _options(self) -> list[str]:
@@ -129,7 +131,15 @@ class BackgroundPush:
         return [*flags, *(["--license", self.hub.license] if self.hub.license else [])]
 
     def _note(self, result: StageResult) -> str:
-        return json.dumps({"repo": self.hub.repo, "fingerprint": result.fingerprint})
+        return json.dumps({**self.hub.model_dump(), "fingerprint": result.fingerprint})
+
+    def _is_published(self, result: StageResult) -> bool:
+        """Tell whether a stage was published as it would be now; v0.1.0 noted neither licence nor privacy."""
+        try:
+            noted: dict[str, Any] = json.loads(self.run.published(result.stage.name).read_text())
+        except (OSError, ValueError):  # not there, or cut short by a kill
+            return False
+        return noted.items() <= json.loads(self._note(result)).items()
 
     def _warn(self, result: StageResult, failure: str) -> None:
         options = " ".join(self._options())

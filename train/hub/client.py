@@ -34,6 +34,10 @@ OUR_FOLDERS = ("base", "vision", "audio")
 """Folders from which an upload deletes the files that it does not replace; all other files are kept."""
 LOG_IN = "Log in with: hf auth login (or set HF_TOKEN) with a token that may write."
 
+_PASSING = (408, 409, 412, 425, 429)
+"""Statuses below 500 after which another try may succeed."""
+_XET_STATUS = re.compile(r"HTTP status client error \((\d{3})")
+"""Status that a server of Xet storage answered, in the text of its client's errors."""
 _TOKEN = re.compile(r"hf_\w+")
 _QUERY = re.compile(r"(?<=\w)\?\S+")
 """Query of a URL; it holds the signatures of the storage."""
@@ -41,10 +45,11 @@ _QUERY = re.compile(r"(?<=\w)\?\S+")
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """Commit that an upload made, and its URL."""
+    """Commit that an upload made, and its URL; whether the repository is private."""
 
     url: str
     commit: str
+    private: bool = False
 
 
 def require_access() -> None:
@@ -124,7 +129,7 @@ def _send_once(repo: str, files: Mapping[str, Path | bytes], message: str, priva
         commit_message=message,
         parent_commit=before.sha,  # what was found there is what is changed, else the Hub refuses
     )
-    return Sent(f"{api.endpoint}/{repo}", commit.oid)
+    return Sent(f"{api.endpoint}/{repo}", commit.oid, bool(before.private))
 
 
 def _is_stale(name: str, files: Mapping[str, Path | bytes]) -> bool:
@@ -149,13 +154,13 @@ def _refusal(error: Exception, repo: str) -> Exception | None:
     answered = next((item for item in chain if isinstance(item, HfHubHTTPError)), None)
     if answered is None:
         if any(isinstance(item, passing) for item in chain):
-            return None
+            return _refusal_of_xet(str(chain[-1]), repo, _described(error))
         # ValueError: how the client passes on what the storage or the check of the card says.
         return RunError(_refused(error, repo)) if isinstance(error, ValueError) else error
     status, got = answered.response.status_code, _described(error)
     if answered.response.request.method == "PUT" and status == 403:
         return None  # a signed address of the storage ran out; the next try gets new ones
-    if status in (408, 409, 412, 425, 429) or status >= 500:
+    if status in _PASSING or status >= 500:
         return None
     if status == 401:
         return InputError(Problem(repo, "the Hub", "a login that is valid", got, LOG_IN))
@@ -165,6 +170,19 @@ def _refusal(error: Exception, repo: str) -> Exception | None:
         fix = f"Check the name; a private repository is visible only to those with access. {LOG_IN}"
         return InputError(Problem(repo, "the Hub", "a repository", got, fix))
     return RunError(_refused(error, repo))
+
+
+def _refusal_of_xet(text: str, repo: str, got: str) -> Exception | None:
+    """Return the error that explains what a server of Xet storage refused; None where another try may succeed."""
+    status = _XET_STATUS.search(text)
+    if status is None or int(status[1]) in _PASSING:
+        return None
+    if status[1] == "404":
+        fix = "Where the server has none: set HF_HUB_DISABLE_XET=1, and run the same command again."
+        return InputError(Problem(repo, "the Hub", "a server with Xet storage", got, fix))
+    if status[1] in ("401", "403") and "xet-write-token" in text:
+        return InputError(Problem(repo, "the Hub", "a login that may write there", got, f"Name your own. {LOG_IN}"))
+    return None  # a signed address of the storage ran out; the next try gets new ones
 
 
 def _refused(error: Exception, repo: str) -> str:

@@ -54,6 +54,7 @@ def main(argv: list[str]) -> int:
     print(f"Stage '{package.stage.name}' is at {sent.url}", file=sys.stderr)
     if options.json:
         listed = {"repo": options.repo, "url": sent.url, "commit": sent.commit, "stage": package.stage.name}
+        listed["private"] = sent.private
         print(json.dumps({**listed, "files": sorted(package.files), "mb": round(package.size / 1e6, 1)}))
     return 0
 

@@ -20,7 +20,7 @@ import yaml
 from affectgpt.model.clip_encoder import PARTS
 from affectgpt.model.loading import ADAPTER, require_model
 from affectgpt.problems import InputError, Problem, nearest
-from train.config.hub_names import is_hub_id
+from affectgpt.weights.portable import forget_folders, is_hub_id
 from train.fault_tolerance.checkpoint import MANIFEST, flaw_of
 from train.hub.client import Sent, send
 from train.hub.model_card import Subject, write_card
@@ -196,7 +196,7 @@ def portable(folder: Path) -> Files:
     for name, source in files.items():
         if name.rpartition("/")[2].endswith("config.json"):
             config = _read(source)
-            if _forget_places(config):
+            if forget_folders(config):
                 files[name] = _json(config)
     return files
 
@@ -250,22 +250,6 @@ def _towers_of(folder: Path, files: Files) -> Files:
             )
         found |= tower
     return found
-
-
-def _forget_places(config: Any) -> bool:
-    """Remove folders of this machine from a model's configuration; return whether there were any."""
-    if not isinstance(config, dict):
-        return False
-    sources = config.get("sources")
-    changed = False
-    for section, name in (
-        *((config, name) for name in ("_name_or_path", "name_or_path")),
-        *((source, "id") for source in (sources.values() if isinstance(sources, dict) else ())),
-    ):
-        if section.get(name) and not is_hub_id(section[name]):
-            del section[name]
-            changed = True
-    return any([changed, *map(_forget_places, config.values())])
 
 
 def public_recipe(recipe: Recipe) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Trainer arguments that all kinds of stages share."""
+"""Trainer arguments and start of training that all kinds of stages share."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from train.config.stage import StageConfig
+from train.fault_tolerance.resume import train_from_newest
+from train.sharding import cut_weights
 from train.stages.context import StageContext
 
 
@@ -53,3 +55,15 @@ def common_arguments(context: StageContext, stage: StageConfig, folder: Path, wo
         "run_name": f"{context.folder.name}-{stage.name}",
         "deepspeed": str(context.deepspeed) if context.deepspeed else None,
     }
+
+
+def train_stage(trainer: Any, context: StageContext, stage: StageConfig, folder: Path) -> None:
+    """Train a stage to its end, from the newest checkpoint that can be trusted; see `train_from_newest`.
+
+    Args:
+        folder: where the trainer writes its checkpoints.
+    """
+    if context.cuts_weights:
+        cut_weights(trainer, torch.float32 if context.model.lora is None else None)
+    logs = (context.folder.log, context.folder.rollouts)
+    train_from_newest(trainer, stage.name, folder, logs, context.deepspeed is not None)

@@ -12,6 +12,7 @@ from train.config.evaluation import EvaluationConfig
 from train.config.model import ModelConfig
 from train.config.stage import StageConfig
 from train.run_folder import RunFolder
+from train.sharding import cuts_weights
 
 if TYPE_CHECKING:
     from affectgpt.inputs.reader import Reader
@@ -45,3 +46,9 @@ class StageContext:
     merged: tuple[StageConfig, ...] = ()
     deepspeed: Path | None = None
     wandb: bool = False
+
+    @property
+    def cuts_weights(self) -> bool:
+        """Whether each process loads only its part of the model: under ZeRO-3, unless the model is quantised."""
+        quantised = self.model.lora is not None and self.model.lora.bits is not None
+        return cuts_weights(self.deepspeed) and not quantised

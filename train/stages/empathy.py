@@ -43,8 +43,11 @@ class SelectionConfig(Section):
     """Settings of the two-stage decision about emotions; every field is one of `Selection`, which explains it."""
 
     mode: Mode = "score"
+    """Decision by the likelihoods of the emotions, or by reading what the model writes."""
     margin: float = 0.0
+    """Margin in nats by which the best of the first emotions must be likelier than 'none of these'."""
     fusion: float = Field(default=0.0, ge=0)
+    """Weight of the plugins' log-probabilities relative to the model's."""
 
     def selection(self) -> Selection:
         """Return the settings in the form that the evaluator takes."""

@@ -13,9 +13,8 @@ from trl import GRPOConfig, GRPOTrainer
 
 from affectgpt.clip import Clip
 from affectgpt.problems import InputError
-from train.fault_tolerance.resume import train_from_newest
 from train.monitor import show_rollouts
-from train.stages.arguments import common_arguments
+from train.stages.arguments import common_arguments, train_stage
 from train.stages.context import StageContext
 from train.stages.grpo_settings import GrpoSettings
 from train.stages.grpo_trainer import MediaGRPOTrainer
@@ -85,8 +84,7 @@ def run_grpo(
         exchanges=stage.exchanges,
     )
     trainer.remove_callback(PrinterCallback)
-    logs = (context.folder.log, context.folder.rollouts)
-    train_from_newest(trainer, stage.name, folder, logs, context.deepspeed is not None)
+    train_stage(trainer, context, stage, folder)
     for reward in rewards:
         if reward.dropped:
             say(f"      reward '{reward.__name__}' was left out of {reward.dropped} of {reward.scored} completions")

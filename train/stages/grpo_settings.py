@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import lcm
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -19,6 +20,7 @@ class RewardConfig(Section):
     model_config = ConfigDict(extra="allow")
 
     weight: float = Field(default=1.0, allow_inf_nan=False)
+    """Weight in the sum of rewards."""
 
     @model_validator(mode="before")
     @classmethod
@@ -37,16 +39,21 @@ class GrpoSettings(StageConfig):
     generations: int = Field(default=8, ge=2)
     """Completions per prompt (G)."""
     temperature: float = Field(default=1.0, gt=0)
+    """Temperature at which completions are drawn."""
     top_p: float = Field(default=1.0, gt=0, le=1)
+    """Probability of the nucleus from which tokens are drawn."""
     max_new_tokens: int = Field(default=128, ge=1)
+    """Tokens of a completion at most."""
     beta: float = Field(default=0.0, ge=0)
     """Weight of the KL penalty to the model that the stage starts from."""
     loss_type: Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo"] = "dapo"
+    """Loss of TRL's GRPO trainer."""
     importance_sampling: Literal["token", "sequence"] = "token"
     """Level of the ratio to the policy that generated the rollouts; 'sequence' is GSPO's."""
     num_iterations: int = Field(default=1, ge=1)
     """Number of passes over a batch of rollouts."""
     epsilon: float = Field(default=0.2, gt=0)
+    """Clip of the ratio to the policy that generated."""
     epsilon_high: float | None = Field(default=None, gt=0)
     """Upper clip: the ratio stays within [1 - epsilon, 1 + epsilon_high]; by default epsilon."""
     exchanges: int = Field(default=0, ge=0)
@@ -65,6 +72,7 @@ class GrpoSettings(StageConfig):
             "label": RewardConfig(weight=0.25),
         }
     )
+    """Rewards by name, each a weight, or `weight` and settings of its own; see docs/grpo.md."""
 
     @field_validator("reward_files")
     @classmethod
@@ -92,6 +100,11 @@ class GrpoSettings(StageConfig):
         if self.batch_size % self.generations:
             raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of generations ({self.generations})")
         return self
+
+    @property
+    def batch_unit(self) -> int:
+        """Number of rows that `batch_size` is a multiple of: groups are whole, and so are micro-batches."""
+        return lcm(self.accumulation, self.generations)
 
     @property
     def rows_per_step(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import time
@@ -17,6 +18,7 @@ from transformers import set_seed
 from transformers.integrations import unset_hf_deepspeed_config
 
 from affectgpt.clip import Clip
+from affectgpt.features.file_hashes import ContentIndex
 from affectgpt.problems import InputError
 from train.fault_tolerance import watchdog
 from train.fault_tolerance.checkpoint import drafting, flaw_of, publish
@@ -60,6 +62,7 @@ def run_stages(
         v0_1_0: fingerprint that v0.1.0 gave the same: stages that it finished are reused.
 
     Raises:
+        InputError: the checkpoint of a finished stage is damaged.
         Interrupted: Ctrl-C or SIGTERM; calling again resumes from the kept checkpoint.
     """
     console, parent, fingerprint, older = context.console, model, made_from, v0_1_0
@@ -70,7 +73,7 @@ def run_stages(
         fingerprint = fingerprint_of(fingerprint, stage, curriculum)
         older = v0_1_0_fingerprint(older, stage, curriculum)
         folder = context.folder.checkpoint(stage.name)
-        done = _read_done(folder, fingerprint, older)
+        done = _read_done(context.folder, stage.name, fingerprint, older)
         if done is None:
             seconds = _run_stage(context, stage, parent, fingerprint, older)
             console.done(f"{stage.steps} steps")
@@ -87,11 +90,29 @@ def _taught(context: StageContext, stage: StageKind) -> list[str]:
     return [task for item in read for task, weight in item.mixture.items() if weight > 0]
 
 
-def _read_done(folder: Path, *fingerprints: str) -> dict[str, Any] | None:
-    """Read the note of a finished stage; None unless it is whole and of the same data, settings and parents."""
-    path = folder / NOTE
-    note = json.loads(path.read_text()) if path.is_file() else {}
-    return note if note.get("fingerprint") in fingerprints and flaw_of(folder, read=False) is None else None
+def _read_done(run: RunFolder, stage: str, *fingerprints: str) -> dict[str, Any] | None:
+    """Read the note of a finished stage; None unless it is of the same data, settings and parents.
+
+    Raises:
+        InputError: its checkpoint is no longer what was written.
+    """
+    folder, path = run.checkpoint(stage), run.note(stage)
+    try:
+        note: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:  # damaged itself, so that nothing tells which stage the checkpoint is of
+        note = {"fingerprint": fingerprints[0]}
+    if note.get("fingerprint") not in fingerprints:
+        return None
+    with FileLock(run.lock):  # the first process reads the files, the others find their hashes noted
+        flaw = flaw_of(folder, index=ContentIndex(run.hashes))
+    if flaw is not None:
+        raise InputError(
+            f"{folder}: stage '{stage}' is done, but its checkpoint is damaged: {flaw}. It is not used. To train the "
+            f"stage anew, delete it, and run the same command again: rm -r {shlex.quote(str(folder))}"
+        )
+    return note
 
 
 def _run_stage(context: StageContext, stage: StageKind, parent: Path, fingerprint: str, older: str) -> float:
@@ -100,7 +121,7 @@ def _run_stage(context: StageContext, stage: StageKind, parent: Path, fingerprin
     steps = _open_steps(context.folder, stage.name, fingerprint, older)
     rows = stage.draws_from(context)
     set_seed(context.seed)
-    model = load_stage_model(parent, context.model, trainable=True)
+    model = load_stage_model(parent, context.model, trainable=True, as_stored=context.cuts_weights)
     freeze(model, stage.freeze)
     log = StageLog(stage.name, context.console, context.folder.log, stage.reward_names)
     previous = {number: signal.signal(number, log.interrupt) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -12,10 +12,9 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallb
 from affectgpt.clip import Clip
 from train.fault_tolerance.exact_state import ExactStateMixin
 from train.fault_tolerance.finite_loss import ROW_TOKENS, FiniteLossMixin, NamedRows
-from train.fault_tolerance.resume import train_from_newest
 from train.fault_tolerance.safe_trainer import SafeCheckpointsMixin
 from train.fingerprint import stream_of
-from train.stages.arguments import common_arguments
+from train.stages.arguments import common_arguments, train_stage
 from train.stages.context import StageContext
 from train.stages.curriculum import batch_by_length
 from train.stages.dataset import StageDataset, SupervisedCollator
@@ -99,6 +98,5 @@ def run_sft(
         callbacks=list(callbacks),
     )
     trainer.remove_callback(PrinterCallback)
-    logs = (context.folder.log, context.folder.rollouts)
-    train_from_newest(trainer, stage.name, folder, logs, context.deepspeed is not None)
+    train_stage(trainer, context, stage, folder)
     return trainer

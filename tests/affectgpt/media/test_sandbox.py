@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 
 import affectgpt
+from affectgpt.media import sandbox
 from affectgpt.media.bundle import Media
 from affectgpt.media.decode import MediaError, read_face
 from affectgpt.media.sandbox import map_sandboxed
@@ -151,3 +153,28 @@ def test_workers_that_still_start_when_it_closes_say_nothing(tmp_path: Path) -> 
     environment = {**os.environ, "PYTHONPATH": str(Path(affectgpt.__file__).parents[1])}
     run = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
     assert (run.returncode, run.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("length", [0, 71, 108, 200])
+def test_a_temporary_folder_with_a_path_too_long_for_sockets_does_no_harm(tmp_path: Path, length: int) -> None:
+    folder = tmp_path
+    while len(str(folder)) < length:
+        folder /= "x" * min(100, max(1, length - len(str(folder)) - 1))
+    folder.mkdir(parents=True, exist_ok=True)
+    script = (
+        "import tempfile\n"
+        "from affectgpt.media.sandbox import map_sandboxed\n"
+        "print(list(map_sandboxed(abs, [-1], workers=1, timeout_s=600)), tempfile.gettempdir())\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(affectgpt.__file__).parents[1]), "TMPDIR": str(folder)}
+    command = [sys.executable, "-c", script]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert (run.stdout, run.stderr) == (f"[(-1, 1)] {folder}\n", "")
+
+
+def test_sockets_have_no_folder_where_no_short_one_can_be_written_to(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("x" * 80)))
+    monkeypatch.setattr(sandbox, "SHORT_FOLDERS", (str(tmp_path / "absent"),))
+    assert sandbox.socket_folder() is None
+    with pytest.raises(OSError, match=r"TMPDIR=.*x is too long for sockets\. Set a shorter one"):
+        sandbox.WorkerContext()

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -57,16 +58,36 @@ def test_an_adapter_becomes_a_model_of_its_own(tiny, adapter, tmp_path, write_mp
     assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
 
 
-def test_towers_come_along_and_sources_stay(tiny, tmp_path):
-    """From a checkpoint that only says where its towers are."""
+def test_towers_come_along_and_no_folder_of_this_machine_is_named(tiny, tmp_path):
+    """From a checkpoint that only says where its towers are, and whose configurations name other folders too."""
     model = tiny.model()
-    model.config.sources = {part: {"id": str(tiny.folder / part)} for part in ("vision", "audio")}
+    model.config.sources = {part: {**tiny.sources[part], "id": str(tiny.folder / part)} for part in ("vision", "audio")}
+    model.config.sources["llm"] = {"id": "Qwen/Qwen3-8B", "revision": None}
+    model.config.vision_config._name_or_path = str(tiny.folder / "vision")
+    model.config.text_config.tokenizer_file = str(tmp_path / "tokenizer.json")
     model.save_pretrained(tmp_path / "stage")
     tiny.processor.save_pretrained(tmp_path / "stage")
     report = export.export(tmp_path / "stage", tmp_path / "out")
     assert report["max_difference"] == 0
     assert (tmp_path / "out" / "vision" / "model.safetensors").is_file()
-    assert load_model(tmp_path / "out").config.sources == model.config.sources
+    assert load_model(tmp_path / "out").config.sources == {
+        **tiny.sources,
+        "llm": {"id": "Qwen/Qwen3-8B", "revision": None},
+    }
+    texts = {path: path.read_text(encoding="utf-8") for path in (tmp_path / "out").rglob("*.json*")}
+    assert len(texts) > 5
+    for path, text in texts.items():
+        assert str(tiny.folder) not in text, path
+        assert str(tmp_path) not in text, path
+        assert str(Path.home()) not in text, path
+
+
+def test_an_exported_adapter_names_no_folder_of_this_machine(adapter, tiny, tmp_path):
+    export.export(adapter, tmp_path / "out")
+    for path in (tmp_path / "out").rglob("*.json*"):
+        text = path.read_text(encoding="utf-8")
+        assert str(tmp_path) not in text, path
+        assert str(tiny.folder) not in text, path
 
 
 def test_half_precision(tiny, tmp_path):

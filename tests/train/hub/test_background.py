@@ -99,6 +99,41 @@ def test_a_run_that_is_started_again_sends_what_was_not_sent(make, tmp_path):
     assert calls(tmp_path)[-1][:4] == ["--stage", "one", "--repo", "user/other"]
 
 
+def test_a_changed_licence_or_privacy_is_published_again(make, tmp_path):
+    for hub in ({"license": "mit"}, {"license": "mit"}, {"license": "apache-2.0"}, {}, {"private": False}):
+        push, _, results = make(**hub)
+        with push:
+            push(results["one"], {})
+    common = ["--stage", "one", "--repo", "user/model"]
+    assert calls(tmp_path) == [
+        [*common, "--private", "--license", "mit", "--json"],
+        [*common, "--private", "--license", "apache-2.0", "--json"],
+        [*common, "--private", "--json"],
+        [*common, "--json"],
+    ]
+
+
+def test_what_v0_1_0_noted_as_published_is_not_sent_again(make, tmp_path):
+    push, _, results = make(license="mit")
+    (tmp_path / "hub").mkdir()
+    note = {"repo": "user/model", "fingerprint": "print of one"}
+    (tmp_path / "hub" / "one.sent").write_text(json.dumps(note))
+    (tmp_path / "hub" / "two.sent").write_text('{"repo": "user/mo')  # cut short by a kill
+    with push:
+        push(results["one"], {})
+        push(results["two"], {})
+    assert [call[1] for call in calls(tmp_path)] == ["two"]
+
+
+def test_a_repository_that_stays_private_is_mentioned(make, monkeypatch):
+    answer = 'print(\'{"url": "http://hub/user/model", "private": true}\')'
+    monkeypatch.setattr(background_push, "COMMAND", (sys.executable, "-c", answer))
+    push, said, results = make(private=False)
+    with push:
+        push(results["one"], {})
+    assert said[-1] == "user/model is private and stays so: make it public in its settings."
+
+
 def test_the_end_of_a_run_waits_no_longer_than_it_says(make, monkeypatch):
     monkeypatch.setattr(background_push, "WAIT_S", 0.6)
     push, said, results = make()

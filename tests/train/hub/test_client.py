@@ -162,6 +162,52 @@ def test_a_repository_that_goes_away(hub):
         send(REPO, FILES, "one")
 
 
+XET_ERROR = "Network error: Request error: HTTP status client error ({status}), domain: {url}"
+"""How the client of Xet storage reports what a server answered: without the answer itself."""
+
+
+@pytest.mark.parametrize(
+    ("status", "url", "expected"),
+    [
+        ("404 Not Found", "http://hub/api/models/user/model/xet-write-token/main", "HF_HUB_DISABLE_XET=1"),
+        ("404 Not Found", "http://cas.hub/v1/chunks", "HF_HUB_DISABLE_XET=1"),
+        ("401 Unauthorized", "http://hub/api/models/user/model/xet-write-token/main", "hf auth login"),
+        ("403 Forbidden", "http://hub/api/models/user/model/xet-write-token/main", "a login that may write there"),
+    ],
+)
+def test_what_xet_storage_refuses_is_final_at_once(hub, monkeypatch, status, url, expected):
+    def refuse(*_: object) -> None:
+        raise ConnectionError(XET_ERROR.format(status=status, url=url))
+
+    monkeypatch.setattr(hub_client, "_send_once", refuse)
+    with pytest.raises(InputError) as caught:
+        send(REPO, FILES, "one")
+    assert expected in str(caught.value)
+    assert hub.waits == []
+
+
+@pytest.mark.parametrize("status", ["408 Request Timeout", "429 Too Many Requests", "403 Forbidden"])
+def test_xet_storage_in_trouble_is_asked_again(hub, monkeypatch, status):
+    """So is one whose signed address ran out, which answers 403."""
+
+    def fail(*_: object) -> None:
+        raise ConnectionError(XET_ERROR.format(status=status, url="http://cas.hub/v1/chunks"))
+
+    monkeypatch.setattr(hub_client, "_send_once", fail)
+    with pytest.raises(RunError, match=f"failed {TRIES} times"):
+        send(REPO, FILES, "one")
+    assert len(hub.waits) == TRIES - 1
+
+
+def test_a_server_without_xet_storage_is_recognised_by_its_real_client(hub, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    pytest.importorskip("hf_xet")
+    with pytest.raises(InputError, match=r"expected a server with Xet storage.*404.*HF_HUB_DISABLE_XET=1"):
+        send(REPO, FILES, "one")
+    assert hub.waits == []
+    assert hub.counted("POST", "/commit/") == 0
+
+
 def test_a_full_account_is_said_at_once(hub):
     hub.failures = [Failure("POST", "objects/batch", status=402)]
     with pytest.raises(RunError, match="the Hub refused the upload: HTTP 402, 'no luck with"):

@@ -146,7 +146,33 @@ def test_the_order_depends_on_the_seed_and_the_stage(clips):
 def test_a_batch_that_does_not_split_is_bad_input(tmp_path):
     context, first = make_context(tmp_path), recipe().stages[0]
     assert common_arguments(context, first, tmp_path, 2)["per_device_train_batch_size"] == 2
-    with pytest.raises(InputError, match=r"set stages.one.batch_size to a multiple of 3"):
+    with pytest.raises(InputError, match=r"Set stages.one.batch_size to 3 or 6; or"):
         common_arguments(context, first, tmp_path, 3)
     with pytest.raises(InputError, match="batch_size 4 does not split over 8 processes"):
         common_arguments(context, first, tmp_path, 8)
+
+
+@pytest.mark.parametrize(
+    ("settings", "processes", "sizes", "whole"),
+    [
+        ({"batch_size": 3}, 2, "2 or 4", "stages.one.batch_size=6 stages.one.steps=500"),
+        ({"batch_size": 3}, 8, "8", "stages.one.batch_size=24 stages.one.steps=125"),
+        ({"batch_size": 24}, 16, "16 or 32", "stages.one.batch_size=384 stages.one.steps=62"),
+        ({"batch_size": 6, "accumulation": 2}, 2, "4 or 8", "stages.one.batch_size=12 stages.one.steps=500"),
+        ({"kind": "grpo", "batch_size": 12, "generations": 4}, 8, "8 or 16", "stages.one.batch_size=96"),
+        ({"kind": "grpo", "batch_size": 8, "generations": 8}, 3, "24", "stages.one.batch_size=24"),
+    ],
+)
+def test_batches_that_would_split_are_named_and_do_split(settings, processes, sizes, whole):
+    """AffectGPT's batch of 3 is of one GPU; on several it is 3 on each, or another that divides."""
+
+    def given(**changes: object) -> Recipe:
+        return recipe(stages=[stage("one", **{"steps": 1000} | settings | changes)])
+
+    with pytest.raises(InputError) as caught:
+        given().stages[0].rows_per_process(processes)
+    message = str(caught.value)
+    assert f"Set stages.one.batch_size to {sizes};" in message
+    assert whole in message
+    for size in [*map(int, sizes.split(" or ")), settings["batch_size"] * processes]:
+        assert given(batch_size=size).stages[0].rows_per_process(processes) > 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,8 +17,11 @@ import torch
 from safetensors.torch import load_file
 
 from affectgpt.clip import Clip
+from affectgpt.features import file_hashes
 from affectgpt.model.loading import load_processor
+from affectgpt.problems import InputError
 from tests.support.tiny_rows import tiny_rows
+from train.fault_tolerance.checkpoint import publish
 from train.monitor import Console
 from train.prepare import Prepared, context_of
 from train.recipe import Recipe
@@ -92,7 +97,7 @@ class Untrained:
         return work()
 
 
-def test_only_what_is_not_there_or_broken_or_of_other_settings_is_run(recipe, prepared, monkeypatch):
+def test_only_what_is_not_there_or_of_other_settings_is_run(recipe, prepared, monkeypatch):
     monkeypatch.setattr(sft_trainer, "run_sft", Untrained)
 
     def reused(given: Recipe, **changes: Any) -> list[bool]:
@@ -103,8 +108,7 @@ def test_only_what_is_not_there_or_broken_or_of_other_settings_is_run(recipe, pr
     again = run(recipe(), prepared)
     assert [result.reused for result in again] == [True, True]
     assert [result.seconds for result in again] == [result.seconds for result in first]
-    [path] = first[0].folder.glob("*.safetensors")
-    path.write_bytes(path.read_bytes()[:-1])
+    shutil.rmtree(first[0].folder)
     assert reused(recipe()) == [False, True]
     assert reused(recipe(stage("one"), stage("two", weight_decay=0.1))) == [True, False]
     assert reused(recipe(stage("one", weight_decay=0.1), stage("two", weight_decay=0.1))) == [False, False]
@@ -120,6 +124,63 @@ def test_a_stage_knows_what_it_and_those_before_it_taught(recipe, prepared, monk
     assert [result.entry()["taught"] for result in run(given, prepared)] == [["text"], ["text", "caption"]]
 
 
+def sign(folder: Path) -> None:
+    """Write the manifest of a folder anew, after a file was rewritten."""
+    draft = folder.rename(folder.with_name("draft"))
+    publish(draft, folder)
+
+
+def change_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "flaw"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "bytes, got"),
+        (change_a_byte, "model.safetensors: its content is not what was written"),
+        (lambda path: path.unlink(), "model.safetensors is missing"),
+        (lambda path: path.with_name("config.json").write_text("{}"), "config.json: expected"),
+        (lambda path: change_a_byte(path.with_name("tokenizer.json")), "tokenizer.json: its content is not"),
+        (lambda path: path.with_name("manifest.json").unlink(), "it has no manifest"),
+        (lambda path: path.with_name("manifest.json").write_text('{"files": '), "its manifest cannot be read"),
+        (lambda path: path.with_name("stage.json").write_text('{"finger'), "stage.json: expected"),
+    ],
+)
+def test_a_damaged_checkpoint_of_a_finished_stage_is_refused_by_name(recipe, prepared, monkeypatch, damage, flaw):
+    monkeypatch.setattr(sft_trainer, "run_sft", Untrained)
+    first, second = run(recipe(), prepared)
+    damage(first.folder / "model.safetensors")
+    kept = weights(second.folder)
+    for _ in range(2):  # nothing is trained on it, and nothing forgotten
+        with pytest.raises(InputError) as caught:
+            run(recipe(), prepared)
+        assert f"{first.folder}: stage 'one' is done, but its checkpoint is damaged: " in str(caught.value)
+        assert flaw in str(caught.value)
+        assert str(caught.value).endswith(f"run the same command again: rm -r {first.folder}")
+    assert equal(weights(second.folder), kept)
+    shutil.rmtree(first.folder)
+    assert [result.reused for result in run(recipe(), prepared)] == [False, True]
+
+
+def test_a_finished_stage_is_read_once(recipe, prepared, monkeypatch):
+    monkeypatch.setattr(sft_trainer, "run_sft", Untrained)
+    run(recipe(), prepared)
+    read: list[Path] = []
+    hash_file = file_hashes._hash
+    monkeypatch.setattr(file_hashes, "_hash", lambda path: read.append(path) or hash_file(path))
+    results = run(recipe(), prepared)
+    assert {path.parent for path in read} == {result.folder for result in results}
+    read.clear()
+    run(recipe(), prepared)
+    assert read == []
+    os.utime(results[1].folder / "model.safetensors", ns=(1, 1))
+    run(recipe(), prepared)
+    assert read == [results[1].folder / "model.safetensors"]
+
+
 def test_what_v0_1_0_finished_is_found_done_and_keeps_its_fingerprint(recipe, prepared, monkeypatch):
     monkeypatch.setattr(sft_trainer, "run_sft", Untrained)
     older, fingerprints = prepared.v0_1_0, []
@@ -128,6 +189,7 @@ def test_what_v0_1_0_finished_is_found_done_and_keeps_its_fingerprint(recipe, pr
         assert older != result.fingerprint
         note = result.folder / "stage.json"
         note.write_text(note.read_text().replace(result.fingerprint, older))
+        sign(result.folder)
         fingerprints.append(older)
     again = run(recipe(), prepared)
     assert [(result.reused, result.fingerprint) for result in again] == [(True, one) for one in fingerprints]
