@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from tokenizers import AddedToken
@@ -20,13 +21,13 @@ from transformers import (
     AutoImageProcessor,
     AutoTokenizer,
     GenerationConfig,
-    PreTrainedConfig,
+    PreTrainedModel,
 )
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from affectgpt.model.clip_encoder import PARTS, weights_hash
 from affectgpt.model.configuration import AffectGPTConfig
-from affectgpt.model.encoders import load_tower
+from affectgpt.model.encoders import family_of, feature_width, load_tower, measured_width
 from affectgpt.model.modeling import SOFT_TOKENS, AffectGPTForConditionalGeneration, build_soft_tokens
 from affectgpt.model.processing import PLACEHOLDERS, AffectGPTProcessor
 from affectgpt.model.refusals import explains_refusals
@@ -66,12 +67,12 @@ def assemble(
     if text_config.get_text_config() is not text_config:
         raise InputError(f"model.llm: expected a text-only language model, {llm} is a {text_config.model_type}")
     tokenizer = AutoTokenizer.from_pretrained(llm, revision=revisions.get("llm"), trust_remote_code=False)
-    towers: dict[str, PreTrainedConfig] = {}
+    loaded: dict[str, PreTrainedModel] = {}
     for part in PARTS:
         if part in sources:
-            tower = load_tower(sources[part]["id"], sources[part]["revision"])
-            towers[part] = tower.config
-            sources[part]["hash"] = weights_hash(tower)
+            loaded[part] = load_tower(sources[part]["id"], sources[part]["revision"])
+            sources[part]["hash"] = weights_hash(loaded[part])
+    towers = {part: tower.config for part, tower in loaded.items()}
     config = AffectGPTConfig(
         text_config=text_config,
         vision_config=towers.get("vision"),
@@ -93,6 +94,8 @@ def assemble(
         num_tokens=config.num_tokens,
         prompt_style=prompt_style,  # type: ignore[arg-type]
     )
+    if vision:
+        config.vision_width = _width_if_untold(config, loaded["vision"], processor)
     torch.manual_seed(seed)
     soft_tokens = build_soft_tokens(config)
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,6 +103,25 @@ def assemble(
     processor.save_pretrained(folder)
     _generation_config(llm, revisions.get("llm"), tokenizer).save_pretrained(folder)
     save_file({name: value.contiguous() for name, value in soft_tokens.state_dict().items()}, folder / SOFT_TOKENS)
+
+
+def _width_if_untold(config: AffectGPTConfig, tower: PreTrainedModel, processor: AffectGPTProcessor) -> int | None:
+    """Try the vision tower on blank pictures; return the width of its features if its configuration tells another, or
+    none.
+
+    Raises:
+        InputError: it gives no features with these settings.
+    """
+    assert config.vision_config is not None
+    layers, pooling = config.vision_layers, config.vision_pooling
+    count = config.num_frames if family_of(config.vision_config).reads_together else 1
+    blank = np.zeros((count, 64, 64, 3), np.uint8)
+    width = measured_width(tower, processor.pictures(blank), layers, pooling)
+    try:
+        told = feature_width(config.vision_config, layers, pooling)
+    except InputError:
+        return width
+    return None if told == width else width
 
 
 def add_placeholders(tokenizer: Any, config: AffectGPTConfig) -> dict[str, int]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoProcessor, PreTrainedModel
 
 from affectgpt.model.configuration import AffectGPTConfig
-from affectgpt.model.encoders import encode_pictures, encode_sound, load_tower
+from affectgpt.model.encoders import encode_pictures, encode_sound, family_of, load_tower
 from affectgpt.model.processing import AffectGPTProcessor
 from affectgpt.model.refusals import explains_refusals
 from affectgpt.model.sound import prepare_sound
@@ -29,7 +29,7 @@ Features = dict[str, Tensor]
 """Features of a clip: 'face_features', 'frame_features' (F, Dv), 'audio_features' (W, Da), as far as it has them."""
 
 PARTS = ("vision", "audio")
-DECODING = 1
+DECODING = 2
 """Version of decoding and face detection; raised when their output changes, so that stored features are recomputed."""
 STORED = torch.float16
 """Dtype to which features are rounded wherever they are computed, so that storing them makes no difference."""
@@ -109,11 +109,13 @@ class ClipEncoder:
                 value = encode_sound(tower, inputs, sound.shares, config.audio_layers, spans)
             else:
                 tower = self.towers["vision"]
-                pictures = media[stream]
+                pictures, times = media[stream], 1
                 if len(pictures) == 1:  # a still: what it shows is shown all the time
-                    pictures = np.broadcast_to(pictures, (config.num_frames, *pictures.shape[1:]))
+                    times = config.num_frames
+                if family_of(tower.config).reads_together:
+                    pictures, times = pictures.repeat(times, axis=0), 1
                 inputs = _moved(self.processor.pictures(pictures), tower)
-                value = encode_pictures(tower, inputs, config.vision_layers, config.vision_pooling)
+                value = encode_pictures(tower, inputs, config.vision_layers, config.vision_pooling).repeat(times, 1)
             features[f"{stream}_features"] = value.to(STORED).float().cpu()
         return features
 

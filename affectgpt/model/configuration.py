@@ -37,6 +37,7 @@ class AffectGPTConfig(PreTrainedConfig):
             own output.
         vision_pooling: pooling of the positions of an image into one vector: 'pooled' as the tower does it (with CLIP's
             projection), 'cls' takes the first position, 'mean' averages all.
+        vision_width: width of the features of the vision tower, where its own configuration does not tell it.
         num_audio_windows: audio features per clip.
         audio_layers: hidden layers of the audio tower whose mean is its output; None for its last.
         audio_sampling: 'spans' encodes the whole audio and averages within equal spans; 'windows' encodes that many
@@ -71,6 +72,7 @@ class AffectGPTConfig(PreTrainedConfig):
         num_frames: int = 8,
         vision_layers: Sequence[int] | None = None,
         vision_pooling: Literal["pooled", "cls", "mean"] = "pooled",
+        vision_width: int | None = None,
         num_audio_windows: int = 8,
         audio_layers: Sequence[int] | None = None,
         audio_sampling: Literal["spans", "windows"] = "spans",
@@ -91,6 +93,7 @@ class AffectGPTConfig(PreTrainedConfig):
         self.num_frames = num_frames
         self.vision_layers = list(vision_layers) if vision_layers else None
         self.vision_pooling = vision_pooling
+        self.vision_width = vision_width
         self.num_audio_windows = num_audio_windows
         self.audio_layers = list(audio_layers) if audio_layers else None
         self.audio_sampling = audio_sampling

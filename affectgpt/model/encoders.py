@@ -26,7 +26,7 @@ from affectgpt.problems import InputError
 def _pooler(tower: nn.Module, output: Any) -> Tensor:
     """Return what most towers call their pooled output, or else the mean over positions."""
     pooled = getattr(output, "pooler_output", None)
-    return output.last_hidden_state.mean(dim=1) if pooled is None else torch.flatten(pooled, 1)
+    return _positions(output.last_hidden_state).mean(dim=1) if pooled is None else torch.flatten(pooled, 1)
 
 
 def _projected(tower: nn.Module, output: Any) -> Tensor:
@@ -50,21 +50,21 @@ class Family:
         width: attribute of its configuration that holds their D.
         architecture: class that loads and builds it, if AutoModel gives another.
         keys: patterns of weight names in a checkpoint of a whole model -> names in the tower.
+        reads_together: whether the images of a clip are read as one video, not each by itself.
     """
 
     pooled: Callable[[nn.Module, Any], Tensor] = _pooler
     width: str = "hidden_size"
     architecture: type[PreTrainedModel] | None = None
     keys: dict[str, str] | None = None
+    reads_together: bool = False
 
 
 FAMILIES = {
     "clip_vision_model": Family(_projected, "projection_dim", transformers.CLIPVisionModelWithProjection),
     "siglip_vision_model": Family(architecture=transformers.SiglipVisionModel),
     "siglip2_vision_model": Family(architecture=transformers.Siglip2VisionModel),
-    "videomae": Family(_tubelets),
-    "resnet": Family(width="hidden_sizes"),
-    "convnextv2": Family(width="hidden_sizes"),
+    "videomae": Family(_tubelets, reads_together=True),
     "whisper": Family(architecture=WhisperEncoder, keys={r"^(model\.)?encoder\.": ""}),
 }
 """Families by `model_type`; every other tower is a plain `Family()`."""
@@ -115,21 +115,56 @@ def load_tower(source: str, revision: str | None = None, dtype: torch.dtype = to
 
 
 def feature_width(config: PreTrainedConfig, layers: Sequence[int] | None = None, pooling: str = "pooled") -> int:
-    """Return D, the width of the features of a tower with that configuration.
+    """Return D, the width of the features of a tower, as its configuration tells it: of the last stage, where a tower
+    has stages of several widths.
 
     Raises:
-        InputError: its family needs a line in `FAMILIES`, or has no positions and is asked to average some.
+        InputError: the configuration does not tell it.
     """
-    own = layers is None and pooling == "pooled"
-    name = family_of(config).width if own else "hidden_size"
-    if (width := getattr(config, name, None)) is None:
-        expected = "hidden_size in the tower's configuration, as towers have whose positions can be averaged"
-        fix = "As a vision tower, leave vision_pooling at pooled and vision_layers unset"
-        if own:
-            expected = f"{name} in the tower's configuration"
-            fix = "Give its family a line in FAMILIES: docs/adding.md"
-        raise InputError(f"{config.model_type}: expected {expected}, got none. {fix}.")
-    return int(width[-1] if isinstance(width, list | tuple) else width)
+    own = (family_of(config).width,) if layers is None and pooling == "pooled" else ()
+    for name in (*own, "hidden_size", "hidden_sizes"):
+        if (width := getattr(config, name, None)) is not None:
+            return int(width[-1] if isinstance(width, list | tuple) else width)
+    name = own[0] if own else "hidden_size"
+    raise InputError(
+        f"{config.model_type}: expected {name} in the tower's configuration, got none. Give its family a line in "
+        "FAMILIES: docs/adding.md."
+    )
+
+
+@torch.no_grad()
+def measured_width(
+    tower: nn.Module, inputs: dict[str, Tensor], layers: Sequence[int] | None = None, pooling: str = "pooled"
+) -> int:
+    """Return D, the width of the features that a tower gives when it is tried on images.
+
+    Args:
+        inputs, layers, pooling: see `encode_pictures`.
+
+    Raises:
+        InputError: it gives none: no such layer, layers of several shapes, no class token, or an output unlike those of
+            the families known.
+    """
+    kind = getattr(tower.config, "model_type", "the tower")
+    names = (name.rpartition(".")[2] for name, _ in tower.named_parameters())
+    if pooling == "cls" and not {"cls_token", "class_token", "class_embedding"} & {*names}:
+        raise _without_class_token(kind)
+    try:
+        features = encode_pictures(tower, inputs, layers, pooling)
+    except InputError:
+        raise
+    except Exception as error:  # A tower of a family that nobody has tried can raise any exception.
+        reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
+        raise InputError(
+            f"{kind}: expected features of a picture from the vision tower, got an error ({reason}). Give its family a "
+            "line in FAMILIES (docs/adding.md), or name another tower."
+        ) from error
+    if features.ndim != 2:
+        raise InputError(
+            f"{kind}: expected one vector for each picture from the vision tower, got shape {tuple(features.shape)}. "
+            "Give its family a line in FAMILIES (docs/adding.md), or name another tower."
+        )
+    return features.shape[1]
 
 
 def encode_pictures(
@@ -141,12 +176,19 @@ def encode_pictures(
         inputs: output of the tower's image processor for F images.
         layers: hidden layers to average; the last when None.
         pooling: 'pooled', 'cls' or 'mean', see `AffectGPTConfig.vision_pooling`. With `layers`, 'pooled' means 'mean'.
+
+    Raises:
+        InputError: no such layer, layers of several shapes, or 'cls' of a tower whose positions are a map.
     """
     output = tower(**inputs, output_hidden_states=layers is not None)
     if layers is None and pooling == "pooled":
         return family_of(tower.config).pooled(tower, output)  # type: ignore[arg-type]
-    hidden = _layers(output, layers)  # (F, P, D)
-    return hidden[:, 0] if pooling == "cls" else hidden.mean(dim=1)
+    hidden = _layers(tower, output, layers)
+    if pooling == "cls":
+        if hidden.ndim == 4:
+            raise _without_class_token(getattr(tower.config, "model_type", "the tower"))
+        return hidden[:, 0]
+    return _positions(hidden).mean(dim=1)
 
 
 def encode_sound(
@@ -165,7 +207,7 @@ def encode_sound(
         num_features: None for one feature for each window, (W, D); else the number of equal spans over which the
             windows, laid end to end, are averaged: (num_features, D).
     """
-    hidden = _layers(tower(**inputs, output_hidden_states=layers is not None), layers)  # (W, P, D)
+    hidden = _layers(tower, tower(**inputs, output_hidden_states=layers is not None), layers)  # (W, P, D)
     parts = [row[: max(1, round(share * len(row)))] for row, share in zip(hidden, shares, strict=True)]
     if num_features is None:
         return torch.stack([part.mean(dim=0) for part in parts])
@@ -173,7 +215,30 @@ def encode_sound(
     return functional.adaptive_avg_pool1d(track.T[None], num_features)[0].T
 
 
-def _layers(output: Any, layers: Sequence[int] | None) -> Tensor:
+def _layers(tower: nn.Module, output: Any, layers: Sequence[int] | None) -> Tensor:
+    """Return the last hidden layer, or the mean of those that are named."""
     if layers is None:
         return torch.as_tensor(output.last_hidden_state)
-    return torch.stack([output.hidden_states[index] for index in layers]).mean(dim=0)
+    states = getattr(output, "hidden_states", None) or ()
+    wrong = [index for index in layers if not -len(states) <= index < len(states)]
+    chosen = [] if wrong else [states[index] for index in layers]
+    shapes = sorted({tuple(state.shape[1:]) for state in chosen})
+    if wrong or len(shapes) > 1:
+        got = f"{len(states)} layers" if wrong else f"layers of the shapes {', '.join(map(str, shapes))}"
+        raise InputError(
+            f"{getattr(tower.config, 'model_type', 'the tower')}: expected layers of one shape at {list(layers)}, got "
+            f"{got}. Name others in vision_layers or audio_layers, or leave them unset."
+        )
+    return torch.stack(chosen).mean(dim=0)
+
+
+def _positions(hidden: Tensor) -> Tensor:
+    """Return hidden states as (F, P, D); those of a convolutional tower are maps (F, D, h, w)."""
+    return hidden.flatten(2).transpose(1, 2) if hidden.ndim == 4 else hidden
+
+
+def _without_class_token(kind: str) -> InputError:
+    return InputError(
+        f"{kind}: expected a tower with a class token for vision_pooling: cls, got one without. Set vision_pooling to "
+        "mean or pooled."
+    )

@@ -47,7 +47,8 @@ def feature_widths(config: AffectGPTConfig) -> dict[str, int]:
             widths[stream] = feature_width(config.audio_config, config.audio_layers, "mean")
         else:
             assert config.vision_config is not None
-            widths[stream] = feature_width(config.vision_config, config.vision_layers, config.vision_pooling)
+            known = config.vision_width
+            widths[stream] = known or feature_width(config.vision_config, config.vision_layers, config.vision_pooling)
     return widths
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import av
 import numpy as np
 import pytest
 
-from affectgpt.media import decode, source
+from affectgpt.media import decode, survey
 from affectgpt.media.decode import MediaError, open_media, read_audio, read_frames, read_video
 from affectgpt.media.readers import fetch, reader_versions
 from affectgpt.media.sampling import Fps, Times, Uniform, even_indices
@@ -245,7 +246,9 @@ def test_any_frames_can_be_picked(film: Callable[[str], Path]) -> None:
 
 
 @pytest.mark.parametrize("name", ["b_frames.mp4", "vp9.webm", "a.ts", "cut.mp4"])
-def test_a_file_too_large_to_keep(film: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_file_too_large_to_keep(
+    film: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
     path = film(name)
 
     def read() -> list[np.ndarray]:
@@ -253,13 +256,17 @@ def test_a_file_too_large_to_keep(film: Callable[[str], Path], monkeypatch: pyte
         return pictures if name == "cut.mp4" else [*pictures, read_audio(path, 16_000)]
 
     kept = read()
-    monkeypatch.setattr(source, "_KEPT_BYTES", 1000)
+    monkeypatch.setattr(survey, "KEPT_BYTES", 1000)
+    path = shutil.copy(path, tmp_path)  # of which no survey is known
     assert all(np.array_equal(one, other) for one, other in zip(kept, read(), strict=True))
 
 
-def test_pictures_and_sound_from_one_reading(film: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_and_sound_from_one_reading(
+    film: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     path = film("b_frames.mp4")
     frames, part, sound = read_frames(path, 4), read_frames(path, 2, 1.0, 2.0), read_audio(path, 16_000)
+    path = shutil.copy(path, tmp_path)  # of which no survey is known
     opened: list[str] = []
     real = av.open
     monkeypatch.setattr(av, "open", lambda *args, **kwargs: opened.append(args[0]) or real(*args, **kwargs))
@@ -272,6 +279,6 @@ def test_pictures_and_sound_from_one_reading(film: Callable[[str], Path], monkey
 
 
 def test_frames_larger_than_anyone_films(film: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(survey, "MAX_PIXELS", 1000)
     with pytest.raises(MediaError, match=r"frames of 80 x 48, expected at most 1000 pixels"):
         read_frames(film("one.mp4"), 1)

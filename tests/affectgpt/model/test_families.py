@@ -75,6 +75,61 @@ def convnextv2() -> hf.PreTrainedModel:
     return hf.ConvNextV2Model(hf.ConvNextV2Config(hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1], image_size=32))
 
 
+@torch.no_grad()
+def lively(model: hf.PreTrainedModel) -> hf.PreTrainedModel:
+    """Give a deep tower weights with which its features do not vanish."""
+    for weight in model.parameters():
+        if weight.ndim > 1:
+            torch.nn.init.kaiming_normal_(weight)
+    return model
+
+
+STAGES = {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1]}
+
+
+def convnext() -> hf.PreTrainedModel:
+    return hf.ConvNextModel(hf.ConvNextConfig(**STAGES, image_size=32))
+
+
+def regnet() -> hf.PreTrainedModel:
+    return hf.RegNetModel(hf.RegNetConfig(**STAGES, embedding_size=8, groups_width=8))
+
+
+def resnet() -> hf.PreTrainedModel:
+    return hf.ResNetModel(hf.ResNetConfig(**STAGES, embedding_size=8))
+
+
+def mobilenet_v2() -> hf.PreTrainedModel:
+    config = hf.MobileNetV2Config(image_size=32, depth_multiplier=0.1, finegrained_output=False)
+    return lively(hf.MobileNetV2Model(config))
+
+
+def levit() -> hf.PreTrainedModel:
+    shape = {"hidden_sizes": [16, 24, 32], "depths": [1, 1, 1], "num_attention_heads": [1, 2, 2], "key_dim": [8, 8, 8]}
+    return lively(hf.LevitModel(hf.LevitConfig(**shape, image_size=32)))
+
+
+def poolformer() -> hf.PreTrainedModel:
+    return hf.PoolFormerModel(hf.PoolFormerConfig(**STAGES))
+
+
+def pvt_v2() -> hf.PreTrainedModel:
+    return hf.PvtV2Model(hf.PvtV2Config(**STAGES, num_attention_heads=[1, 1, 2, 2], image_size=32))
+
+
+def swiftformer() -> hf.PreTrainedModel:
+    return hf.SwiftFormerModel(hf.SwiftFormerConfig(embed_dims=[8, 16, 24, 32], depths=[1, 1, 1, 1], image_size=32))
+
+
+def focalnet() -> hf.PreTrainedModel:
+    shape = {"embed_dim": 16, "depths": [1, 1], "focal_levels": [1, 1], "focal_windows": [3, 3]}
+    return hf.FocalNetModel(hf.FocalNetConfig(**shape, image_size=32))
+
+
+def swin() -> hf.PreTrainedModel:
+    return hf.SwinModel(hf.SwinConfig(embed_dim=16, depths=[1, 1], num_heads=[1, 2], image_size=32, window_size=4))
+
+
 def registers() -> hf.PreTrainedModel:
     return hf.Dinov2WithRegistersModel(hf.Dinov2WithRegistersConfig(**VIT, mlp_ratio=2))
 
@@ -186,8 +241,23 @@ VISION = {
     "videomae": videomae,
     "convnextv2": convnextv2,
     "registers": registers,
+    "convnext": convnext,
+    "regnet": regnet,
+    "resnet": resnet,
+    "mobilenet_v2": mobilenet_v2,
+    "levit": levit,
+    "poolformer": poolformer,
+    "pvt_v2": pvt_v2,
+    "swiftformer": swiftformer,
+    "focalnet": focalnet,
+    "swin": swin,
 }
-WITHOUT_POSITIONS = {"convnextv2"}
+WITH_CLASS_TOKEN = {"clip", "dinov2", "dinov3", "registers"}
+"""Families that `vision_pooling: cls` works with; the others refuse it."""
+ONE_SHAPE = {*WITH_CLASS_TOKEN, "siglip", "siglip2", "videomae", "focalnet", "levit", "swiftformer", "swin"}
+"""Families whose last two hidden layers have one shape, so that their mean can be taken."""
+WIDTHS = {"mobilenet_v2": 128}
+"""Width of the features where it is not 32."""
 AUDIO = {"hubert": hubert, "wavlm": wavlm, "wav2vec2": wav2vec2, "data2vec": data2vec, "whisper": whisper}
 
 
@@ -232,9 +302,15 @@ def media(seed: int) -> dict[str, np.ndarray]:
 def test_pictures(make, tmp_path, kind, pooling):
     layers = None if pooling == "pooled" else [-2, -1]
     settings = {"vision_layers": layers, "vision_pooling": pooling, "num_frames": FRAMES}
-    if kind in WITHOUT_POSITIONS and pooling != "pooled":
-        with pytest.raises(InputError, match="leave vision_pooling at pooled and vision_layers unset"):
+    refused = None
+    if pooling == "cls" and kind not in WITH_CLASS_TOKEN:
+        refused = "expected a tower with a class token for vision_pooling: cls"
+    elif layers and kind not in ONE_SHAPE:
+        refused = r"expected layers of one shape at \[-2, -1\], got layers of the shapes \("
+    if refused:
+        with pytest.raises(InputError, match=refused) as caught:
             assemble(tmp_path, make("qwen2"), make(kind), **settings)
+        assert len(str(caught.value).splitlines()) == 1
         return
     assemble(tmp_path, make("qwen2"), make(kind), **settings)
     encoder = ClipEncoder.from_pretrained(tmp_path)
@@ -245,7 +321,7 @@ def test_pictures(make, tmp_path, kind, pooling):
     model = load_model(tmp_path)
     times = FRAMES // 2 if kind == "videomae" and pooling == "pooled" else found.shape[0]
     assert found.shape == (times, model.model.feature_widths["face"])
-    assert found.shape[1] == (24 if (kind, pooling) == ("clip", "pooled") else 32)
+    assert found.shape[1] == (24 if (kind, pooling) == ("clip", "pooled") else WIDTHS.get(kind, 32))
     assert not torch.equal(found, encoder.encode(media(1))["face_features"])
     assert torch.equal(found, encoder.encode(media(0))["face_features"])
     if kind == "clip" and pooling == "pooled":  # the published features: CLIP's projected picture vectors
@@ -465,6 +541,57 @@ def test_weights_that_are_missing_are_named(make, tmp_path):
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InputError, match=r"1 are missing, such as encoder\.layer_norm\.weight"):
         assemble(tmp_path / "parts", make("qwen2"), None, str(broken))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [kind for kind in VISION if kind not in {"siglip2", "videomae"}])
+def test_the_mean_is_that_over_all_positions(make, tmp_path, kind):
+    assemble(tmp_path, make("qwen2"), make(kind), vision_pooling="mean", num_frames=FRAMES)
+    encoder = ClipEncoder.from_pretrained(tmp_path)
+    found = encoder.encode(media(0))["face_features"]
+    states = encoder.towers["vision"](**encoder.processor.pictures(media(0)["face"])).last_hidden_state
+    expected = states.mean((2, 3)) if states.ndim == 4 else states.mean(1)
+    torch.testing.assert_close(found, expected.half().float(), rtol=0, atol=2e-3)
+    assert load_model(tmp_path).model.feature_widths["face"] == expected.shape[1]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", VISION)
+def test_a_still_is_what_it_would_be_if_it_were_filmed(make, tmp_path, kind):
+    assemble(tmp_path, make("qwen2"), make(kind), num_frames=FRAMES)
+    encoder = ClipEncoder.from_pretrained(tmp_path)
+    still = media(0)["face"][:1]
+    found = encoder.encode({"face": still})["face_features"]
+    filmed = encoder.encode({"face": still.repeat(FRAMES, axis=0)})["face_features"]
+    assert found.shape == filmed.shape
+    torch.testing.assert_close(found, filmed, rtol=0, atol=2e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("kind", "layer", "width"), [("convnext", 1, 8), ("swin", 0, 16), ("mobilenet_v2", -1, 32)])
+def test_one_layer_of_a_tower_with_stages_has_the_width_of_its_stage(make, tmp_path, kind, layer, width):
+    assemble(tmp_path, make("qwen2"), make(kind), vision_layers=[layer], num_frames=FRAMES)
+    found = ClipEncoder.from_pretrained(tmp_path).encode(media(0))["face_features"]
+    assert found.shape == (FRAMES, width)
+    assert load_model(tmp_path).model.feature_widths["face"] == width
+
+
+@pytest.mark.parametrize("kind", ["dinov2", "convnext", "hubert"])
+def test_layers_that_a_tower_lacks_are_refused(make, tmp_path, kind):
+    if kind == "hubert":
+        assemble(tmp_path, make("qwen2"), None, make(kind), audio_layers=[-9])
+        with pytest.raises(InputError, match=r"hubert: expected layers of one shape at \[-9\], got 5 layers"):
+            ClipEncoder.from_pretrained(tmp_path).encode(media(0))
+        return
+    with pytest.raises(InputError, match=rf"{kind}: expected layers of one shape at \[-9\], got \d layers"):
+        assemble(tmp_path, make("qwen2"), make(kind), vision_layers=[-9])
+
+
+def test_a_tower_that_gives_no_features_of_a_picture_is_refused(make, tmp_path):
+    folder = Path(shutil.copytree(make("hubert"), tmp_path / "sound"))
+    vision_processor("dinov2").save_pretrained(folder)
+    with pytest.raises(InputError, match=r"hubert: expected features of a picture from the vision tower, got an error"):
+        assemble(tmp_path / "parts", make("qwen2"), str(folder))
 
 
 def test_a_tower_of_unknown_width_is_refused():
