@@ -172,7 +172,7 @@ def _open_reader(
         )
     else:
         wanted = wanted_of(processor, config, settings.num_frames, settings.fps, recipe.data.reader)
-        bad = undecodable(clips, wanted, workers, timeout_s, show)
+        bad = undecodable(clips, wanted, workers, timeout_s, show, recipe.folder.cache / "decoded.txt")
         encoder = open_encoder(processor, folder, _device())
         if encoder is not None:
             source = OnlineFeatures(encoder, workers, timeout_s, recipe.data.reader)

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from affectgpt.clip import Clip
+from affectgpt.features.decoded_before import DecodedBefore
 from affectgpt.features.file_hashes import ContentIndex
 from affectgpt.features.store import FeatureStore
 from affectgpt.media.bundle import Decoded, Media, Wanted, decode
@@ -53,6 +54,14 @@ class FeatureSource(Protocol):
 
     def of(self, clips: Sequence[Clip]) -> list[Features]:
         """Return the features of rows in float32, in their order; none for text alone."""
+
+
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """Protocol of a source that can begin with the rows that are wanted next."""
+
+    def expect(self, clips: Sequence[Clip]) -> None:
+        """Begin to read rows, to be asked for soon; earlier expectations that are not among them are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +123,10 @@ class OnlineFeatures:
         features = {item: self.encoder.encode(value) for item, value in decoded.items()}
         return [features[item] for item in media]
 
+    def expect(self, clips: Sequence[Clip]) -> None:
+        """Begin to decode rows that are wanted next."""
+        self.media.expect(clips)
+
 
 class DecodedMedia:
     """Source of media that are decoded on demand, in workers that can be killed."""
@@ -121,6 +134,12 @@ class DecodedMedia:
     def __init__(self, wanted: Wanted, workers: int, timeout_s: float) -> None:
         self.decoder = partial(decode, wanted=wanted)
         self.sandbox = Sandbox(workers, timeout_s)
+        self._ahead: dict[Media, Callable[[], Decoded | MediaError]] = {}
+
+    def expect(self, clips: Sequence[Clip]) -> None:
+        """Begin to decode rows that are wanted next, while the caller does other work."""
+        media = dict.fromkeys(item for clip in clips if (item := media_of(clip)) is not None)
+        self._ahead = {item: self._ahead.get(item) or self.sandbox.schedule(self.decoder, item) for item in media}
 
     def of(self, clips: Sequence[Clip]) -> list[Decoded]:
         """Return the decoded media of rows, in their order; nothing for text alone.
@@ -129,7 +148,10 @@ class DecodedMedia:
             InputError: a clip does not decode any more; clips that never did were left out before training.
         """
         media = [media_of(clip) for clip in clips]
-        outcomes = dict(self.sandbox.map(self.decoder, dict.fromkeys(item for item in media if item is not None)))
+        begun = {item: self._ahead.pop(item) for item in {*media} if item in self._ahead}
+        rest = dict.fromkeys(item for item in media if item is not None and item not in begun)
+        outcomes: dict[Media | None, Decoded | MediaError] = dict(self.sandbox.map(self.decoder, rest))
+        outcomes |= {item: outcome() for item, outcome in begun.items()}
         decoded: list[Decoded] = []
         for clip, item in zip(clips, media, strict=True):
             outcome = {} if item is None else outcomes[item]
@@ -302,14 +324,24 @@ def undecodable(
     workers: int,
     timeout_s: float,
     progress: Callable[[int, int], None] | None = None,
+    journal: Path | None = None,
 ) -> list[BadSample]:
-    """Decode the media of every clip as training would; return the clips that fail. Signals are left to plugins."""
+    """Decode the media of every clip as training would; return the clips that fail. Signals are left to plugins.
+
+    Args:
+        journal: file that remembers the clips that decoded; those are not decoded again while their files stay as they
+            are.
+    """
+    before = DecodedBefore(journal, wanted) if journal is not None else None
     rows = rows_by_media(clips)
+    rows = {media: ids for media, ids in rows.items() if before is None or media not in before}
     bad = []
     outcomes = map_sandboxed(partial(decode, wanted=wanted), rows, workers, timeout_s)
     for done, (media, outcome) in enumerate(outcomes, start=1):
         if isinstance(outcome, MediaError):
             bad.append(BadSample(media, str(outcome), tuple(rows[media]), isinstance(outcome, NoSoundError)))
+        elif before is not None:
+            before.add([media])
         if progress:
             progress(done, len(rows))
     return bad

@@ -16,7 +16,7 @@ from transformers.generation.streamers import BaseStreamer
 from affectgpt.clip import Clip
 from affectgpt.inputs.batch import prompt_batch
 from affectgpt.inputs.message_reader import MessageRow
-from affectgpt.inputs.reader import EncodedRow, Reader
+from affectgpt.inputs.reader import EncodedRow, Reader, read_ahead
 from affectgpt.llm.endpoint import ChatEndpoint
 
 
@@ -116,6 +116,8 @@ def answer_in_batches(
     answers: dict[int, Answer] = {}
     for start in range(0, len(order), batch_size):
         part = order[start : start + batch_size]
+        # The media of the next batch are decoded while this one is answered.
+        read_ahead(reader, [clips[index] for index in order[start : start + 2 * batch_size]])
         answers |= zip(part, answer_batch([clips[index] for index in part]), strict=True)
         if progress:
             progress(len(answers), len(clips))

@@ -15,7 +15,7 @@ from torch import Tensor
 from affectgpt.clip import Clip
 from affectgpt.evidence.cues import Cues
 from affectgpt.evidence.prompting import prompt_of
-from affectgpt.features.sources import FeatureSource, media_of
+from affectgpt.features.sources import FeatureSource, ReadsAhead, media_of
 from affectgpt.model.processing import AffectGPTProcessor, Tokenised
 from affectgpt.problems import InputError
 
@@ -58,6 +58,13 @@ class Reader(Protocol):
         Args:
             hidden: for each row, which of 'video', 'audio' and 'text' to hide from the model.
         """
+
+
+def read_ahead(reader: Reader, clips: Sequence[Clip]) -> None:
+    """Let a reader begin with the media of rows that are wanted next, if its source can do so."""
+    source = getattr(reader, "source", None)
+    if isinstance(source, ReadsAhead):
+        source.expect(clips)
 
 
 class ClipReader:

@@ -9,6 +9,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from itertools import islice
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -44,6 +45,11 @@ class Sandbox:
         self._context = WorkerContext()
         self._pool = ProcessPool(max_workers=workers, context=self._context, initializer=die_with_parent)
 
+    def schedule(self, function: Callable[[Item], Result], item: Item) -> Callable[[], Result | MediaError]:
+        """Begin function(item) in a worker; return a function that waits for its outcome, see `map`."""
+        future: Future[Result] = self._pool.schedule(function, args=[item], timeout=self.timeout_s)
+        return partial(_outcome, future, item, self.timeout_s)
+
     def map(
         self, function: Callable[[Item], Result], items: Iterable[Item]
     ) -> Iterator[tuple[Item, Result | MediaError]]:
@@ -61,15 +67,14 @@ class Sandbox:
             Exception: any other exception of the function; the remaining items are not computed.
         """
         source = iter(items)
-        ahead: deque[tuple[Item, Future[Result]]] = deque()
+        ahead: deque[tuple[Item, Callable[[], Result | MediaError]]] = deque()
         while True:
             for item in islice(source, 2 * self.workers - len(ahead)):
-                ahead.append((item, self._pool.schedule(function, args=[item], timeout=self.timeout_s)))
+                ahead.append((item, self.schedule(function, item)))
             if not ahead:
                 return
-            item, future = ahead.popleft()
-            outcome: Result | MediaError = _outcome(future, item, self.timeout_s)
-            yield item, outcome
+            item, outcome = ahead.popleft()
+            yield item, outcome()
 
     def close(self) -> None:
         """Kill the worker processes."""

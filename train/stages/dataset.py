@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from affectgpt.clip import Clip
 from affectgpt.evidence.controls import corrupted, without_evidence
 from affectgpt.inputs.batch import Batch, packed_batch, supervised_batch
-from affectgpt.inputs.reader import EncodedRow, Reader
+from affectgpt.inputs.reader import EncodedRow, Reader, read_ahead
 
 MODALITIES = ("video", "audio", "text")
 
@@ -42,6 +42,8 @@ class StageDataset(Dataset[list[EncodedRow]]):
     ) -> None:
         self.clips, self.items, self.reader, self.dropout, self.seed = clips, items, reader, dropout, seed
         self.evidence = evidence
+        self._before: list[int] = []
+        """Items of the batch read before."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -54,7 +56,14 @@ class StageDataset(Dataset[list[EncodedRow]]):
         clips = [clip for place in places for clip in self._rows(place)]
         hidden = [hide for place in places for hide in self._hidden(place)]
         rows = iter(self.reader.read(clips, hidden))
+        read_ahead(self.reader, [clip for place in self._next(places) for clip in self._rows(place)])
         return [[next(rows) for _ in self.items[place]] for place in places]
+
+    def _next(self, places: Sequence[int]) -> list[int]:
+        """Guess the items of the next batch: batches of a process follow each other at an even distance."""
+        step = places[0] - self._before[0] if self._before else len(places)
+        self._before = list(places)
+        return [place + step for place in places if 0 <= place + step < len(self)]
 
     def _rows(self, place: int) -> list[Clip]:
         """Return the rows of an item, each with its evidence, without, or with false evidence."""

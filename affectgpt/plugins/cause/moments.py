@@ -8,10 +8,12 @@ Shapes: B clips, T moments of a stream, D their width.
 
 from __future__ import annotations
 
+import atexit
 import json
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -23,10 +25,11 @@ from torch.nn import functional
 from affectgpt.clip import Clip
 from affectgpt.emotions.lemmas import tidy
 from affectgpt.evidence.kinds.cause import CauseEvidence, CauseSpan
-from affectgpt.features.sources import media_of, wanted_by
-from affectgpt.media.bundle import Decoded, Media, decode
+from affectgpt.features.sources import find_missing, media_of, wanted_by
+from affectgpt.features.store import FeatureStore
+from affectgpt.media.bundle import Decoded, decode
 from affectgpt.media.decode import MediaError
-from affectgpt.media.sandbox import Sandbox
+from affectgpt.media.sandbox import map_sandboxed
 from affectgpt.model.clip_encoder import ClipEncoder
 from affectgpt.model.loading import model_folder
 from affectgpt.plugins.parts.attention_head import AttentionHead, head_parameters
@@ -37,6 +40,8 @@ from affectgpt.progress import Progress
 
 STREAMS = {"face": "video", "frame": "video", "audio": "audio"}
 """Stream of the model -> `stream` of a span."""
+Streams = dict[str, tuple[Tensor, float]]
+"""Features of a clip's streams, (T, D), and the seconds that each covers."""
 _WORKERS, _TIMEOUT_S = 2, 20.0
 
 
@@ -51,7 +56,7 @@ class ClipCauseModel(Plugin):
     def __init__(self, source: str, heads: Mapping[str, AttentionHead], about: Mapping[str, Any]) -> None:
         self.source, self.about = source, dict(about)
         self.heads = nn.ModuleDict(dict(heads)).to(plugin_device())
-        self.encoder = ClipEncoder.from_pretrained(model_folder(source), plugin_device())
+        self.encoder = _towers(str(model_folder(source)), plugin_device())
 
     @classmethod
     def fit(cls, rows: Sequence[Clip], model: str | None = None, epochs: int = 30, seed: int = 0) -> Self:
@@ -70,52 +75,51 @@ class ClipCauseModel(Plugin):
         if len(labels) < 2:
             raise InputError(f"clip_cause plugin: expected clips of two emotions or more, got {len(labels)}")
         plugin = cls(model, {}, {"model": model, "rows": len(told), "labels": labels, "seed": seed})
-        features = [found for found, _ in plugin._look(told)]
+        features = plugin._look(told)
         targets = torch.tensor([labels.index(tidy(row.answer)) for row in told])
         torch.manual_seed(seed)
         for stream in STREAMS:
             places = [place for place, found in enumerate(features) if stream in found]
             if places:
-                known = [features[place][stream] for place in places]
+                known = [features[place][stream][0] for place in places]
                 plugin.heads[stream] = train_head(known, targets[places], len(labels), epochs)
         return plugin
 
-    def _look(self, rows: Sequence[Clip]) -> list[tuple[dict[str, Tensor], float]]:
-        """Compute the features of each row's streams, (T, D), and its length in seconds; each clip is encoded once.
+    def _look(self, rows: Sequence[Clip]) -> list[Streams]:
+        """Return the features of each row's streams; a clip is decoded and encoded once in this process.
 
         Raises:
             InputError: with every clip that cannot be used.
         """
+        store = _store()
+        missing = find_missing(rows, self.encoder.config, self.encoder.processor, store)
+        problems = [f"row {sample.rows[0]}: {sample.reason}" for sample in missing.unreadable]
         wanted = wanted_by(self.encoder.config, self.encoder.processor)
-        media = [media_of(row) for row in rows]
-        found: dict[Media | None, tuple[dict[str, Tensor], float]] = {None: ({}, 0.0)}
-        problems = []
-        sandbox = Sandbox(_WORKERS, _TIMEOUT_S)
-        clips = dict.fromkeys(filter(None, media))
-        progress, done = Progress("clips"), 0
-        try:
-            for item, outcome in sandbox.map(partial(decode, wanted=wanted), clips):
-                if isinstance(outcome, MediaError):
-                    problems.append(f"row {rows[media.index(item)].id}: {outcome}")
-                    continue
-                done += 1
-                progress(done, len(clips))
+        progress = Progress("clips")
+        outcomes = map_sandboxed(partial(decode, wanted=wanted), missing.media, _WORKERS, _TIMEOUT_S)
+        for done, (media, outcome) in enumerate(outcomes, start=1):
+            if isinstance(outcome, MediaError):
+                problems.append(f"row {missing.rows[media][0]}: {outcome}")
+            else:
                 encoded = self.encoder.encode(outcome)
-                streams = {name: encoded[f"{name}_features"] for name in STREAMS if f"{name}_features" in encoded}
-                found[item] = streams, seconds_of(outcome, wanted.sample_rate)
-        finally:
-            sandbox.close()
+                kept: dict[str, Tensor] = {}
+                for stream in STREAMS:
+                    if (values := encoded.get(f"{stream}_features")) is not None:
+                        seconds = seconds_of(stream, outcome, wanted.sample_rate)
+                        kept |= {stream: values, f"{stream}_s": torch.tensor(seconds, dtype=torch.float64)}
+                store.put(missing.keys[media], kept)
+            progress(done, len(missing.media))
         if problems:
             raise InputError(problems, "Check them with: affectgpt data check ROWS")
-        return [found[item] for item in media]
+        return [{} if (item := media_of(row)) is None else _streams(store, missing.keys[item]) for row in rows]
 
     @torch.no_grad()
     def predict(self, rows: Sequence[Clip]) -> list[CauseEvidence | None]:
         """Predict each row's moments, in seconds from its start; None for rows without media or of unknown length."""
         found: list[CauseEvidence | None] = []
-        for streams, seconds in self._look(rows):
+        for streams in self._look(rows):
             spans: list[CauseSpan] = []
-            for stream, values in streams.items():
+            for stream, (values, seconds) in streams.items():
                 if stream in self.heads and seconds > 0:
                     values = values.to(plugin_device())
                     weights = self.heads[stream](values[None], values.new_ones(1, len(values)))[1][0]
@@ -207,11 +211,28 @@ def spans_of(stream: str, weights: np.ndarray, seconds: float) -> list[CauseSpan
     ]
 
 
-def seconds_of(decoded: Decoded, sample_rate: int) -> float:
-    """Return the length of a clip in seconds, from its sound, else from its frames; 0 where it has neither."""
-    if "audio" in decoded:
-        return len(decoded["audio"]) / sample_rate
+def seconds_of(stream: str, decoded: Decoded, sample_rate: int) -> float:
+    """Return the seconds that a stream covers: by the times of its frames, or its sound; 0 where neither tells."""
     times = decoded.get("times")
-    if times is None or len(times) < 2:
-        return 0.0
-    return float(times[-1] - times[0]) * len(times) / (len(times) - 1)
+    if STREAMS[stream] == "video" and times is not None and len(times) > 1:
+        return float(times[-1] - times[0]) * len(times) / (len(times) - 1)
+    return len(decoded["audio"]) / sample_rate if "audio" in decoded else 0.0
+
+
+@lru_cache(maxsize=1)
+def _towers(folder: str, device: torch.device) -> ClipEncoder:
+    """Load the towers of a model; the folds of a cross-fit share them."""
+    return ClipEncoder.from_pretrained(folder, device)
+
+
+@cache
+def _store() -> FeatureStore:
+    """Create the store of this process, which the folds of a cross-fit share; it is removed when the process ends."""
+    folder = TemporaryDirectory(prefix="clip_cause-")
+    atexit.register(folder.cleanup)
+    return FeatureStore(folder.name, sync_every=0)
+
+
+def _streams(store: FeatureStore, key: str) -> Streams:
+    found = store.get(key) or {}
+    return {stream: (found[stream], float(found[f"{stream}_s"])) for stream in STREAMS if stream in found}

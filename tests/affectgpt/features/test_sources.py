@@ -367,3 +367,57 @@ def test_features_of_another_width_are_refused_by_the_model(tiny):
     ids = torch.full((1, 2), tiny.ids["face"])
     with pytest.raises(ValueError, match=r"face_features of shape \(1, 3, 25\): expected \(clips, time, 24\)"):
         tiny.model().model.splice(ids, face_features=torch.zeros(1, 3, 25))
+
+
+def test_media_that_are_expected_are_decoded_once_and_ahead(write_mp4, tmp_path):
+    rows = [make_clip(str(seed), video=write_mp4(tmp_path / f"{seed}.mp4", seed)) for seed in range(3)]
+    source = DecodedMedia(Wanted(("frame",), 2), workers=1, timeout_s=PATIENCE_S)
+    scheduled = []
+    schedule = source.sandbox.schedule
+
+    def noting(function, item):
+        scheduled.append(item.video.name)
+        return schedule(function, item)
+
+    source.sandbox.schedule = noting
+    try:
+        plain = [value["frame"] for value in source.of(rows)]
+        assert scheduled == ["0.mp4", "1.mp4", "2.mp4"]
+        source.expect([rows[1], rows[0], rows[1]])
+        assert scheduled[3:] == ["1.mp4", "0.mp4"]
+        found = [value["frame"] for value in source.of([rows[0], make_clip("text"), rows[2]][::2])]
+        assert scheduled[5:] == ["2.mp4"]  # the first was expected
+        assert all((one == other).all() for one, other in zip(found, plain[::2], strict=True))
+        source.expect([rows[1], rows[2]])
+        assert scheduled[6:] == ["2.mp4"]  # the second is being decoded already
+        assert len(source.of(rows[1:])) == 2
+        (tmp_path / "0.mp4").write_bytes(b"no film")
+        source.expect(rows[:1])
+        with pytest.raises(InputError, match="row 0"):
+            source.of(rows[:1])
+    finally:
+        source.close()
+
+
+def test_clips_that_decoded_are_not_decoded_again_while_their_files_stay(write_mp4, decoded, tmp_path):
+    rows = [make_clip(str(seed), video=write_mp4(tmp_path / f"{seed}.mp4", seed)) for seed in range(2)]
+    rows.append(make_clip("bad", video=tmp_path / "bad.mp4"))
+    (tmp_path / "bad.mp4").write_bytes(b"no film")
+    journal, frames = tmp_path / "cache" / "decoded.txt", Wanted(("frame",), 2)
+
+    def names(wanted: Wanted = frames) -> list[str]:
+        decoded.clear()
+        bad = undecodable(rows, wanted, 1, PATIENCE_S, None, journal)
+        assert [sample.rows for sample in bad] == [("bad",)]
+        return sorted(media.video.name for media in decoded)
+
+    assert names() == ["0.mp4", "1.mp4", "bad.mp4"]
+    assert names() == ["bad.mp4"]
+    write_mp4(tmp_path / "1.mp4", 7)
+    assert names() == ["1.mp4", "bad.mp4"]
+    assert names(Wanted(("frame",), 3)) == ["0.mp4", "1.mp4", "bad.mp4"]
+    rows[0] = replace(rows[0], start=0.1)
+    assert names() == ["0.mp4", "bad.mp4"]
+    journal.write_text(journal.read_text()[:-10])  # cut short by a kill
+    assert names() == ["0.mp4", "bad.mp4"]
+    assert names() == ["bad.mp4"]

@@ -56,6 +56,34 @@ def test_modality_dropout_depends_on_the_place_alone(clips):
     assert [item[0].id for item in other.__getitems__(range(1000))] != names
 
 
+class Ahead:
+    """Source that notes which rows it was told to expect."""
+
+    def __init__(self) -> None:
+        self.expected: list[list[str]] = []
+
+    def of(self, clips: Sequence[Clip]) -> list[dict[str, object]]:
+        return [{} for _ in clips]
+
+    def expect(self, clips: Sequence[Clip]) -> None:
+        self.expected.append([clip.id for clip in clips])
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_the_next_batch_of_a_process_is_expected(world: int) -> None:
+    rows = [make_clip(str(row), task="text") for row in range(20)]
+    reader = Reader()
+    reader.source = source = Ahead()  # type: ignore[attr-defined]
+    data = StageDataset(rows, [[row] for row in range(20)], reader)  # type: ignore[arg-type]
+    batches = [list(range(start, start + 2)) for start in range(0, 20, 2 * world)]  # those of the first process
+    for batch in batches:
+        data.__getitems__(batch)
+    asked = [[str(row) for row in batch] for batch in batches]
+    assert source.expected[1 : len(batches) - 1] == asked[2:]
+    assert source.expected[0] == ["2", "3"]  # before it knows how many processes there are
+    assert not set(source.expected[-1]) & {row for batch in asked for row in batch}
+
+
 class Teller(Reader):
     """Rows that say which emotion their evidence finds likeliest."""
 

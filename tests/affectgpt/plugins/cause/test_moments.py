@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import torch
 
 from affectgpt.clip import Clip
 from affectgpt.evidence.kinds.cause import CauseEvidence
+from affectgpt.plugins.cause import moments
 from affectgpt.plugins.cause.moments import ClipCauseModel, seconds_of, spans_of, train_head
+from affectgpt.plugins.crossfit import held_out_evidence
 from affectgpt.plugins.parts.attention_head import AttentionHead
 from affectgpt.plugins.plugin import load_plugin, save_plugin
 from affectgpt.problems import InputError
@@ -54,9 +57,13 @@ def test_spans_by_hand():
 
 
 def test_seconds():
-    assert seconds_of({"audio": np.zeros(8000, np.float32)}, 16_000) == 0.5
-    assert seconds_of({"times": np.array([0.0, 0.5, 1.0, 1.5])}, 16_000) == pytest.approx(2.0)
-    assert seconds_of({"face": np.zeros(1)}, 16_000) == 0.0
+    sound, times = np.zeros(8000, np.float32), np.array([0.0, 0.5, 1.0, 1.5])
+    assert seconds_of("audio", {"audio": sound}, 16_000) == seconds_of("face", {"audio": sound}, 16_000) == 0.5
+    assert seconds_of("face", {"times": times}, 16_000) == pytest.approx(2.0)
+    both = {"audio": sound, "times": times}
+    assert seconds_of("audio", both, 16_000) == 0.5  # the sound ends before the pictures do
+    assert seconds_of("frame", both, 16_000) == pytest.approx(2.0)
+    assert seconds_of("face", {"face": np.zeros(1)}, 16_000) == 0.0
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +76,7 @@ def model(tiny, tmp_path_factory):
     return folder
 
 
-def clips(write_mp4, folder, count: int) -> list[Clip]:
+def clips(write_mp4, folder, count: int, seeds: int = 0) -> list[Clip]:
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "joy"}]
     return [
         Clip(
@@ -77,7 +84,7 @@ def clips(write_mp4, folder, count: int) -> list[Clip]:
             messages=turns,
             task="emotion_label",
             answer=("joy", "fear")[seed % 2],
-            video=write_mp4(folder / f"{seed}.mp4", seed),
+            video=write_mp4(folder / f"{seed}.mp4", seeds + seed),
         )
         for seed in range(count)
     ]
@@ -103,6 +110,26 @@ def test_clips_through_the_towers(model, write_mp4, tmp_path):
             assert one == other
 
 
+def test_the_folds_of_a_cross_fit_share_what_was_decoded(model, write_mp4, tmp_path, monkeypatch):
+    rows, decoded = clips(write_mp4, tmp_path, 8, seeds=40), Counter()
+    original = moments.map_sandboxed
+
+    def counting(function, items, *rest):
+        items = list(items)
+        decoded.update(items)
+        return original(function, items, *rest)
+
+    monkeypatch.setattr(moments, "map_sandboxed", counting)
+    found = held_out_evidence(lambda part: ClipCauseModel.fit(part, model=str(model), epochs=1), rows, folds=4)
+    assert len(found) == 8
+    assert set(decoded.values()) == {1}
+    assert len(decoded) == 8
+    write_mp4(tmp_path / "0.mp4", 99)  # a file that changed is decoded again
+    again = ClipCauseModel.fit(rows, model=str(model), epochs=1)
+    assert sorted(decoded.values()) == [1] * 7 + [2]
+    assert len(again.predict(rows)) == 8
+
+
 class Seen(ClipCauseModel):
     """Its towers are asked nothing: the features of a row follow from its id."""
 
@@ -110,7 +137,8 @@ class Seen(ClipCauseModel):
         found = []
         for row in rows:
             rng = torch.Generator().manual_seed(int(row.id))
-            found.append(({"audio": torch.randn(5, 4, generator=rng), "face": torch.randn(3, 6, generator=rng)}, 1.5))
+            audio, face = torch.randn(5, 4, generator=rng), torch.randn(3, 6, generator=rng)
+            found.append({"audio": (audio, 1.5), "face": (face, 1.5)})
         return found
 
 
@@ -145,7 +173,7 @@ class Faces(ClipCauseModel):
             value = torch.zeros(4, 6)
             value[:, ("fear", "joy").index(row.answer)] = 3.0
             value[1] *= 2
-            found.append(({"face": value} if int(row.id) % 2 else {}, float(int(row.id) % 4 == 3)))
+            found.append({"face": (value, float(int(row.id) % 4 == 3))} if int(row.id) % 2 else {})
         return found
 
 
@@ -158,10 +186,10 @@ def test_heads_learn_the_emotions_of_the_clips_that_have_their_stream(model):
     ]
     plugin = Faces.fit(rows, model=str(model), epochs=60)
     assert set(plugin.heads) == {"face"}
-    for row, (streams, _) in zip(rows, plugin._look(rows), strict=True):
+    for row, streams in zip(rows, plugin._look(rows), strict=True):
         if "face" in streams:
             with torch.no_grad():
-                logits, _ = plugin.heads["face"](streams["face"][None], torch.ones(1, 4))
+                logits, _ = plugin.heads["face"](streams["face"][0][None], torch.ones(1, 4))
             assert plugin.card()["labels"][int(logits.argmax())] == row.answer
     assert [piece is None for piece in plugin.predict(rows[:4])] == [True, True, True, False]
 
