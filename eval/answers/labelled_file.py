@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from affectgpt.encoding import TABLES
+from affectgpt.json_files import iterate_json
 from affectgpt.problems import InputError, Problem, require_file, shorten
-from affectgpt.tables import TABLES, iterate_json, read_table
+from affectgpt.tables import read_table
 
 NAMES = ("name", "id")
 GOLD_FIELDS = ("label", "labels", "answer")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from affectgpt.json_files import iterate_json, load_json
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
-from affectgpt.tables import iterate_json, load_json
 from affectgpt.tasks import is_label_list
 from eval.answers.labelled_file import SHOWN
 from eval.answers.tasks import ASPECTS, OWN_TASKS, QUESTIONS, TASKS

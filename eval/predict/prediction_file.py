@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from affectgpt.clip import Clip
+from affectgpt.json_files import iterate_json
 from affectgpt.problems import InputError, Problem
-from affectgpt.tables import iterate_json
 from eval.predict.answers import Prediction
 
 

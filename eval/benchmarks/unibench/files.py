@@ -17,8 +17,8 @@ from typing import Any, Literal
 from affectgpt.emotions.extract import Extractor
 from affectgpt.emotions.sentiment import read_sentiment, sentiment_of
 from affectgpt.emotions.wheels import EmotionWheels, WheelTableError, read_wheels
+from affectgpt.json_files import iterate_json
 from affectgpt.problems import InputError, Problem, require_file, shorten
-from affectgpt.tables import iterate_json
 from eval.answers.labelled_file import NAMES, SHOWN, Entry, read_entries, require_same_names
 from eval.benchmarks.unibench.sets import Answer, Answers, Benchmark, Gold
 
