@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from affectgpt.encoding import half_characters
+from affectgpt.json_files import iterate_json
 from affectgpt.media.media import DECODED, MEDIA
 from affectgpt.media.recording import Recording
 from affectgpt.media_root import check_command, media_folder, path_below
 from affectgpt.problems import MOST, InputError, Problem, nearest, require_file, shorten
-from affectgpt.tables import half_characters, iterate_json
 from affectgpt.tasks import ANSWER_TYPES, LEVELS, TASKS, Task, is_label_list, is_number
 
 MEDIA_FIELDS = tuple(MEDIA)

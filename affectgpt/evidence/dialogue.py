@@ -9,8 +9,8 @@ from typing import Any
 
 from affectgpt.clip import MEDIA_FIELDS, Clip, read_clips
 from affectgpt.emotions.lemmas import tidy
+from affectgpt.json_files import iterate_json
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
-from affectgpt.tables import iterate_json
 
 EMOTIONS = (
     *("surprised", "excited", "annoyed", "proud", "angry", "sad", "grateful", "lonely", "impressed", "afraid"),

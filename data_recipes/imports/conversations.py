@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from affectgpt.clip import Clip
+from affectgpt.json_files import iterate_objects
 from affectgpt.media_root import media_folder
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
-from affectgpt.tables import iterate_objects
 from affectgpt.tasks import LEVELS, SPOKEN, TASKS
 from data_recipes.imports.label_lists import read_labels
 from data_recipes.imports.turns import CONVERSATIONS, KINDS, KNOWN, Place, Row, read_turns
