@@ -33,7 +33,7 @@ class LabelIndex:
         self._pattern = _pattern(labels)
 
     def exact(self, answer: object, text: str) -> str | None:
-        """Return the label that an answer is: sign by sign, else as its plain text, else if no other label is like it."""
+        """Return the label that an answer is: sign by sign, else as plain text, else if no other label is like it."""
         text = text.strip()
         written = self._written.get(answer.strip()) if isinstance(answer, str) else None
         if label := written or self._exact.get(text):
