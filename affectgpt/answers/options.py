@@ -83,6 +83,12 @@ _ALONE = re.compile(r"[ \t]*(?:[.,;:!?)\]}*\"'\n。、]|$|- )|\s+(?:because|sinc
 _MARKED = re.compile(r"\*{0,2}(?:[).:、](?!\w)|[)\]])")
 _TEXT_FOLLOWS = re.compile(r"[\s.):、\]*\"'=-]{0,6}")
 _DOUBT = re.compile(r"[?✗✘❌×]")
+_REASONS = re.compile(r"[.,:;)\]*\"' ]*(?:\n|$|(?:because|since|as|for|given|weil|因为)(?![a-z]))", re.IGNORECASE)
+_CALLED = re.compile(
+    r"(?i)\b(?:persons?|people|speakers?|characters?|actors?|m[ae]n|wom[ae]n|mr|mrs|ms|dr|vitamin|plan|type|grade|team|"
+    r"group|part|section|figure|panel|video|clip|image|scene|frame|column|row|hepatitis)\.? ?\Z"
+)
+"""Words after which a letter is a name."""
 _BARE_WORDS = frozenset(("and", "option", "options", "choice", "choices", "letter", "letters"))
 
 
@@ -91,8 +97,8 @@ def read_letters(answer: object, options: Mapping[str, str]) -> frozenset[str]:
 
     Tried in turn until one matches: the text of an option and nothing else; keys and nothing else (`B`, `(B)`, `BF`,
     `B, F`); what is stated (`the answer is B`); what the answer begins with (`B. happy`, `B, because`); keys that it
-    asserts (`(B)`, `option B`, `it is B`); texts of options that it asserts. What it denies, asks about or only
-    mentions is not chosen (`affectgpt.answers.assertion`).
+    asserts (`(B)`, `option B`, `it is B`), unless it also asserts the text of another option; texts that it asserts.
+    What it denies, asks about or only mentions is not chosen (`affectgpt.answers.assertion`).
     """
     text = answer_text(answer)
     index = label_index(tuple(options.values()))
@@ -102,12 +108,13 @@ def read_letters(answer: object, options: Mapping[str, str]) -> frozenset[str]:
         return bare
     named = _named(text, options, index)
     chosen = stated(text, named) if named else []
-    chosen = _beginning(text, chosen, named) or chosen
-    keys = frozenset(one.value for one in chosen if one.value in options and not one.is_text)
-    if keys:
-        return keys
-    texts = {one.value for one in chosen}
-    return frozenset(key for key, option in options.items() if option in texts)
+    first = _beginning(text, chosen, named)
+    keys = frozenset(one.value for one in first or chosen if not one.is_text)
+    texts = {one.value for one in chosen if one.is_text}
+    by_text = frozenset(key for key, option in options.items() if option in texts)
+    if not keys or first or not by_text:
+        return keys or by_text
+    return keys if keys & by_text else frozenset()  # `person A is sad`: the letter is no option
 
 
 def _bare_keys(text: str, options: Mapping[str, str]) -> frozenset[str]:
@@ -129,14 +136,17 @@ def _named(text: str, options: Mapping[str, str], index: LabelIndex) -> list[Nam
     at = {one.start: one for one in texts}
     for match in _LETTER.finditer(text):
         key = (match[1] or match[2]).upper()
-        if key not in options or match.start() < end or not (match[1] or _may_stand_for(text, match)):
+        start = match.start()
+        if key not in options or start < end or not (match[1] or _may_stand_for(text, match)):
+            continue
+        if _CALLED.search(text, max(0, start - 12), start):
             continue
         end = match.end()
         after = at.get(_TEXT_FOLLOWS.match(text, end).end())  # type: ignore[union-attr]
         if after is not None and after.value == options[key]:
             end = after.end
         marked = bool(_MARKED.match(text, match.end())) or end > match.end()
-        keys.append(Named(match.start(), end, key, is_plain=not marked))
+        keys.append(Named(start, end, key, is_plain=not marked))
     free = [one._replace(is_text=True) for one in texts]
     return _merged(keys, free)
 
@@ -164,24 +174,14 @@ def _may_stand_for(text: str, match: re.Match[str]) -> bool:
 
 
 def _beginning(text: str, chosen: Sequence[Named], named: Sequence[Named]) -> list[Named]:
-    """Return the keys with which an answer begins, if the others after it are plain letters: `B, since C is too much`.
+    """Return the key with which an answer begins, where it gives reasons after it: `B, since C is too much`, `B\\n...`.
 
-    Nothing if one was stated later, or if the answer goes through marked options.
+    Nothing where the answer goes on to other marked options, or where the first that it names is not asserted.
     """
     if not chosen or chosen[0] != named[0] or chosen[0].is_text or text[: chosen[0].start].strip(" \n*\"'([#>-"):
         return []
-    line = text[: text.find("\n", chosen[0].end)] if "\n" in text[chosen[0].end :] else text
-    first = [one for one in chosen if one.end <= len(line)] if not _words_between(line, chosen) else [chosen[0]]
-    later = [one for one in chosen if one not in first]
-    return first if later and all(one.is_plain or one.is_text for one in later) else []
-
-
-def _words_between(line: str, chosen: Sequence[Named]) -> bool:
-    start = 0
-    for one in chosen:
-        if one.end > len(line):
-            break
-        if re.search(r"\w", line[start : one.start].replace("and", "")):
-            return True
-        start = one.end
-    return bool(re.search(r"\w", line[start:]))
+    first = chosen[0]
+    has_text = first.end - first.start > len(first.value)
+    if not (has_text or _REASONS.match(text, first.end)):
+        return []
+    return [first] if all(one.is_plain or one.is_text for one in chosen[1:]) else []

@@ -130,7 +130,7 @@ DENIED_AFTER = (
     r"(?:my|the|our) (?:first|initial|second)|tempting)\b"
     rf"|{_AFTER_IT},? (?:only )?(?:if|unless)\b(?! (?:i|we|one|you|any|anything|not)\b)"
     rf"|{_AFTER_IT} ?(?::|->?|=|→|\(|,)? ?(?:[✗✘❌×]|"
-    r"(?:no|wrong|incorrect|false|excluded|ruled out|out)(?=[.;!)\n,]|$))"
+    r"(?:no|wrong|incorrect|false|excluded|ruled out|out)(?=\s*(?:[.;!)\n,(\[]|$)|\s+[a-z1-9]\b))"
 )
 """Pattern of what follows something that is denied, of Latin script."""
 DENIED_AFTER_UNSPACED = (

@@ -236,3 +236,46 @@ def test_repetition_is_the_share_of_new_n_grams() -> None:
 def test_length_falls_from_longest_to_twice_of_it() -> None:
     said = ["", "a", "a b", "a " * 10, "a " * 15, "a " * 20, "a " * 30]
     assert length_reward(said, shortest=2, longest=10) == [0.0, 0.5, 1.0, 1.0, 0.5, 0.0, 0.0]
+
+
+TREE = "a1 mouth: smiling\ne1 smile <- a1\nm1 joy <- e1"
+
+
+@pytest.mark.parametrize("opening", ["<think>", "<thinking>", "<REASONING>", "[THINK]", "＜think＞"])
+def test_a_thought_that_was_cut_off_pays_nothing(opening):
+    """lm-evaluation-harness#3382: what a model thought aloud was scored as its answer."""
+    assert wheel_f1_reward([f"{opening}She may be happy"], ["emotion_open"], [["happy"]]) == [0.0]
+    assert multi_label_f1_reward([f"{opening}happy, sad"], ["emotion_open"], [["happy", "sad"]]) == [0.0]
+    assert accuracy_reward([f"{opening}happy"], ["emotion_label"], ["happy"]) == [0.0]
+    assert label_reward([f"{opening}happy"], ["emotion_label"], ["happy"]) == [0.0]
+    assert label_reward([f"{opening}\n{TREE}"], ["tree"], [TREE]) == [0.0]
+    assert tree_reward([f"{opening}\n{TREE}"], ["tree"], [TREE])[0] < 0.5
+    assert format_reward([f"{opening}\n{TREE}"], ["tree"]) == [0.0]
+
+
+def test_what_follows_a_thought_is_paid():
+    for thought in ("<think>sad?</think>", "<thinking>sad?</thinking>", "sad?</think>", "<think>a<think>b</think>"):
+        assert wheel_f1_reward([f"{thought}happy"], ["emotion_open"], [["happy"]]) == [1.0]
+        assert multi_label_f1_reward([f"{thought}happy"], ["emotion_open"], [["happy"]]) == [1.0]
+        assert accuracy_reward([f"{thought}happy"], ["emotion_label"], ["happy"]) == [1.0]
+        assert label_reward([f"{thought}\n{TREE}"], ["tree"], [TREE]) == [1.0]
+        assert tree_reward([f"{thought}\n{TREE}"], ["tree"], [TREE]) == [1.0]
+        assert format_reward([f"{thought}\n{TREE}"], ["tree"]) == [1.0]
+
+
+def test_a_denied_or_mentioned_label_pays_nothing():
+    options = [["happy", "sad", "angry"]]
+    for text in ("not happy", "It isn’t happy.", "happy?", "happy is wrong", "neither happy nor sad", "options: happy"):
+        assert accuracy_reward([text], ["emotion_label"], ["happy"], None, options) == [0.0], text
+
+
+@pytest.mark.parametrize(
+    "text", ["happy，sad", "happy、sad", "happy；sad", "happy and sad", "happy/sad", "- happy\n- sad"]
+)
+def test_labels_may_stand_between_commas_of_any_script(text):
+    assert multi_label_f1_reward([text], ["emotion_open"], [["happy", "sad"]]) == [1.0]
+
+
+def test_joining_words_within_a_label_of_the_row_join_nothing():
+    gold = [["shock and awe", "温和", "sad/angry"]]
+    assert multi_label_f1_reward(["shock and awe，温和，sad/angry"], ["emotion_open"], gold) == [1.0]

@@ -100,3 +100,17 @@ def test_options_that_say_no_are_options() -> None:
 
 def test_a_question_without_options_is_compared_with_the_closed_set() -> None:
     assert read_choice("他很高兴", "他感觉如何？", ["高兴", "悲伤"]) == "高兴"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["A (10%), B (90%)", "A, maybe B", "A and maybe B", "A ... no wait, B", "A or B", "The man (A) is sad", "B > A"],
+)
+def test_an_answer_that_cannot_decide_between_options_chooses_none(answer: str) -> None:
+    assert len(read_letters(answer, TWO)) != 1
+    assert not is_right(answer, "A", "Which? A. happy B. sad")
+
+
+@pytest.mark.parametrize("answer", ["Person A is sad.", "Mr. A looks sad", "Speaker A: sad", "[A] no [B] yes", "A=no"])
+def test_letters_that_name_somebody_or_are_crossed_out_are_not_chosen(answer: str) -> None:
+    assert "A" not in read_letters(answer, TWO)
