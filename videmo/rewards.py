@@ -34,7 +34,8 @@ Penalty = Literal["none", "p1", "p2", "p3"]
 Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _LEVELS: dict[str, tuple[Level, ...]] = {"basic": ("basic",), "fine": ("fine",), "both": ("basic", "fine")}
-_BETWEEN = re.compile(r"[,;\n]")
+_BETWEEN = re.compile(r"[,;\n，、；]")
+_JOINED = re.compile(r"\s+(?:and|&)\s+|[和与及|/]")
 _BULLET = re.compile(r"^\s*(?:[-*•]|[0-9]{1,3}[.)])\s+|^\s*(?:and|or)\s+")
 _WORD = re.compile(r"[\u3400-\u9fff\u3040-\u30ff]|[^\W_]+(?:['’-][^\W_]+)*")
 
@@ -65,7 +66,7 @@ def tree_reward(
             group of the emotion wheel; or a sentence encoder, by the cosine of the labels.
     """
     rows = [index for index, (_, kind, _) in enumerate(zip(completions, task, answer, strict=True)) if kind == "tree"]
-    pairs = [(_parse(answer[index]), parse_tree(completions[index])) for index in rows]
+    pairs = [(_parse(answer[index]), parse_tree(answer_of(completions[index]))) for index in rows]
     costs = _costs(attribute, expression, emotion, rename)
     values: list[float | None] = [None] * len(completions)
     for index, value in zip(rows, tree_scores(pairs, form, scale, distance, costs), strict=True):
@@ -83,9 +84,9 @@ def _costs(attribute: float, expression: float, emotion: float, rename: str) -> 
 
 
 def format_reward(completions: Sequence[str], task: Sequence[str], **_: Any) -> list[float | None]:
-    """Return 1 for a tree row whose completion obeys the syntax to the letter, else 0."""
+    """Return 1 for a tree row whose completion, outside thoughts, obeys the syntax to the letter, else 0."""
     return [
-        float(parse_tree(text).is_valid) if kind == "tree" else None
+        float(parse_tree(answer_of(text)).is_valid) if kind == "tree" else None
         for text, kind in zip(completions, task, strict=True)
     ]
 
@@ -101,7 +102,7 @@ def label_reward(
     """Return 1 for the right label, else 0: the emotion on top of a tree, or the answer to a closed question."""
     closed = accuracy_reward(completions, task, answer, messages, options)
     return [
-        float(_emotions(parse_tree(text)) == _emotions(_parse(gold))) if kind == "tree" else value
+        float(_emotions(parse_tree(answer_of(text))) == _emotions(_parse(gold))) if kind == "tree" else value
         for text, kind, gold, value in zip(completions, task, answer, closed, strict=True)
     ]
 
@@ -145,16 +146,20 @@ def multi_label_f1_reward(
 ) -> list[float | None]:
     """Compute the F1 of the labels that a completion lists and the row's, as sets of exact labels.
 
-    VidEmo's rule reward for rows with several labels (section 3.2). Commas, semicolons and lines separate labels.
+    VidEmo's rule reward for rows with several labels (section 3.2). Commas of any script, semicolons and lines separate
+    labels; `and`, slashes and bars do where they are no part of a label of the row.
     """
     return [
-        _f1(_listed(answer_of(text)), {tidy(label) for label in gold}) if _is_judged(kind, "labels") else None
+        _labels_f1(answer_of(text), {tidy(label) for label in gold}) if _is_judged(kind, "labels") else None
         for text, kind, gold in zip(completions, task, answer, strict=True)
     ]
 
 
-def _listed(text: str) -> set[str]:
-    return {label for label in (tidy(_BULLET.sub("", item)) for item in _BETWEEN.split(text)) if label}
+def _labels_f1(text: str, gold: set[str]) -> float:
+    items = {label for label in (tidy(_BULLET.sub("", item)) for item in _BETWEEN.split(text)) if label}
+    joined = {item for item in items - gold if _JOINED.search(item)}
+    parts = {label for item in joined for part in _JOINED.split(item) if (label := tidy(part))}
+    return _f1((items - joined) | parts, gold)
 
 
 def _f1(predicted: set[str], gold: set[str]) -> float:

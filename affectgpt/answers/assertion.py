@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from affectgpt.answers.phrases import CHOSEN, DENIED_AFTER, DENIED_AFTER_UNSPACED, HIDING, LISTED, PHRASES, UNSPACED
@@ -21,6 +22,10 @@ _REACH = 8
 _REACH_AFTER = 2
 _REACH_OF_MENTION = 14
 _LOOK_AHEAD = 12
+_FAR = 160
+"""Distance in characters beyond which words do not reach."""
+_WITHIN_LIST = 40
+"""Most characters between two spans of a list."""
 
 UNSPACED_SCRIPTS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 """Characters of scripts in which words meet without a space, or take endings: Thai, Lao, Burmese, Khmer, Chinese,
@@ -28,16 +33,17 @@ Japanese, Korean."""
 
 _TOKEN = re.compile(
     rf"[^\S\n]*(?:(?P<word>[^\W\d_{UNSPACED_SCRIPTS}]+(?:'[a-z]+)*)|(?P<number>\d+)|(?P<end>[.!?;\n。…|]+|——?)|"
-    rf"(?P<colon>:|-(?=\s))|(?P<comma>[,、/&])|(?P<sign>[^\w\s{UNSPACED_SCRIPTS}])|"
+    rf"(?P<colon>:|-(?=\s)|->|=>|[→⇒])|(?P<comma>[,、/&])|(?P<sign>[^\w\s{UNSPACED_SCRIPTS}])|"
     + "|".join(f"(?P<{kind}>{pattern})" for kind, pattern in UNSPACED.items())
     + rf"|(?P<unspaced>[{UNSPACED_SCRIPTS}]))"
 )
 _AFTER = re.compile(DENIED_AFTER, re.IGNORECASE)
 _AFTER_UNSPACED = re.compile(DENIED_AFTER_UNSPACED)
+_SENTENCE_END = re.compile(r"[.!?;\n。…|]+(?=[\s\"')*\]]|$)|[?。\n]|——?")
 _QUOTE = re.compile(r'"([^"\n]{1,300})"')
 _SAYS = re.compile(
     r"(?i)\b(?:says?|said|saying|asks?|asked|reads?|words?|terms?|phrase|states?|stated|repl(?:y|ies|ied)|exclaims?|"
-    r"shouts?|whispers?|called|title|subtitle|caption)[,:]?\s*$|[说问写][:,]?\s*$"
+    r"shouts?|whispers?|called|title|subtitle|caption|text|string)[,:]?\s*$|[说问写][:,]?\s*$"
 )
 _ANSWERS = re.compile(r"(?i)(?:\b(?:answer|choice|option|label|emotion)\b|答案)\W{0,4}(?:is|are|是|为)?\W*$")
 _PREFIX = re.compile(r"(?i)\b(?:non|un|anti|pseudo|quasi)-$")
@@ -47,13 +53,15 @@ _SUSPECT_WORDS = (
     | word_set(
         """
         would among option choice possibility alternative candidate distractor first initial second missing gone too
-        questionable unsupported one makes make out non un anti pseudo quasi
+        questionable unsupported one makes make out off inaccurate invalid unsuitable inappropriate untenable fails
+        non un anti pseudo quasi what
         """
     )
 )
 """Words of which one occurs in every text of plain English that may deny or only mention something."""
 _ASCII_WORD = re.compile(r"[a-z]+")
-_ANYTHING = {("anything", "but"), ("anything", "other"), ("anything", "except")}
+_CROSSES = "❌✗✘¬"
+_OTHER_THAN = frozenset(("but", "other", "except"))
 _ONCE = frozenset(
     ("instead of", "rather than", "in place of", "as opposed to", "unlike", "far from", "other than", "apart from",
      "aside from", "except", "contrary to")
@@ -74,15 +82,19 @@ class Assertion(NamedTuple):
 
 def judge_spans(text: str, spans: Sequence[tuple[int, int]]) -> list[Assertion]:
     """Judge spans of a text, in order and apart, as `affectgpt.answers.plain.lines_of` gives it."""
-    if len(spans) == 1 and not _is_suspect(text):
+    is_suspect = _is_suspect(text)
+    if len(spans) == 1 and not is_suspect:
         return [Assertion(True, 0, False)]
     walk = _Walk(text, spans)
     start = 0
     for begin, end in spans:
-        walk.pass_over(start, begin)
+        if is_suspect or begin - start <= _WITHIN_LIST:
+            walk.pass_over(start, begin)
+        else:
+            walk.leave_list()
         walk.meet(begin, end)
         start = end
-    walk.pass_over(start, len(text))
+    walk.finish_sentence(start)
     return [
         Assertion(holds, chain, chain in walk.alternatives)
         for holds, chain in zip(walk.holds, walk.chains, strict=True)
@@ -135,14 +147,29 @@ class _Walk:
         self._in_list, self._joined, self._or = True, False, False
 
     def pass_over(self, start: int, stop: int) -> None:
-        """Follow the words between two spans."""
+        """Follow the words between two spans; of many words, the end of the sentence and those within reach."""
+        if stop - start > _FAR:
+            self.finish_sentence(start)
+            start = stop - _FAR
         matches = _TOKEN.finditer(self.text, start, stop)
         tokens = [(kind, match[kind].lower()) for match in matches if (kind := match.lastgroup)]
         at = 0
         while at < len(tokens):
+            if not (self._left or self._in_list) and tokens[at][0] == "word" and _is_plain(tokens[at][1]):
+                at += 1
+                continue
             kind, length = _phrase_at(tokens, at) if tokens[at][0] == "word" else (tokens[at][0], 1)
             after = tokens[at + length : at + length + _LOOK_AHEAD + 1] if kind in ("denies", "comma") else []
             at += self._step(kind, tokens[at : at + length], after)
+
+    def leave_list(self) -> None:
+        """Begin a new list with the next span."""
+        self._in_list = False
+
+    def finish_sentence(self, start: int) -> None:
+        """Look how the sentence goes on and ends after a span."""
+        end = _SENTENCE_END.search(self.text, start)
+        self._end_sentence(end is not None and "?" in end[0])
 
     def _step(self, kind: str, phrase: list[tuple[str, str]], after: list[tuple[str, str]]) -> int:
         """Follow a word, phrase or sign, and return how many tokens were passed."""
@@ -151,7 +178,7 @@ class _Walk:
             self._end_sentence("?" in token)
         elif kind == "colon":
             self._in_list = False
-            if not self._mentions and (self._met or self._since > 2):
+            if not self._mentions and (self._met or self._since):
                 self._left = 0
         elif kind == "comma":
             if self._left and not (self._met and self._goes_on(after)):
@@ -169,9 +196,11 @@ class _Walk:
             self._begin(_REACH_OF_MENTION, True)
         elif self._met if kind == "goes_on" else kind == "breaks" and (self._met or self._since):
             self._left, self._in_list = 0, False
+        elif kind == "sign" and token in _CROSSES and len(self.holds) == self._sentence:
+            self._begin(_REACH, False)
         elif kind != "sign" and not (kind == "filler" and self._in_list):
             self._in_list = False
-            self._since += len(phrase)
+            self._since += len(phrase) if kind != "filler" else 0
             self._left = max(0, self._left - len(phrase))
         return len(phrase)
 
@@ -198,24 +227,32 @@ class _Walk:
 def _phrase_at(tokens: list[tuple[str, str]], at: int) -> tuple[str, int]:
     """Return what the phrase that begins at a word does, and its length in words."""
     word = tokens[at][1]
-    for phrase, kind in PHRASES.get(word, ()):
+    phrases = PHRASES.get(word)
+    if phrases is None:
+        return ("denies" if word.endswith("n't") else "word"), 1
+    if word in LISTED:
+        if at and tokens[at - 1][1] in CHOSEN:
+            return "word", 1
+        if at + 1 < len(tokens) and tokens[at + 1][1] in (":", "("):
+            return "mentions", 1
+    for phrase, kind in phrases:
         if len(phrase) == 1 or tuple(token for _, token in tokens[at : at + len(phrase)]) == phrase:
-            if word in LISTED and at and tokens[at - 1][1] in CHOSEN:
-                return "word", 1
             return kind, len(phrase)
-    if word in LISTED and at + 1 < len(tokens) and tokens[at + 1][1] in (":", "("):
-        return ("word" if at and tokens[at - 1][1] in CHOSEN else "mentions"), 1
-    return ("denies" if word.endswith("n't") else "word"), 1
+    return "word", 1
+
+
+def _is_plain(word: str) -> bool:
+    return word not in PHRASES and not word.endswith("n't")
 
 
 def _affirms(after: list[tuple[str, str]]) -> int:
     """Return how many tokens after a negation undo it: `cannot hide`, `can't be anything but`, `do not doubt`."""
-    words = [token for _, token in after[:4]]
+    words = [token for _, token in after[:6]]
     if words and (words[0] in HIDING or words[0] == "doubt"):
         return 1
-    start = 1 if words and words[0] in ("be", "see", "show", "find", "feel", "of") else 0
-    if tuple(words[start : start + 2]) in _ANYTHING:
-        return start + 2 + (words[start + 1] == "other")
+    for at, (word, following) in enumerate(pairwise(words)):
+        if word == "anything" and following in _OTHER_THAN:
+            return at + 2 + (following == "other")
     return 0
 
 

@@ -42,6 +42,15 @@ def read_choice(response: object, question: str = "", options: Sequence[str] | N
     return normalise(_LEAD.sub("", normalise(clean(response)))) or None
 
 
+def question_for(gold: str, question: str) -> str:
+    """Return the question, or "" if what it numbers are no options, as the gold answer is none of them.
+
+    So it is with `1. Look at the face. 2. Name the emotion.`
+    """
+    listed = read_options(question)
+    return "" if "1" in listed and not read_letters(gold, listed) else question
+
+
 def gold_choice(gold: str, question: str = "") -> str | None:
     """Read the gold answer of a closed question, a text or a letter; None if the question does not list it."""
     listed = read_options(question)
@@ -53,6 +62,7 @@ def gold_choice(gold: str, question: str = "") -> str | None:
 
 def is_right(response: object, gold: str, question: str = "", options: Sequence[str] | None = None) -> bool:
     """Tell whether an answer to a closed question is right; see `read_choice`."""
+    question = question_for(gold, question)
     right = gold_choice(gold, question)
     if right is None:  # the letters belong to something else
         question, right = "", normalise(gold)

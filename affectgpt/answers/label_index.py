@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 from affectgpt.answers.assertion import UNSPACED_SCRIPTS
@@ -15,6 +15,8 @@ _LEAD = re.compile(
     r"(?:(?:correct|right|best|final) )?"
     r"(?:(?:answer|option|choice|label|emotion)(?:\s*(?:is|:|=))+|答案(?:\s*[是为:])+|\\boxed\s?\{)[\s:]*"
 )
+_AROUND_LABEL = 100
+"""Most characters around a label in an answer that is still compared as a whole."""
 _GAP = re.compile(r"(?<=[^\W_])-+(?=[^\W_])|[_\s]+")
 
 
@@ -23,34 +25,52 @@ class LabelIndex:
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = labels
-        self._exact = {unify(label).strip(): label for label in labels}
-        self._same: dict[str, list[str]] = {}
-        for label in labels:
-            self._same.setdefault(normalise(label), []).append(label)
+        self._written = {label.strip(): label for label in labels}
+        self._exact = _alone(_grouped(labels, lambda label: unify(label).strip()))
+        self._same = _grouped(labels, normalise)
+        self._spelt = _alone(self._same) | self._exact
+        self._longest = max(map(len, self._same), default=0) + _AROUND_LABEL
         self._pattern = _pattern(labels)
 
-    def exact(self, text: str) -> str | None:
-        """Return the label that a text is, as it is written or, if no other label is like it, in another way."""
+    def exact(self, answer: object, text: str) -> str | None:
+        """Return the label that an answer is: sign by sign, else as its plain text, else if no other label is like it."""
         text = text.strip()
-        if label := self._exact.get(text):
+        written = self._written.get(answer.strip()) if isinstance(answer, str) else None
+        if label := written or self._exact.get(text):
             return label
-        for part in (text, _LEAD.sub("", text, count=1)):
-            same = self._same.get(normalise(part), ())
-            if len(same) == 1:
-                return same[0]
-        return None
+        if len(text) > self._longest:
+            return None
+        return self._spelt_so(text) or self._spelt_so(_LEAD.sub("", text, count=1))
+
+    def _spelt_so(self, text: str) -> str | None:
+        same = self._same.get(normalise(text), ())
+        return same[0] if len(same) == 1 else None
 
     def named(self, text: str) -> list[Named]:
-        """Return the labels that a text names, asserted or not, in order; of overlapping ones, the longest."""
+        """Return the labels that a text names, asserted or not, in order; of overlapping ones, the longest.
+
+        Where a spelling may stand for several labels, it names none.
+        """
         if self._pattern is None:
             return []
-        matches = ((match, self._label_of(match[0])) for match in self._pattern.finditer(text))
-        return [Named(match.start(), match.end(), label) for match, label in matches if label is not None]
+        named = []
+        for match in self._pattern.finditer(text):
+            spelling = match[0]
+            label = self._spelt.get(spelling) or self._spelt_so(spelling)
+            if label is not None:
+                named.append(Named(match.start(), match.end(), label))
+        return named
 
-    def _label_of(self, text: str) -> str | None:
-        """Return the label that is written so; None if several labels may be meant."""
-        same = self._same.get(normalise(text), [])
-        return same[0] if len(same) == 1 else self._exact.get(text)
+
+def _grouped(labels: Iterable[str], key: Callable[[str], str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for label in labels:
+        groups.setdefault(key(label), []).append(label)
+    return groups
+
+
+def _alone(groups: dict[str, list[str]]) -> dict[str, str]:
+    return {key: labels[0] for key, labels in groups.items() if len(labels) == 1}
 
 
 def _pattern(labels: Iterable[str]) -> re.Pattern[str] | None:

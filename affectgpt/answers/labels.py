@@ -30,7 +30,7 @@ def read_label(answer: object, labels: Iterable[str], by_wheel: bool = False) ->
     """
     index = label_index(tuple(labels))
     text = answer_text(answer)
-    if (label := index.exact(text)) is not None:
+    if (label := index.exact(answer, text)) is not None:
         return label
     named = index.named(text)
     found = {one.value for one in stated(text, named)} if named else set()
@@ -46,7 +46,7 @@ def read_set(answer: object, labels: Iterable[str]) -> frozenset[str] | None:
     """
     index = label_index(tuple(labels))
     text = answer_text(answer)
-    named = frozenset([label]) if (label := index.exact(text)) is not None else _asserted(text, index)
+    named = frozenset([label]) if (label := index.exact(answer, text)) is not None else _asserted(text, index)
     return named if named or normalise(text) in NOTHING else None
 
 

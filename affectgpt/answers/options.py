@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from affectgpt.answers.label_index import LabelIndex, label_index
-from affectgpt.answers.plain import normalise, unify
+from affectgpt.answers.plain import unify
 from affectgpt.answers.statement import Named, answer_text, is_stated, stated
 
 _MOST_MARKS = 1000
@@ -75,7 +75,7 @@ _VERB_AFTER_A = (
 )
 _LETTER = re.compile(
     # A and I, which are also words, only where no sentence follows
-    rf"(?<![A-Za-z0-9'])(?<![A-Za-z0-9]-)(?:([B-HJ-Z]|A(?!\s+(?!(?:{_VERB_AFTER_A})\b)[a-z])|"
+    rf"(?<![A-Za-z0-9])(?<![A-Za-z0-9]['-])(?:([B-HJ-Z]|A(?!\s+(?!(?:{_VERB_AFTER_A})\b)[a-z])|"
     r"I(?!\s+(?!(?:and|or|nor|because)\b)[a-z]))(?!['-]?[A-Za-z0-9])"
     r"|([a-z]|[1-9]\d?)(?!['-]?[A-Za-z0-9]|[.,]\d))"
 )
@@ -96,9 +96,8 @@ def read_letters(answer: object, options: Mapping[str, str]) -> frozenset[str]:
     """
     text = answer_text(answer)
     index = label_index(tuple(options.values()))
-    if (option := index.exact(text)) is not None:
-        same = normalise(option)
-        return frozenset(key for key, other in options.items() if normalise(other) == same)
+    if (option := index.exact(answer, text)) is not None:
+        return frozenset(key for key, other in options.items() if other == option)
     if bare := _bare_keys(text, options):
         return bare
     named = _named(text, options, index)
@@ -107,8 +106,8 @@ def read_letters(answer: object, options: Mapping[str, str]) -> frozenset[str]:
     keys = frozenset(one.value for one in chosen if one.value in options and not one.is_text)
     if keys:
         return keys
-    texts = {normalise(one.value) for one in chosen}
-    return frozenset(key for key, option in options.items() if normalise(option) in texts)
+    texts = {one.value for one in chosen}
+    return frozenset(key for key, option in options.items() if option in texts)
 
 
 def _bare_keys(text: str, options: Mapping[str, str]) -> frozenset[str]:
@@ -134,7 +133,7 @@ def _named(text: str, options: Mapping[str, str], index: LabelIndex) -> list[Nam
             continue
         end = match.end()
         after = at.get(_TEXT_FOLLOWS.match(text, end).end())  # type: ignore[union-attr]
-        if after is not None and normalise(after.value) == normalise(options[key]):
+        if after is not None and after.value == options[key]:
             end = after.end
         marked = bool(_MARKED.match(text, match.end())) or end > match.end()
         keys.append(Named(match.start(), end, key, is_plain=not marked))

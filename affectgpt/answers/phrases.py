@@ -26,9 +26,11 @@ incorrect, incorrectly, wrong, wrongly, false, falsely, untrue, mistaken, mistak
 lack, lacks, lacking, lacked, absence, absent, devoid, free of, free from, rather than, instead of, in place of,
 as opposed to, opposed to, opposite of, contrary to, far from, anything but, anything other than, other than,
 everything but, everything except, all but, except, apart from, aside from, than, unlike, less likely, least likely,
-less, least, disagree, disagrees, avoid choosing, avoid picking, cease to be, ceased to be, loss of, no longer,
+less, least, disagree, disagrees, avoid, avoids, cross out, crossed out, leave out, leaves out, speaks against,
+speak against, argues against, argue against, evidence against, decide against, decided against, little evidence,
+little sign, almost chose, almost picked, nearly chose, nearly picked, cease to be, ceased to be, loss of, no longer,
 nicht, kein, keine, keinen, keinem, keiner, keines, weder, niemals, nie, ohne, anstatt, statt, falsch, ausgeschlossen,
-pas, ni, sans, jamais, aucun, aucune, ningun, ninguna, nunca, tampoco
+не, нет, không, pas, ni, sans, jamais, aucun, aucune, ningun, ninguna, nunca, tampoco
 """
 _MENTIONS = """
 if, whether, unless, suppose, supposing, assuming, imagine, options are, options were, options include,
@@ -46,7 +48,8 @@ i first thought, i initially thought, i first guessed, i guessed, i assumed, i c
 used to be, tempted to, tempting to, tempting, meant to be, supposed to be, pretend, pretends, pretending, pretended,
 some may, some might, some would, some could, someone may, someone might, someone would, one may, one might,
 one could, people may, people might, people would, others may, others might, others would, many would, you might,
-would have, were it, had it been, hypothetically, ob, wenn
+would have, going to say, about to say, tempted to say, want me to, wants me to, were it, had it been,
+hypothetically, ob, wenn
 """
 _BREAKS = """
 but, however, yet, though, although, because, since, whereas, instead, therefore, thus, hence, nevertheless, sondern,
@@ -71,8 +74,8 @@ CHOSEN = word_set("correct right best final true my chosen")
 
 def _table() -> dict[str, list[tuple[tuple[str, ...], Kind]]]:
     lists: dict[Kind, str] = {
-        "filler": _FILLER, "and": _AND, "or": _OR, "breaks": _BREAKS, "goes_on": _GOES_ON, "mentions": _MENTIONS, "denies": _DENIES,
-        "safe": _SAFE,
+        "filler": _FILLER, "and": _AND, "or": _OR, "breaks": _BREAKS, "goes_on": _GOES_ON, "mentions": _MENTIONS,
+        "denies": _DENIES, "safe": _SAFE,
     }  # fmt: skip
     kinds: dict[tuple[str, ...], Kind] = {
         tuple(phrase.split()): kind for kind, text in lists.items() for phrase in text.split(",")
@@ -109,26 +112,31 @@ _VERBS = (
     "obviously|surely|completely|simply|to|the|an?|very|quite|rather|most|more|far|highly|now|just|probably|ist|sind|"
     "war|wäre|est|es|son) "
 )
+_AFTER_IT = r"[ \t\"'*)\]]*(?:(?:option|answer|choice|one|emotion|label)\b)?"
 DENIED_AFTER = (
     # is wrong, was ruled out, does not fit, cannot be right, which is wrong
-    r"[ \t\"'*)\]]*(?:(?:,? ?(?:which|that|it|this)|option|answer|one|emotion|label) )?(?:"
+    rf"{_AFTER_IT}(?:,? ?(?:which|that|it|this)\b)? ?(?:"
     rf"(?:{_VERBS}){{1,6}}(?:(?:not|never|no|nicht|kein|pas|nowhere)\b(?! (?:only|just|merely|simply|doubt))|"
-    r"(?:less|least|too|gone|out of the question|questionable)\b)|"
+    r"(?:less|least|too|gone|off|out of the question|questionable)\b)|"
     rf"(?:{_VERBS}){{0,6}}(?:(?:cannot|can not|isnt|doesnt|cant|[a-z]{{2,8}}n't|wrong|incorrect|false|untrue|mistaken|"
     r"unlikely|improbable|implausible|impossible|absent|missing|lacking|excluded|ruled out|eliminated|rejected|"
-    r"dismissed|discarded|inconsistent|incompatible|unsupported|doubtful|falsch|ausgeschlossen|faux|incorrecto|"
+    r"dismissed|discarded|inconsistent|incompatible|unsupported|doubtful|inaccurate|invalid|unsuitable|inappropriate|"
+    r"untenable|falsch|ausgeschlossen|faux|incorrecto|неверно|неправильно|"
     r"makes? no|fails?|contradicts?|lacks?)\b))"
     # would fit if he smiled, was my first guess, is one of the options
-    r"|[ \"')\]]*would [^.;!?\n]{0,40}\b(?:if|unless|only)\b"
-    r"|[ \"')\]]*(?:is|are|was|were) (?:just |only |merely |also )?(?:one of|among|an? (?:option|possibility|choice|"
-    r"alternative|candidate|distractor)|mentioned|listed|quoted|(?:my|the|our) (?:first|initial|second)|tempting)\b"
-    r"|[ \"')\]]*(?::| -|\(|,)? ?(?:[✗✘❌×]|(?:no|wrong|incorrect|false|excluded|ruled out|out)(?=[.;!)\n,]|$))"
+    rf"|{_AFTER_IT} ?would [^.;!?\n]{{0,40}}\b(?:if|unless|only)\b"
+    rf"|{_AFTER_IT} ?(?:is|are|was|were) (?:just |only |merely |also )?(?:one of|among|mentioned|listed|quoted|"
+    r"an? (?:option|possibility|choice|alternative|candidate|distractor)|what the (?:question|prompt)|"
+    r"(?:my|the|our) (?:first|initial|second)|tempting)\b"
+    rf"|{_AFTER_IT},? (?:only )?(?:if|unless)\b(?! (?:i|we|one|you|any|anything|not)\b)"
+    rf"|{_AFTER_IT} ?(?::|->?|=|→|\(|,)? ?(?:[✗✘❌×]|"
+    r"(?:no|wrong|incorrect|false|excluded|ruled out|out)(?=[.;!)\n,]|$))"
 )
 """Pattern of what follows something that is denied, of Latin script."""
 DENIED_AFTER_UNSPACED = (
-    r"[\s\"')\]]*(?:选项|答案)?(?:[也都就则是显然肯定并可以应该应被看起来似乎似]){0,6}"
-    r"(?:不(?![但仅只光断禁错])|错|排除|没有|未|可能性(?:很|较)?(?:低|小))"
-    r"|\s*(?:では|じゃ|とは|には)(?:な|あり|言え|見え)|\s*(?:く|で)(?:ない|なかった|ありません|なく)"
+    r"(?:[\s\"')\]]*(?:选项|答案|option|answer|choice)?(?:[也都就则是显然肯定并可以应该应被看起来似乎似]){0,6}"
+    r"(?:不(?![但仅只光断禁错])|错|排除|没有|未|可能性(?:很|较)?(?:低|小)))"
+    r"|[^\n,。.!;]{0,6}[吗嘛]|\s*は(?:違|誤|間違|正しくな|不正解)|\s*(?:では|じゃ|とは|には)(?:な|あり|言え|見え)|\s*(?:く|で)(?:ない|なかった|ありません|なく)"
     r"|\s*[가-힣]{0,3}?지\s?(?:않|못)|\s*(?:[이가은는])?\s?(?:아니|아닙|아닌|없)"
 )
 """The same for scripts without spaces, and for Korean."""

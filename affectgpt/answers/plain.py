@@ -15,6 +15,7 @@ _LONGEST = 400_000
 
 _BLOCK = re.compile(r"(?i)</?(?:br|p|li|ul|ol|div|tr)\b[^<>]{0,200}>")
 _TAG = re.compile(r"</?[A-Za-z][^<>]{0,200}>|<\|[^<>|]{1,60}\|>")
+_STRUCK = re.compile(r"~~[^~\n]{1,200}~~|(?i:<(s|del|strike)\b[^<>]{0,50}>[^<>]{0,200}</\1>)")
 _FENCE = re.compile(r"```[a-z]{0,10}")
 _UNSEEN = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe0e\ufe0f\ufeff]")
 _SIGNS = str.maketrans(
@@ -45,12 +46,16 @@ def lines_of(answer: object) -> str:
         return ""
     text = uncut_answer(_ends(answer, _LONGEST))
     text = _ends(text, LIMIT)
+    if "~~" in text or "</" in text:
+        text = _STRUCK.sub(" ", text)
     if "<" in text:
         text = _TAG.sub(" ", _BLOCK.sub("\n", text))
     if "&" in text:
         text = html.unescape(text)
     if "```" in text:
         text = _FENCE.sub("\n", text)
+    if "**" in text:
+        text = text.replace("**", "")
     return unify(text)
 
 

@@ -12,7 +12,7 @@ from affectgpt.answers.labels import named_labels, one_spelling, read_label, rea
 from affectgpt.answers.numbers import read_number
 from affectgpt.answers.options import read_letters, read_options
 from affectgpt.answers.plain import LIMIT, clean, normalise, words
-from affectgpt.answers.units import read_units
+from affectgpt.answers.units import read_members, read_units
 
 __all__ = [
     "LIMIT",
@@ -23,6 +23,7 @@ __all__ = [
     "one_spelling",
     "read_label",
     "read_letters",
+    "read_members",
     "read_number",
     "read_options",
     "read_set",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from affectgpt.answers.assertion import judge_spans
-from affectgpt.answers.labels import NOTHING
+from affectgpt.answers.labels import NOTHING, read_set
 from affectgpt.answers.plain import normalise
 from affectgpt.answers.statement import answer_text
 
@@ -16,6 +17,33 @@ _UNITS = re.compile(
 )
 _SINGLE = re.compile(rf"(?i)(?<![A-Za-z0-9])(?:au|action unit)[\s_:-]{{0,2}}{_NUMBER}(?:\s?\+\s?(?:au)?{_NUMBER})*")
 _PLURAL = re.compile(r"(?i)(?:aus|action units)\b")
+
+
+_LABEL = re.compile(r"(?i)au[\s_-]?0{0,2}(\d{1,2})")
+
+
+def read_members(answer: object, labels: Sequence[str]) -> frozenset[str] | None:
+    """Return the labels of a closed set that an answer names; action units by number, however they are written.
+
+    Args:
+        answer: a text, or a list of texts.
+        labels: the closed set. If all are action units (`AU6`, `au_06`), the answer is read as such.
+
+    Returns:
+        None if the answer neither names a label nor says that there are none.
+    """
+    if isinstance(answer, list):
+        if not answer:
+            return frozenset()
+        answer = "\n".join(map(str, answer))
+    numbers = [_LABEL.fullmatch(normalise(label)) for label in labels]
+    if not labels or not all(numbers):
+        return read_set(answer, labels)
+    units = read_units(answer)
+    if not units:
+        return units
+    named = [label for label, number in zip(labels, numbers, strict=True) if number and f"AU{int(number[1])}" in units]
+    return frozenset(named) or None
 
 
 def read_units(answer: object) -> frozenset[str] | None:

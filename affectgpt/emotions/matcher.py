@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 
 from affectgpt.emotions.lemmas import base_forms, tidy, word_set
-from affectgpt.emotions.negation import Scope, negator_at
+from affectgpt.emotions.negation import Scope, denial_after, emphasis_at, negator_at
 from affectgpt.emotions.taxonomy import find, group_of, wheel
 from affectgpt.emotions.written import Listing, answer_of, find_list, label_of, tree_emotions
 
@@ -29,6 +29,8 @@ _FEELING = word_set(
     """
 )
 _LINKS = frozenset({"and", "or", ",", "yet", "but", "also"})
+_JOINS = (["and"], ["or"])
+_SENTENCE = re.compile(r"(?<=[.!?;\n。？！])")
 _WORDS_OF_A_LABEL = 2
 """Longest unknown item of a list, in words, that is itself a label; a longer one is searched as running text."""
 
@@ -42,7 +44,7 @@ class VocabularyMatcher:
     """
 
     name = "vocabulary"
-    version = "1"
+    version = "2"
 
     def __init__(self, keep_neutral: bool = True) -> None:
         self.settings: Mapping[str, object] = {"keep_neutral": keep_neutral}
@@ -60,6 +62,7 @@ class VocabularyMatcher:
 
 
 def _read(text: str) -> Iterator[str]:
+    text = _without_questions(text)
     items = tree_emotions(text)
     listing = None if items else find_list(text)
     if listing and _is_a_list_of_emotions(listing):
@@ -70,6 +73,13 @@ def _read(text: str) -> Iterator[str]:
         yield from mentions(text)
     elif listing:
         yield from mentions(listing.rest)
+
+
+def _without_questions(text: str) -> str:
+    """Leave out the sentences of a text that ask something, which asserts nothing."""
+    if "?" not in text and "？" not in text:
+        return text
+    return "".join(part for part in _SENTENCE.split(text) if not part.endswith(("?", "？")))
 
 
 def _is_a_list_of_emotions(listing: Listing) -> bool:
@@ -90,6 +100,9 @@ def _labels_of_item(label: str) -> Iterator[str]:
         yield label
     elif label in wheel().other or not any(map(str.isalpha, label)):
         return
+    elif emphasis := emphasis_at(words, 0):
+        if rest := " ".join(words[emphasis:]):
+            yield from _labels_of_item(rest)
     elif len(words) > 1 and _AND.search(label):
         for part in _AND.split(label):
             yield from _labels_of_item(label_of(part))
@@ -111,8 +124,10 @@ def mentions(text: str) -> Iterator[str]:
             label = " ".join(tokens[at : at + length])
             if not scope.holds(tokens, at, at + length):
                 yield label
-            at += length
-            last_hit = at - 1
+            last_hit = at + length - 1
+            at += length + (
+                denial_after(tokens, at + length) if tokens[at + length : at + length + 1] not in _JOINS else 0
+            )
         else:
             at += scope.step(tokens, at)
 

@@ -15,18 +15,22 @@ from affectgpt.emotions.lemmas import word_set
 _REACH = 6
 _REACH_AFTER_EMOTION = 2
 _LOOK_AHEAD = 12
+_LISTED = 6
+"""Most tokens of a list of emotions that is denied after it."""
 _ENDS = frozenset(".;:!?()\n")
 _BREAKS = word_set(
     "but however yet though although because since as while whereas when until except instead which who so"
 )
 _NEGATIONS = """
-absence of, anything but, as opposed to, barely, cannot, cease to be, devoid of, far from, free from, free of, hardly,
-instead of, lack of, lack, lacks, lacking, lacked, loss of, neither, never, no, no longer, nobody, none, nor, not,
-nothing, rather than, scarcely, unlike, without
+absence of, anything but, as opposed to, barely, cannot, cease to be, devoid of, doubt that, doubt whether, doubts that,
+doubts whether, far from, free from, free of, hardly, i doubt, instead of, lack of, lack, lacks, lacking, lacked,
+loss of, neither, never, no, no longer, nobody, none, nor, not, nothing, rather than, scarcely, unlike, we doubt,
+without
 """
 _NO_NEGATIONS = """
 no doubt, no matter, no wonder, not just, not merely, not only, not simply, not to mention,
-not without, nothing but, nothing short of, without a doubt, without doubt, not to say
+not without, nothing but, nothing short of, without a doubt, without any doubt, without doubt, not to say, beyond doubt,
+beyond a doubt, beyond any doubt
 """
 _HIDING = word_set("hide hiding conceal contain suppress help control mask deny disguise stop resist wait")
 """Verbs whose negation affirms the emotion: `cannot hide his joy`."""
@@ -51,11 +55,16 @@ def _length_at(phrases: str, tokens: Sequence[str], at: int) -> int:
     return 0
 
 
+def emphasis_at(tokens: Sequence[str], at: int) -> int:
+    """Return how many tokens from here on look like a negation and are none (`no doubt`); 0 for none."""
+    return _length_at(_NO_NEGATIONS, tokens, at)
+
+
 def negator_at(tokens: Sequence[str], at: int) -> int:
     """Return how many tokens from here on form a negation; 0 for none."""
     if tokens[at].endswith("n't"):
         return 1
-    return 0 if _length_at(_NO_NEGATIONS, tokens, at) else _length_at(_NEGATIONS, tokens, at)
+    return 0 if emphasis_at(tokens, at) else _length_at(_NEGATIONS, tokens, at)
 
 
 class Scope:
@@ -69,7 +78,7 @@ class Scope:
     def step(self, tokens: Sequence[str], at: int) -> int:
         """Advance past a token that is no emotion, and return how many tokens were passed."""
         token = tokens[at]
-        if passed := _length_at(_NO_NEGATIONS, tokens, at):
+        if passed := emphasis_at(tokens, at):
             return passed
         if passed := negator_at(tokens, at):
             self._left, self._met = _REACH, False
@@ -91,7 +100,7 @@ class Scope:
         negated = self._left > 0
         if negated:
             self._left, self._met = _REACH_AFTER_EMOTION, True
-        return negated or _is_gone(tokens[end : end + 3])
+        return negated or bool(denial_after(tokens, end))
 
     def _continues(self, tokens: Sequence[str], at: int) -> bool:
         """Tell whether a comma stands within a negated list: `not angry, sad, or afraid`."""
@@ -105,8 +114,17 @@ class Scope:
         return False
 
 
-def _is_gone(after: Sequence[str]) -> bool:
-    """Tell whether the words after an emotion deny it: `anger is absent`, `sadness is not evident`."""
-    if not after or after[0] not in _IS:
-        return len(after) > 1 and after[0] in ("isn't", "aren't", "wasn't") and after[1] in _SEEN
-    return len(after) > 1 and (after[1] in _GONE or (len(after) > 2 and after[1] == "not" and after[2] in _SEEN))
+def denial_after(tokens: Sequence[str], end: int) -> int:
+    """Return how many tokens after an emotion deny it: `anger is absent`, `sadness is not evident`; 0 if none do.
+
+    Of `anger and fear are absent`, they are those up to `absent` for both.
+    """
+    at = end
+    while at - end < _LISTED and tokens[at : at + 1] in (["and"], ["or"]):
+        at += 2
+    first, second, third = (*tokens[at : at + 3], "", "", "")[:3]
+    if first in _IS and second in _GONE:
+        return at + 2 - end
+    if first in _IS and second == "not" and third in _SEEN:
+        return at + 3 - end
+    return at + 2 - end if first in ("isn't", "aren't", "wasn't") and second in _SEEN else 0

@@ -28,7 +28,7 @@ _MARK = re.compile(
     r"|(?P<unused><unused94>(?:\s{0,3}thought)?)|(?P<used><unused95>)",
     re.IGNORECASE,
 )
-_MAY_HOLD = re.compile(r"[<＜〈◁\[［【]|&lt;")
+_MAY_HOLD = re.compile(r"[＜〈◁［【]")
 _TAGGED = re.compile(
     rf"{_OPEN}\s{{0,3}}(?P<end>[/／]\s{{0,3}})?(?:final[_ ]?)?answer(?![\w-])[^<>＜＞〈〉&]{{0,200}}{_CLOSE}"
     r"|<\|(?:(?P<end2>end)|begin)_of_box\|>",
@@ -49,7 +49,7 @@ def uncut_answer(text: str) -> str:
     >>> [uncut_answer(text) for text in ("<think>Sad, or</think>angry", "<think>Sad, or", "sad?</think>angry")]
     ['angry', '', 'angry']
     """
-    if not _MAY_HOLD.search(text):
+    if "<" not in text and "[" not in text and "&lt;" not in text and (text.isascii() or not _MAY_HOLD.search(text)):
         return text
     outside = _outside_thoughts(text)
     answer = _tagged_answer("\n".join(outside))

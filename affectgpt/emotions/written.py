@@ -95,7 +95,7 @@ class WrittenLabels:
     """
 
     name = "written"
-    version = "1"
+    version = "2"
     settings: Mapping[str, object] = {}
 
     def extract(self, texts: Sequence[str]) -> list[list[str]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from affectgpt.answers.judge import gold_choice, read_choice
+from affectgpt.answers.judge import gold_choice, question_for, read_choice
 from affectgpt.answers.reading import (
     LIMIT,
     clean,
@@ -18,8 +19,10 @@ from affectgpt.answers.reading import (
     read_options,
     read_set,
     read_units,
+    spelling_note,
     words,
 )
+from affectgpt.emotions.thoughts import answer_of
 from affectgpt.problems import InputError, Problem, shorten
 from eval.answers.labelled_file import SHOWN
 from eval.answers.rows import AnsweredRow
@@ -50,6 +53,8 @@ class TaskScore:
     """Constant answer with the best primary score, and its scores."""
     recalls: dict[str, Tally] = field(default_factory=dict)
     """Recall of each option, or of each emotion on top of a tree."""
+    notes: list[str] = field(default_factory=list)
+    """Remarks on what was read."""
 
     @property
     def primary(self) -> str:
@@ -98,12 +103,17 @@ def _refuse(rows: Iterable[AnsweredRow], expected: str) -> None:
 
 def _choices(rows: Sequence[AnsweredRow]) -> TaskScore:
     """Score `accuracy` and `uar`. Options are compared by text, as their order may differ from question to question."""
-    gold = [gold_choice(_text(row), row.question) for row in rows]
+    questions = [question_for(_text(row), row.question) for row in rows]
+    gold = [gold_choice(_text(row), question) for row, question in zip(rows, questions, strict=True)]
     _refuse((row for row, label in zip(rows, gold, strict=True) if label is None), "one of the question's options")
     names = [label or "" for label in gold]
-    listed = {normalise(text) for row in rows for text in (*row.options, *read_options(row.question).values())}
-    labels = sorted({*names, *listed})
-    predicted = [read_choice(row.response, row.question, row.options or labels) for row in rows]
+    listed = {text for row in rows for text in row.options}
+    listed |= {text for question in set(questions) for text in read_options(question).values()}
+    labels = sorted({*names, *map(normalise, listed)})
+    predicted = [
+        read_choice(row.response, question, row.options or labels)
+        for row, question in zip(rows, questions, strict=True)
+    ]
     right, answered = encode_labels(names, [label or "" for label in predicted], labels)
 
     def tallies(answers: np.ndarray) -> dict[str, Tally]:
@@ -120,7 +130,22 @@ def _choices(rows: Sequence[AnsweredRow]) -> TaskScore:
         _gave_up(rows, readable),
         (best, {**tallies(always[best]), "accuracy": constant}),
         _recalls(right, answered, labels),
+        _notes_on_options(rows, questions, listed),
     )
+
+
+def _notes_on_options(rows: Sequence[AnsweredRow], questions: Sequence[str], listed: Iterable[str]) -> list[str]:
+    """Say how many questions list no options that can be read, and which options count as one."""
+    pairs = zip(rows, questions, strict=True)
+    without = sum(bool(row.question.strip()) and not (row.options or read_options(question)) for row, question in pairs)
+    unspelt = {_text(row) for row, question in zip(rows, questions, strict=True) if not read_options(question)}
+    notes = [spelling_note(sorted({*listed, *unspelt}))]
+    if without:
+        notes.append(
+            f"{without} of {len(rows)} questions list no options that can be read (as A. ..., (a) ... or 1. ...); "
+            "their answers are compared with the gold labels of the file"
+        )
+    return [note for note in notes if note]
 
 
 def _recalls(gold: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> dict[str, Tally]:
@@ -166,7 +191,7 @@ def _sets(rows: Sequence[AnsweredRow], kind: str, task: str) -> TaskScore:
 def _members(row: AnsweredRow) -> list[str]:
     if isinstance(row.gold, list):
         return row.gold
-    return [label for label in row.gold.split(",") if normalise(label) not in ("", "none")]
+    return [label for label in re.split("[,;，、；\n]", row.gold) if normalise(label) not in ("", "none")]
 
 
 def _options_chosen(row: AnsweredRow, text: object) -> frozenset[str] | None:
@@ -237,7 +262,7 @@ def _trees(rows: Sequence[AnsweredRow]) -> TaskScore:
         whole = mean_tally([tree_similarity(*pair) for pair in pairs])
         return {"tree_similarity": whole, **levels, "emotion_war": top["war"], "emotion_uar": top["uar"]}
 
-    predicted = [parse_tree(row.response[:LIMIT]) for row in rows]
+    predicted = [parse_tree(answer_of(row.response)[:LIMIT]) for row in rows]
     frequent = [text for text, _ in Counter(_text(row) for row in rows).most_common(5)]
     always = {text: [parse_tree(text)] * len(rows) for text in frequent}
     best, _ = best_constant(always, lambda text: tallies(always[text])["tree_similarity"])

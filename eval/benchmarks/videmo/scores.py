@@ -35,6 +35,7 @@ def evaluate_task(task: str, score: TaskScore, resamples: int = RESAMPLES, judge
     )
     twice = len(score.rows) - len({row.key for row in score.rows})
     result["notes"] += [f"{twice} rows repeat the question of another row; all count"] if twice else []
+    result["notes"] += score.notes
     return result
 
 
