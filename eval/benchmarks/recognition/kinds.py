@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from affectgpt.answers.reading import clean, one_spelling, read_label, read_number, read_set, read_units, spelling_note
+from affectgpt.answers.reading import clean, one_spelling, read_label, read_members, read_number, spelling_note
 from affectgpt.emotions.extract import Extractor
 from affectgpt.problems import InputError, Problem, nearest, shorten
 from eval.answers.labelled_file import SHOWN, Entry
@@ -162,14 +162,7 @@ def _sets(gold: Path, predictions: Path, right: Sequence[Entry], predicted: Sequ
     spelt = _known_labels(gold, right, targets, labels)
     known = list(dict.fromkeys(spelt.values()))
     codes = {label: code for code, label in enumerate(known)}
-    units = {f"AU{match[1]}": label for label in known if (match := _UNIT.fullmatch(label))}
     outside: Counter[str] = Counter()
-
-    def read(answer: str) -> frozenset[str] | None:
-        if len(units) < len(known):
-            return read_set(answer, known)
-        own = read_units(answer)
-        return own and frozenset(units[unit] for unit in own if unit in units)
 
     def coded(own: Iterable[str]) -> np.ndarray:
         return np.bincount([codes[label] for label in own], minlength=len(known)).clip(max=1)
@@ -178,12 +171,10 @@ def _sets(gold: Path, predictions: Path, right: Sequence[Entry], predicted: Sequ
         items = _members(value)
         if not items:
             return None if items is None else coded(())
-        if isinstance(value, list):
-            own = frozenset[str]().union(*(read(item) or () for item in items))
-        else:
-            own = read(value) or frozenset()
-        outside.update(item for item in items if len(item.split()) <= _LABEL_WORDS and not read(item))
-        return coded(own) if own else None
+        short = [item for item in items if len(item.split()) <= _LABEL_WORDS]
+        outside.update(item for item in short if read_members(item, known) is None)
+        own = read_members(value, known)
+        return None if own is None else coded(own)
 
     answers = [answered(entry.value) for entry in predicted]
     most = ", ".join(f"{label!r} {count} times" for label, count in outside.most_common(3))
@@ -195,7 +186,6 @@ def _sets(gold: Path, predictions: Path, right: Sequence[Entry], predicted: Sequ
     return known, [coded(spelt[label] for label in own) for own in targets], answers, warnings
 
 
-_UNIT = re.compile(r"(?i)au[ _-]?0*(\d+)")
 _LABEL_WORDS = 4
 """Longest item of a list, in words, that counts as a label outside the set; a longer one is running text."""
 

@@ -163,11 +163,12 @@ def read_predictions(
 def _is_foreign(row: Mapping[str, Any], words: Sequence[str]) -> bool:
     """Tell whether an answer without a word of the wheel is mostly written in letters that are not Latin."""
     text = " ".join(words) or row.get("response") or row.get("sentiment") or ""
-    if text.isascii() or any(map(find, words)) or (row.get("sentiment") and read_sentiment(row["sentiment"])):
+    if text.isascii():
         return False
     letters = [character for character in text[:_SAMPLE] if character.isalpha()]
-    latin = sum(unicodedata.name(character, "").startswith("LATIN") for character in letters)
-    return 2 * latin < len(letters)
+    if 2 * sum(unicodedata.name(letter, "").startswith("LATIN") for letter in letters) >= len(letters):
+        return False
+    return not (any(map(find, words)) or (row.get("sentiment") and read_sentiment(row["sentiment"])))
 
 
 def _rows(path: Path, field: str | None) -> dict[str, tuple[int, Record]]:

@@ -66,7 +66,7 @@ def test_rows_about_different_media_do_not_repeat_each_other(
     file = write(tmp_path / f"{CHOICE}.jsonl", rows)
     assert affectgpt(["eval", "faces", str(file), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["notes"][-1:] == ["4 rows repeat the question of another row; all count"]
+    assert "4 rows repeat the question of another row; all count" in found["notes"]
     assert {row.group for row in read_rows([file])[CHOICE]} == {f"{number}.bin" for number in range(4)}
     assert affectgpt(["eval", "compare", str(file), str(file)]) == 0
 
