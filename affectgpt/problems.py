@@ -31,7 +31,7 @@ class Problem:
     def __str__(self) -> str:
         shown = {name: presentable(value, LONGEST) for name, value in asdict(self).items()}
         text = "{file}: {where}: expected {expected}, got {got}".format_map(shown)
-        return f"{text}. {shown['fix']}" if self.fix else text
+        return f"{text}{'' if text.endswith('.') else '.'} {shown['fix']}" if self.fix else text
 
 
 class InputError(ValueError):

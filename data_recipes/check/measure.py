@@ -66,7 +66,7 @@ def measure(media: Media) -> Measured:
             raise MediaError(str(error), MUTE) from error
         length = _file_seconds(media)
         if media.start is not None and length is not None and media.start >= length:
-            raise MediaError(f"{str(error).rstrip('.')}. The file ends at {length:.2f} s; times are seconds") from error
+            raise MediaError(f"{str(error).removesuffix('.')}. The file ends at {length:.2f} s") from error
         raise
     length = _file_seconds(media)
     sound = decoded.get("audio")

@@ -14,7 +14,7 @@ from affectgpt.media.source import MediaError
 from affectgpt.problems import MOST, Problem
 from data_recipes.check.measure import MUTE, MeasuredMedia, measure
 
-_MUTE_FIX = 'If it has none, say so in the row: "audio": false. from-csv and import write that with --no-sound.'
+_MUTE_FIX = 'A row says "audio": false of a video that has none; from-csv and import write that with --no-sound.'
 
 
 def measure_media(

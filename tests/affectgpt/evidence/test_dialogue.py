@@ -53,6 +53,18 @@ def test_a_group_of_its_own_goes_before_the_first_turn():
     assert found.group == "conversation 7"
 
 
+@pytest.mark.parametrize("medium", ["video", "audio", "face", "image", "signal"])
+def test_rows_of_any_medium_alone_have_a_known_emotion(medium, tmp_path):
+    (tmp_path / "a.edf").touch()
+    (tmp_path / "a.npy").touch()
+    media = tmp_path / ("a.npy" if medium == "face" else "a.edf")
+    write_clips(tmp_path / "rows.jsonl", [make_clip("a", **{medium: media}), make_clip("b", task="caption")])
+    assert [row.id for row in rows_with_emotion(tmp_path / "rows.jsonl")] == ["a"]
+    write_clips(tmp_path / "rows.jsonl", [make_clip("c")])
+    with pytest.raises(InputError, match="with words or media, got none"):
+        rows_with_emotion(tmp_path / "rows.jsonl")
+
+
 def test_emotions_are_numbered_in_order_however_they_are_written():
     rows = [dialogue("a", answer=" Sad. "), dialogue("b", answer="joyful"), clip("caption", subtitle="x"), clip()]
     rows.append(clip(subtitle="Go!", answer="SAD"))

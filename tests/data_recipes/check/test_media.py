@@ -107,10 +107,10 @@ def test_stills_and_crops_may_be_blank_too(tmp_path: Path) -> None:
 
 def test_a_start_behind_the_file_is_refused_with_its_length(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", NOISE, TONE)
-    with pytest.raises(MediaError, match=r"between 500 s and 900 s\. The file ends at 1\.\d\d s; times are seconds$"):
+    with pytest.raises(MediaError, match=r"between 500 s and 900 s\..* The file ends at 1\.\d\d s$"):
         measure(Media(tmp_path / "a.mp4", start=500, end=900))
     path = write_wav(tmp_path / "a.wav", np.resize([40, -40], 8000))
-    with pytest.raises(MediaError, match=r"The file ends at 0\.50 s; times are seconds$"):
+    with pytest.raises(MediaError, match=r"The file ends at 0\.50 s$"):
         measure(Media(audio=path, start=500))
 
 
@@ -150,7 +150,7 @@ def test_a_video_without_sound_gets_the_next_step(tmp_path: Path) -> None:
     problems, measured = measure_media(tmp_path / "r.jsonl", rows, 60, 1)
     by_row = {problem.where: problem for problem in problems}
     if "row 1 (mute)" in by_row:
-        assert 'say so in the row: "audio": false' in by_row["row 1 (mute)"].fix
+        assert '"audio": false' in by_row["row 1 (mute)"].fix
         assert "--no-sound" in by_row["row 1 (mute)"].fix
     else:
         (warning,) = [w for w in warnings_of([(Path("r"), rows)], [measured]) if w.kind == "no_sound_track"]
