@@ -319,6 +319,37 @@ def test_surveys_of_a_few_files_are_kept(tmp_path: Path, surveys: list[Path], mo
     assert surveys == [*paths, paths[0]]
 
 
+# Names and lengths
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a b.mp4", "a%d#?.mp4", 'it\'s "a",b.mp4', "file:a.mp4", "né\U0001f600.mp4", "-a.mp4", "A.MP4", "a|b;.mp4", "a"],
+)
+def test_films_of_any_name_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """See m-bain/whisperX#496 and shashikg/WhisperS2T#42."""
+    shutil.copy(write_film(tmp_path / "film.mp4", 1.0), tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    for path in (Path(name), tmp_path / name):
+        assert [number_of(frame) for frame in read_frames(path, 2)] == [0, 5]
+        assert heard(read_audio(path, RATE)) == 440
+
+
+@pytest.mark.parametrize(("rate", "codec"), [(8_000, "pcm_mulaw"), (16_000, "pcm_s16le"), (96_000, "pcm_s24le")])
+@pytest.mark.parametrize("samples", [80, 1600])
+def test_sounds_of_a_few_samples_are_read(tmp_path: Path, samples: int, rate: int, codec: str) -> None:
+    """See ZebangCheng/Emotion-LLaMA#62."""
+    path = write_sound(tmp_path / "a.wav", np.full(samples * rate // 8_000, 0.5, np.float32), rate, codec)
+    assert read_audio(path, RATE).shape == (2 * samples,)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_films_of_a_few_frames_are_read(tmp_path: Path, count: int) -> None:
+    path = write_film(tmp_path / "film.mkv", count / 10)
+    assert [number_of(frame) for frame in read_frames(path, 4)] == [min(k, count - 1) for k in range(4)] or count > 3
+    assert len(read_audio(path, RATE)) > 0
+
+
 # What is missing
 
 
