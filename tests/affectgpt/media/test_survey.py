@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -363,21 +362,36 @@ def test_a_film_without_sound_says_what_to_do(tmp_path: Path) -> None:
         read_frames(write_sound(tmp_path / "a.wav", tone(0.2, RATE), RATE), 2)
 
 
-def damaged(folder: Path, write: Callable[[Path], Any]) -> Path:
-    path = folder / "bad"
-    write(path)
-    return path
-
-
 @pytest.mark.parametrize("content", [b"", b"\0" * 500, b"<html>" * 99, b"version https://git-lfs.github.com/spec/v1\n"])
 def test_every_error_names_the_file_and_the_next_step(tmp_path: Path, content: bytes) -> None:
-    path = damaged(tmp_path, lambda path: path.write_bytes(content))
+    path = tmp_path / "bad"
+    path.write_bytes(content)
     for medium in ("video", "audio", "face", "image"):
         with pytest.raises(MediaError) as caught:
             decode(Media(**{medium: path}), Wanted(("face", "frame", "audio")))  # type: ignore[arg-type]
         what, _, step = str(caught.value).partition(". ")
         assert what.startswith(str(path))
-        assert step.split()[0] in {"Copy", "Convert", "Save"}, step
+        assert step.split()[0] in {"Copy", "Convert", "Save", "It"}, step
+
+
+@pytest.mark.parametrize(
+    ("content", "step"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n", "fetch the file with 'git lfs pull'"),
+        (b"\n<!DOCTYPE html><html></html>", "a web page, not the file itself: download it again"),
+        (b"<html><body>404</body></html>", "a web page, not the file itself: download it again"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF\0" + bytes(500), "a picture: name it as the image of its row"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(500), "a picture: name it as the image of its row"),
+        (b"\0\5\x16\7\0\2\0\0Mac OS X        ", "Copy or download it again, or convert it"),
+    ],
+)
+def test_what_is_no_film_is_told_what_it_is(tmp_path: Path, content: bytes, step: str) -> None:
+    """See CheyneyComputerScience/CREMA-D#8 and declare-lab/MELD#39."""
+    (tmp_path / "a.mp4").write_bytes(content)
+    for read in (lambda: read_frames(tmp_path / "a.mp4", 2), lambda: read_audio(tmp_path / "a.mp4", RATE)):
+        with pytest.raises(MediaError, match=r"a\.mp4: no video or audio file that can be read") as caught:
+            read()
+        assert step in str(caught.value)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="SHARED_DATA holds no films of reports")
