@@ -66,8 +66,7 @@ def open_container(path: Path) -> Iterator[InputContainer]:
             container = stack.enter_context(av.open(source, options=OPTIONS, metadata_errors="ignore"))
         except (av.FFmpegError, OSError) as error:
             raise MediaError(
-                f"{path}: no video or audio file that can be read ({error.strerror}). Copy or download it again, or "
-                "convert it to MP4 or WAV."
+                f"{path}: no video or audio file that can be read ({error.strerror}). {_advice(path)}"
             ) from error
         assert isinstance(container, InputContainer)
         for stream in container.streams:
@@ -76,6 +75,19 @@ def open_container(path: Path) -> Iterator[InputContainer]:
                 stream.codec_context.thread_count = 1
                 stream.codec_context.options = _CODEC_OPTIONS
         yield container
+
+
+def _advice(path: Path) -> str:
+    """Return the next step for a file that is no film and no sound, by how it begins."""
+    with path.open("rb") as file:
+        head = file.read(64).lstrip().lower()
+    if head.startswith(b"version https://git-lfs"):
+        return "It is a pointer of Git LFS: fetch the file with 'git lfs pull'."
+    if head.startswith((b"<!doctype", b"<html")):
+        return "It is a web page, not the file itself: download it again."
+    if head.startswith((b"\xff\xd8\xff", b"\x89png", b"bm")):
+        return "It is a picture: name it as the image of its row."
+    return "Copy or download it again, or convert it to MP4 or WAV."
 
 
 def codec_of(stream: Stream) -> str:

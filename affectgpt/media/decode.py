@@ -139,7 +139,8 @@ def _fetch(
     """Fetch frames by their index in display order; None if only sequential decoding can determine them."""
     if not wanted or not track.is_indexed:
         return None
-    if reader in ("decord", "torchcodec"):
+    films = [each for each in media.survey.tracks if each.kind == "video"]
+    if reader in ("decord", "torchcodec") and len(films) == 1:  # of several, they choose by rules of their own
         with closing(media.decode(track)) as decoded:
             _, frame = next(decoded, (0.0, None))
         if isinstance(frame, VideoFrame) and orientation_of(frame) == UPRIGHT and not frame.interlaced_frame:

@@ -143,8 +143,10 @@ class _Sound:
                 average = channels.mean(axis=0)
                 self.runs[-1][1].append(average if self.channel is None else channels[self.channel])
                 if len(channels) > 1 and self.channel is None:
-                    every = np.concatenate([channels, average[None]]).astype(np.float64)
-                    sums = np.stack([np.full(len(every), every.shape[1]), every.sum(axis=1), (every**2).sum(axis=1)])
+                    count = np.full(len(channels) + 1, len(average), np.float64)
+                    total = [*channels.sum(axis=1), average.sum()]
+                    squares = [*np.einsum("cn,cn->c", channels, channels), average @ average]
+                    sums = np.array([count, total, squares])
                     self._sums = sums if self._sums is None else self._sums + sums
 
     @property
@@ -163,8 +165,9 @@ class _Sound:
 
     @property
     def loudest(self) -> int:
-        """The channel with the most power, the first of equal ones."""
-        return int(self._power[:-1].argmax())
+        """The channel with the most power, the first of those about equal."""
+        power = self._power[:-1]
+        return int(np.flatnonzero(power >= 0.99 * power.max())[0])
 
 
 def _lay_out(runs: list[tuple[int, np.ndarray]]) -> np.ndarray:

@@ -20,6 +20,7 @@ from affectgpt.media import decode, packets, survey
 from affectgpt.media.decode import MediaError, open_media, read_audio, read_frames, read_video
 from affectgpt.media.readers import fetch, reader_versions
 from affectgpt.media.sampling import Fps, Times, Uniform, even_indices
+from tests.support.films import copy_streams, number_of, write_film
 
 HEIGHT, WIDTH, COUNT, RATE = 48, 80, 40, 10
 INSTALLED = reader_versions()
@@ -191,6 +192,18 @@ def test_a_reader_that_disagrees_is_not_believed(
     path = film("b_frames.mp4")
     assert fetch("decord", path, [0, 10], np.arange(COUNT) / RATE) is None
     assert np.array_equal(read_video(path, Uniform(4), reader="decord")[0], read_frames(path, 4))
+
+
+def test_of_several_films_no_other_reader_chooses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+    monkeypatch.setitem(sys.modules, "decord", SimpleNamespace())
+    monkeypatch.setattr(decode, "fetch", lambda reader, path, wanted, times: asked.append(path))
+    parts = [write_film(tmp_path / f"{first}.mp4", 1.0, first=first) for first in (0, 20)]
+    both = copy_streams(parts, tmp_path / "both.mp4", "video", [1])
+    assert [number_of(frame) for frame in read_video(both, Uniform(2), reader="decord")[0]] == [20, 25]
+    assert asked == []
+    assert [number_of(frame) for frame in read_video(parts[0], Uniform(2), reader="decord")[0]] == [0, 5]
+    assert asked == [parts[0]]
 
 
 @pytest.mark.parametrize("reader", ["decord", "torchcodec"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -319,6 +318,37 @@ def test_surveys_of_a_few_files_are_kept(tmp_path: Path, surveys: list[Path], mo
     assert surveys == [*paths, paths[0]]
 
 
+# Names and lengths
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a b.mp4", "a%d#?.mp4", 'it\'s "a",b.mp4', "file:a.mp4", "né\U0001f600.mp4", "-a.mp4", "A.MP4", "a|b;.mp4", "a"],
+)
+def test_films_of_any_name_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """See m-bain/whisperX#496 and shashikg/WhisperS2T#42."""
+    shutil.copy(write_film(tmp_path / "film.mp4", 1.0), tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    for path in (Path(name), tmp_path / name):
+        assert [number_of(frame) for frame in read_frames(path, 2)] == [0, 5]
+        assert heard(read_audio(path, RATE)) == 440
+
+
+@pytest.mark.parametrize(("rate", "codec"), [(8_000, "pcm_mulaw"), (16_000, "pcm_s16le"), (96_000, "pcm_s24le")])
+@pytest.mark.parametrize("samples", [80, 1600])
+def test_sounds_of_a_few_samples_are_read(tmp_path: Path, samples: int, rate: int, codec: str) -> None:
+    """See ZebangCheng/Emotion-LLaMA#62."""
+    path = write_sound(tmp_path / "a.wav", np.full(samples * rate // 8_000, 0.5, np.float32), rate, codec)
+    assert read_audio(path, RATE).shape == (2 * samples,)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_films_of_a_few_frames_are_read(tmp_path: Path, count: int) -> None:
+    path = write_film(tmp_path / "film.mkv", count / 10)
+    assert [number_of(frame) for frame in read_frames(path, 4)] == [min(k, count - 1) for k in range(4)] or count > 3
+    assert len(read_audio(path, RATE)) > 0
+
+
 # What is missing
 
 
@@ -332,21 +362,36 @@ def test_a_film_without_sound_says_what_to_do(tmp_path: Path) -> None:
         read_frames(write_sound(tmp_path / "a.wav", tone(0.2, RATE), RATE), 2)
 
 
-def damaged(folder: Path, write: Callable[[Path], Any]) -> Path:
-    path = folder / "bad"
-    write(path)
-    return path
-
-
 @pytest.mark.parametrize("content", [b"", b"\0" * 500, b"<html>" * 99, b"version https://git-lfs.github.com/spec/v1\n"])
 def test_every_error_names_the_file_and_the_next_step(tmp_path: Path, content: bytes) -> None:
-    path = damaged(tmp_path, lambda path: path.write_bytes(content))
+    path = tmp_path / "bad"
+    path.write_bytes(content)
     for medium in ("video", "audio", "face", "image"):
         with pytest.raises(MediaError) as caught:
             decode(Media(**{medium: path}), Wanted(("face", "frame", "audio")))  # type: ignore[arg-type]
         what, _, step = str(caught.value).partition(". ")
         assert what.startswith(str(path))
-        assert step.split()[0] in {"Copy", "Convert", "Save"}, step
+        assert step.split()[0] in {"Copy", "Convert", "Save", "It"}, step
+
+
+@pytest.mark.parametrize(
+    ("content", "step"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n", "fetch the file with 'git lfs pull'"),
+        (b"\n<!DOCTYPE html><html></html>", "a web page, not the file itself: download it again"),
+        (b"<html><body>404</body></html>", "a web page, not the file itself: download it again"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF\0" + bytes(500), "a picture: name it as the image of its row"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(500), "a picture: name it as the image of its row"),
+        (b"\0\5\x16\7\0\2\0\0Mac OS X        ", "Copy or download it again, or convert it"),
+    ],
+)
+def test_what_is_no_film_is_told_what_it_is(tmp_path: Path, content: bytes, step: str) -> None:
+    """See CheyneyComputerScience/CREMA-D#8 and declare-lab/MELD#39."""
+    (tmp_path / "a.mp4").write_bytes(content)
+    for read in (lambda: read_frames(tmp_path / "a.mp4", 2), lambda: read_audio(tmp_path / "a.mp4", RATE)):
+        with pytest.raises(MediaError, match=r"a\.mp4: no video or audio file that can be read") as caught:
+            read()
+        assert step in str(caught.value)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="SHARED_DATA holds no films of reports")
