@@ -89,6 +89,7 @@ def test_a_model_without_keys_and_values_reads_its_prompts_with_each_label(tiny,
             ids = torch.tensor([[*row.prompt_ids, *lead, *rest]])
             with torch.no_grad():
                 likely = model(ids).logits[0, :-1].log_softmax(-1)[-len(rest) :]
-            assert score == pytest.approx(sum(likely[place, token] for place, token in enumerate(rest)), abs=1e-4)
+            expected = sum(float(likely[place, token]) for place, token in enumerate(rest))
+            assert float(score) == pytest.approx(expected, abs=1e-4)
     with pytest.raises(InputError, match="MambaForCausalLM: its cache: expected keys and values"):
         PromptCache(model, prompt_batch(read, reader.tokenizer.pad_token_id))
