@@ -104,6 +104,13 @@ def test_every_condition_is_scored(server, rows, capsys):
         report = json.loads(capsys.readouterr().out)
         assert set(report["conditions"]) == {"plugin", "no_plugin", "oracle", "random_emotions"}
         assert (report["n"], report["mode"], report["dataset"]) == (3, mode, "rows")
+        assert report["primary"] == {"name": "accuracy", **part_of(report["conditions"]["plugin"]["accuracy"])}
+        assert set(report["secondary"]) == {*report["conditions"]["plugin"]} - {"accuracy"}
+        assert report["baselines"]["always afraid"]["accuracy"]["value"] == pytest.approx(1 / 3, abs=1e-4)
+
+
+def part_of(metric):
+    return {name: metric[name] for name in ("value", "low", "high")}
 
 
 @pytest.mark.parametrize(("scores", "got"), [("gone", "HTTP 404"), ("no", "a reply without them")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 
@@ -10,10 +11,14 @@ import pytest
 from affectgpt.chat.command import main
 from affectgpt.empathy import conversation as talk
 from affectgpt.empathy.two_stage import Decision, Selection
+from affectgpt.evidence.kinds.emotion import EmotionEvidence
+from affectgpt.evidence.kinds.units import UnitEvidence
 from affectgpt.evidence.prompting import Cues
 from affectgpt.plugins.command import train_main
+from affectgpt.plugins.plugin import Plugin, load_plugin
 from affectgpt.problems import InputError
 from tests.support.rows import WORDS, write_data
+from tests.support.text_models import tiny_text_model
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +90,6 @@ def test_settings_reach_the_prompt_the_decision_and_the_line_that_is_shown(folde
 
 
 def test_plugins_see_the_clip_and_every_kind_is_summed_up(folders, capsys, monkeypatch):
-    from affectgpt.empathy import conversation as talk
-    from affectgpt.evidence.kinds.units import UnitEvidence
-    from affectgpt.plugins.plugin import Plugin, load_plugin
-
     seen = []
 
     class Face(Plugin):
@@ -133,3 +134,76 @@ def test_what_does_not_go_together(folders):
         main([*model, "--empathy", str(folders / "emotion"), "--top-p", "0.5"])
     with pytest.raises(InputError, match="unknown setting"):
         main([*model, "--empathy", str(folders / "emotion"), "--set", "tops=1"])
+
+
+@pytest.fixture
+def words(tmp_path):
+    """A model that reads text alone."""
+    return tiny_text_model("qwen2", tmp_path / "words")
+
+
+def test_a_model_of_words_alone_is_shown_what_plugins_make_of_a_clip(folders, words, capsys, monkeypatch):
+    seen = []
+
+    class Face(Plugin):
+        name, kind, reads = "face", "units", ("video",)
+
+        def predict(self, rows):
+            seen.extend(rows)
+            return [UnitEvidence({"AU12": 0.9}) if row.video else None for row in rows]
+
+        def save(self, folder): ...
+
+        @classmethod
+        def fit(cls, rows):
+            return cls()
+
+        @classmethod
+        def load(cls, folder):
+            return cls()
+
+        def card(self):
+            return {}
+
+    monkeypatch.setattr(talk, "load_plugins", lambda _: [load_plugin(folders / "emotion"), Face()])
+    common = ["--model", str(words), "--device", "cpu", "--max-new-tokens", "2", "--empathy", "x", "--show-prompt"]
+    assert main([*common, "--question", "my friend left", "--video", "clip.mp4"]) == 0
+    shown = capsys.readouterr().err
+    assert "--- prompt" in shown
+    assert "Face: AU12 0.90." in shown
+    assert "my friend left" in shown
+    assert " | units: AU12 0.90 | decided: " in shown
+    assert [str(row.video) for row in seen] == ["clip.mp4"]
+    assert main([*common, "--question", "my friend left"]) == 0
+    shown = capsys.readouterr().err
+    assert " | face: nothing, it reads video, and there is none of that | decided: " in shown
+    assert "Face:" not in shown
+    with pytest.raises(InputError, match=r"--audio: the clip: expected none: .* the plugins read video and words"):
+        main([*common, "--question", "my friend left", "--audio", "clip.wav"])
+
+
+@pytest.mark.parametrize(
+    ("evidence", "said"),
+    [
+        (EmotionEvidence(("joyful", "sad"), (0.9, 0.1)), "other: joyful 0.90, sad 0.10"),
+        (None, "other: nothing, it had nothing to say about this"),
+    ],
+)
+def test_two_plugins_of_one_kind_are_told_apart_and_no_word_steers_the_terminal(
+    evidence, said, folders, words, capsys, monkeypatch
+):
+    emotion = load_plugin(folders / "emotion")
+    other = copy.copy(emotion)
+    other.__class__ = type(
+        "Other", (type(other),), {"name": "other", "predict": lambda self, rows: [evidence] * len(rows)}
+    )
+    monkeypatch.setattr(talk, "load_plugins", lambda _: [emotion, other])
+    monkeypatch.setattr(talk, "decide", lambda *_: [Decision("sad", "sad", 1, "\x1b[2JOh \u202eno.")])
+    common = ["--model", str(words), "--device", "cpu", "--empathy", "x", "--question", "my friend left"]
+    assert main(common) == 0
+    captured = capsys.readouterr()
+    assert f" | {said} | decided: sad" in captured.err
+    assert "  emotion: " in captured.err
+    assert captured.out == "\\x1b[2JOh \\u202eno.\n"
+    assert main([*common, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["answer"] == "\x1b[2JOh \u202eno."

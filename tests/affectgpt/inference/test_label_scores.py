@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import MambaConfig, MambaForCausalLM
 
 from affectgpt.inference.label_scores import score_labels, split_lead
+from affectgpt.inference.prompt_cache import PromptCache
 from affectgpt.inputs.batch import prompt_batch
 from affectgpt.inputs.reader import ClipReader, EncodedRow
+from affectgpt.problems import InputError
 from tests.support.feature_sources import Table
 from tests.support.rows import make_clip
 
@@ -68,3 +71,25 @@ def test_a_prompt_is_read_once_whatever_the_number_of_labels(tiny, rows):
     assert len(tokens) == 6
     torch.testing.assert_close(single, together, rtol=0, atol=1e-5)
     assert score_labels(model, reader, [], ["joy"]).shape == (0, 1)
+
+
+def test_a_model_without_keys_and_values_reads_its_prompts_with_each_label(tiny, rows):
+    """Recurrent models (Mamba) keep a state that cannot be repeated."""
+    reader, _ = rows
+    settings = {"vocab_size": len(reader.tokenizer), "hidden_size": 16, "num_hidden_layers": 2, "state_size": 4}
+    torch.manual_seed(0)
+    model = MambaForCausalLM(MambaConfig(**settings)).eval()
+    read = [EncodedRow("long", [5, 6, 7, 8, 9, 10], []), EncodedRow("short", [7, 8], [])]
+    labels = ["joy", "anger, fear", "surprise"]
+    found = score_labels(model, reader, read, labels)
+    for row, scores in zip(read, found, strict=True):
+        for label, score in zip(labels, scores, strict=True):
+            lead, rests = split_lead(reader.tokenizer, labels)
+            rest = rests[labels.index(label)]
+            ids = torch.tensor([[*row.prompt_ids, *lead, *rest]])
+            with torch.no_grad():
+                likely = model(ids).logits[0, :-1].log_softmax(-1)[-len(rest) :]
+            expected = sum(float(likely[place, token]) for place, token in enumerate(rest))
+            assert float(score) == pytest.approx(expected, abs=1e-4)
+    with pytest.raises(InputError, match="MambaForCausalLM: its cache: expected keys and values"):
+        PromptCache(model, prompt_batch(read, reader.tokenizer.pad_token_id))

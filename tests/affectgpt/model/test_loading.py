@@ -12,6 +12,7 @@ import transformers as hf
 from safetensors.torch import load_file, save_file
 from transformers import BitsAndBytesConfig
 
+from affectgpt.inference.assistant import Assistant
 from affectgpt.model import loading
 from affectgpt.model.loading import (
     load_model,
@@ -246,3 +247,187 @@ def test_a_tokenizer_without_an_end_token_is_refused(tmp_path):
     folder = tiny_text_model("llama", tmp_path, eos_token=None)
     with pytest.raises(InputError, match=r"expected an end token \(eos_token\), got none"):
         load_processor(folder)
+
+
+def write(name: str, content: bytes):
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def remove(*names: str):
+    return lambda folder: [(folder / name).unlink() for name in names]
+
+
+def index(content: bytes):
+    def spoil(folder: Path) -> None:
+        (folder / "model.safetensors").unlink()
+        (folder / "model.safetensors.index.json").write_bytes(content)
+
+    return spoil
+
+
+UNLOADABLE = {
+    "no configuration": (remove("config.json"), "expected config.json of a model, found none"),
+    "an empty configuration": (write("config.json", b""), "not a valid JSON file"),
+    "a configuration that is cut off": (write("config.json", b'{"model_type": "qwe'), "not a valid JSON file"),
+    "a configuration that is a list": (write("config.json", b"[]"), "Unrecognized model"),
+    "a configuration that is nothing": (write("config.json", b"null"), "TypeError"),
+    "a configuration of bytes": (write("config.json", b"\xff\xfe\x00"), "not a valid JSON file"),
+    "no weights": (remove("model.safetensors"), "expected its weights"),
+    "empty weights": (write("model.safetensors", b""), "header too small"),
+    "weights that are text": (write("model.safetensors", b"version https://git-lfs.github.com/spec/v1\n"), "header"),
+    "weights of zeros": (write("model.safetensors", bytes(100)), "invalid JSON in header"),
+    "an index that is cut off": (index(b"{"), "the index: expected JSON whose 'weight_map'"),
+    "an index of nothing": (index(b"{}"), "the index: expected JSON whose 'weight_map'"),
+    "an index of a list": (index(b'{"weight_map": []}'), "the index: expected JSON whose 'weight_map'"),
+    "an index of files that are lost": (index(b'{"weight_map": {"a": "b.safetensors"}}'), "b.safetensors missing"),
+}
+
+
+@pytest.mark.parametrize("what", UNLOADABLE)
+def test_a_folder_that_cannot_be_loaded_is_explained(what, text_folder):
+    spoil, said = UNLOADABLE[what]
+    spoil(text_folder)
+    with pytest.raises(InputError) as caught:
+        load_model(text_folder)
+    assert said in str(caught.value)
+    assert str(text_folder) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hidden_size": "abc"},
+        {"hidden_size": -4},
+        {"num_attention_heads": 0},
+        {"num_attention_heads": 3},
+        {"hidden_act": "nope"},
+        {"dtype": "float99"},
+        {"rope_parameters": {"rope_type": "nope"}},
+        {"quantization_config": 3},
+        {"quantization_config": {"quant_method": "gptq", "bits": 4}},
+        {"model_type": None},
+        {"model_type": 5},
+        {"architectures": [3]},
+    ],
+    ids=str,
+)
+def test_a_configuration_that_makes_no_sense_is_explained(change, text_folder):
+    change_config(text_folder, **change)
+    with pytest.raises(InputError, match="the model: expected files that transformers can load"):
+        load_model(text_folder)
+
+
+def test_errors_of_the_machine_are_no_errors_of_the_files(text_folder, monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(loading, "load_causal", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        load_model(text_folder)
+
+
+@pytest.mark.parametrize("path", ["a/b/c", "/nowhere/model", "./model"])
+def test_a_path_at_which_nothing_is_goes_to_no_hub(path):
+    with pytest.raises(InputError, match="expected a model folder, found nothing"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "mamba", "bloom"])
+def test_a_model_without_sdpa_is_loaded_all_the_same(kind, tmp_path):
+    small = {"vocab_size": 20, "hidden_size": 16, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "intermediate_size": 16}
+    model = {
+        "gemma2": lambda: hf.Gemma2ForCausalLM(hf.Gemma2Config(**small, **heads)),
+        "mamba": lambda: hf.MambaForCausalLM(hf.MambaConfig(**small, state_size=4)),
+        "bloom": lambda: hf.BloomForCausalLM(hf.BloomConfig(vocab_size=20, hidden_size=16, n_layer=1, n_head=2)),
+    }[kind]()
+    model.save_pretrained(tmp_path)
+    assert load_model(tmp_path, "float32").config._attn_implementation == "eager"
+    with pytest.raises(InputError, match="scaled_dot_product_attention"):
+        load_model(tmp_path, "float32", "sdpa")
+
+
+@pytest.fixture
+def text_adapter(text_folder, tmp_path) -> Path:
+    add_adapter(load_model(text_folder), LoraSettings(r=2)).save_pretrained(tmp_path / "words")
+    return tmp_path / "words"
+
+
+def change_adapter(folder: Path, **changes: object) -> None:
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [
+        ("/gone/base", "base_model_name_or_path: expected the adapted model, got nothing at /gone/base"),
+        ("../gone", "base_model_name_or_path: expected the adapted model, got nothing at ../gone"),
+        ("owner/gone", "It is the model that the adapter"),
+        (None, "base_model_name_or_path: expected the adapted model, got None"),
+        ("", "base_model_name_or_path: expected the adapted model, got ''"),
+        (".", "expected the adapted model, got the adapter itself"),
+    ],
+)
+def test_an_adapter_whose_model_is_not_there_says_so(text_adapter, base, said):
+    change_adapter(text_adapter, base_model_name_or_path=base)
+    with pytest.raises(InputError) as caught:
+        load_model(text_adapter)
+    assert said in str(caught.value)
+
+
+ADAPTERS = {
+    "settings that are cut off": (write("adapter_config.json", b"{"), "the file: expected JSON"),
+    "settings of a list": (write("adapter_config.json", b"[]"), "peft_type: expected 'LORA', got []"),
+    "no weights": (remove("adapter_model.safetensors"), "expected its weights, adapter_model.safetensors"),
+    "weights that are text": (write("adapter_model.safetensors", b"abc"), "the adapter: expected files that"),
+    "another rank": (lambda folder: change_adapter(folder, r=5), "size mismatch"),
+    "a rank of words": (lambda folder: change_adapter(folder, r="x"), "the adapter: expected files that"),
+    "modules that are not there": (lambda folder: change_adapter(folder, target_modules=["nope"]), "'nope'"),
+}
+
+
+@pytest.mark.parametrize("what", ADAPTERS)
+def test_an_adapter_that_cannot_be_loaded_is_explained(what, text_adapter):
+    spoil, said = ADAPTERS[what]
+    spoil(text_adapter)
+    with pytest.raises(InputError) as caught:
+        load_model(text_adapter)
+    assert said in str(caught.value)
+
+
+def test_an_adapter_of_the_hub_is_loaded_like_a_folder(text_folder, text_adapter, tmp_path, monkeypatch):
+    """Repositories as the Hub's client keeps them, found without a network."""
+    commit = "0" * 40
+    for name, source in (("adapter", text_adapter), ("base", text_folder)):
+        repository = tmp_path / "hub" / f"models--owner--{name}"
+        shutil.copytree(source, repository / "snapshots" / commit)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text(commit)
+    change_adapter(
+        tmp_path / "hub" / "models--owner--adapter" / "snapshots" / commit, base_model_name_or_path="owner/base"
+    )
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    ids = torch.tensor([[5, 6, 7]])
+    there = load_model("owner/adapter", "float32")
+    assert torch.equal(there(ids).logits, load_model(text_adapter, "float32")(ids).logits)
+    assert there.peft_config["default"].base_model_name_or_path == "owner/base"
+    assert model_folder("owner/adapter") == "owner/base"
+    assert load_processor("owner/adapter").eos_token == "<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{% for", "end of template"),
+        ("{{ raise_exception('not this one') }}", "not this one"),
+        ("{{ ''.__class__.__mro__ }}", "is unsafe"),
+        ("{{ nothing.at.all }}", "undefined"),
+        ("{{ messages[7].content }}", "no element 7"),
+    ],
+)
+def test_a_chat_template_that_does_not_render_is_explained(template, said, tmp_path):
+    folder = tiny_text_model("qwen2", tmp_path, chat_template=template)
+    with pytest.raises(InputError, match=f"its chat template: expected one that renders .*{said}"):
+        Assistant.from_pretrained(folder, "cpu").ask("What now?", max_new_tokens=2)

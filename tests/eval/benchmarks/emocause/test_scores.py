@@ -43,6 +43,13 @@ def test_the_command(tmp_path, capsys):
     printed = json.loads(capsys.readouterr().out)
     assert printed["n"] == len(entries)
     assert printed["top1"]["value"] == 1.0
+    assert set(printed) >= {"dataset", "mode", "n", "coverage", "primary", "secondary", "baselines"}
+    assert (printed["dataset"], printed["coverage"], printed["primary"]["name"]) == ("emocause", 1.0, "top5")
+    assert set(printed["secondary"]) == {"top1", "top3"}
+    ((constant, scores),) = printed["baselines"].items()
+    assert constant.startswith("always ")
+    assert scores["top5"]["value"] == 1.0  # three words are marked in all
+    assert scores["top1"]["value"] == pytest.approx(1 / 3, abs=1e-4)
     assert main([str(file), "--plugin", str(folder)]) == 0
     assert "top1 1.000" in capsys.readouterr().out
 

@@ -66,6 +66,7 @@ def test_every_condition(rows, reader, monkeypatch):
     assert scored["oracle"] == pytest.approx(0.9)
     assert scored["random_emotions"] < 0.3
     assert report["plugin"]["accuracy"] == 0.75
+    assert report["baselines"]["always a"]["accuracy"]["value"] == 1 / 8
     found = report["conditions"]["plugin"]
     assert found["coverage"]["value"] == pytest.approx(0.9)
     assert found["accuracy_substring"]["value"] == pytest.approx(0.75)  # what stands there, read or not
