@@ -96,7 +96,7 @@ def test_stages_train_it_and_its_checkpoint_is_asked_and_exported(train_in_turn,
     recipes = {}
     for name, more in {"full": {}, "lora": {"lora": {"r": 2, "dropout": 0.0}}}.items():
         recipe = {
-            "output": str(tmp_path / name / "run"),
+            "output": str(tmp_path / name / "my модель 情感 dir"),
             "threads": 1,
             "model": {"path": str(model), **more},
             "data": {"train": str(rows), "test": str(rows)},
@@ -112,7 +112,7 @@ def test_stages_train_it_and_its_checkpoint_is_asked_and_exported(train_in_turn,
         assert done.code == 0, done.err
     ids = torch.tensor([[5, 6, 7]])
     for name in recipes:
-        checkpoint, exported = tmp_path / name / "run" / "checkpoints" / "rl", tmp_path / name / "exported"
+        checkpoint, exported = tmp_path / name / "my модель 情感 dir/checkpoints/rl", tmp_path / name / "exported"
         trained = load_model(checkpoint, "float32")(ids).logits
         assert not torch.allclose(trained, load_model(model, "float32")(ids).logits)
         assert export_main([str(checkpoint), "--out", str(exported), "--json"]) == 0

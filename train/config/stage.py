@@ -23,7 +23,7 @@ class StageConfig(Section):
     """Steps of the optimizer."""
     batch_size: int = Field(ge=1)
     """Rows per optimiser step over all processes and accumulation steps; for grpo prompts times generations."""
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, allow_inf_nan=False)
     """Highest learning rate of AdamW."""
     mixture: dict[str, float]
     """Weights by which rows of each task are drawn."""

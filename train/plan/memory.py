@@ -197,8 +197,12 @@ def states(job: Training, strategy: Strategy, processes: int) -> dict[str, float
 
 
 def host_memory(job: Training, strategy: Strategy, processes: int, per_node: int) -> float:
-    """Return the bytes of host memory of a node: every process loads all weights, and offloaded states stay there."""
-    loaded = per_node * (4 * job.weights.trained + job.weights.frozen_bytes)
+    """Return the bytes of host memory of a node: weights while they are loaded, and offloaded states, which stay there.
+
+    Every process loads all weights; under ZeRO-3 all of a node share the pages of the files, and cut weight by weight.
+    """
+    cut = strategy.zero == 3 and (job.lora is None or job.lora.bits is None)
+    loaded = (1 if cut else per_node) * (4 * job.weights.trained + job.weights.frozen_bytes)
     if not strategy.offload:
         return loaded
     whole = 2 * (job.weights.trained + job.weights.frozen) + 16 * job.weights.trained

@@ -60,6 +60,65 @@ def test_shipped_recipes_load_by_name(path):
     assert load_recipe(path.stem) == load_recipe(path)
 
 
+@pytest.mark.parametrize(
+    ("written", "rate"),
+    [
+        *(("1e-4", 1e-4), ("1E-4", 1e-4), ("1.e-4", 1e-4), ("1.0e-4", 1e-4), ("+1e-4", 1e-4), ("0.0001", 1e-4)),
+        *(("'1e-4'", 1e-4), ('"1e-4"', 1e-4), ("'0.0001'", 1e-4), ("1", 1.0), (".5", 0.5), ("1e2", 100.0)),
+    ],
+)
+def test_numbers_are_read_however_they_are_written(recipe, written, rate):
+    """YAML takes `1e-4` for a text, as hiyouga/LlamaFactory#4014 found."""
+    recipe.write_text(GOOD.replace("learning_rate: 1e-3", f"learning_rate: {written}"))
+    assert load_recipe(recipe).stages[0].learning_rate == rate
+    assert load_recipe(recipe, [f"stages.two.learning_rate={written}"]).stages[1].learning_rate == rate
+
+
+@pytest.mark.parametrize(("written", "steps"), [("'3'", 3), ('"3"', 3), ("3.0", 3), ("0x10", 16), ("1_000", 1000)])
+def test_whole_numbers_are_too(recipe, written, steps):
+    recipe.write_text(GOOD.replace("steps: 3", f"steps: {written}"))
+    assert load_recipe(recipe).stages[0].steps == steps
+
+
+@pytest.mark.parametrize("written", ["1e-4x", "'1,5'", "1e", "one", "", "1e400", "-1e-4", "[1e-4]", "2024-01-01"])
+def test_what_is_no_number_is_refused_with_its_line(recipe, written):
+    recipe.write_text(GOOD.replace("learning_rate: 1e-3", f"learning_rate: {written}"))
+    [problem] = complaints(recipe)
+    assert f"{recipe}: line 11, 'stages.0.learning_rate'" in problem
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: "\ufeff" + text,
+        lambda text: "\ufeff" + text.replace("\n", "\r\n"),
+        lambda text: text.rstrip("\n"),
+        lambda text: text.replace("\n", "   \n"),
+        lambda text: "---\n" + text + "...\n",
+        lambda text: "# 情感 модель\r\n" + text + "\n\n",
+    ],
+    ids=["CRLF", "BOM", "BOM and CRLF", "no last newline", "spaces at ends", "marks of a document", "comment"],
+)
+def test_files_of_other_systems_are_read_as_ours(recipe, change):
+    expected = load_recipe(recipe)
+    recipe.write_bytes(change(GOOD).encode())
+    assert load_recipe(recipe) == expected
+    recipe.write_bytes(change(GOOD.replace("steps: 3", "stepz: 3")).encode())
+    assert any("Did you mean 'steps'?" in problem for problem in complaints(recipe))
+
+
+@pytest.mark.parametrize(
+    "change", [("  train:", "\ttrain:"), ("  - name: one", "\t- name: one"), ("    kind", "   \tkind")]
+)
+def test_a_tab_is_refused_with_its_line(recipe, change):
+    recipe.write_text(GOOD.replace(*change, 1))
+    line = recipe.read_text().partition("\t")[0].count("\n") + 1
+    [problem] = complaints(recipe)
+    assert problem.startswith(f"{recipe}: the file: expected YAML, got ")
+    assert f"line {line}, column" in problem
+
+
 def test_a_recipe_that_is_not_there_names_the_nearest():
     assert "Did you mean 'demo'?" in complaints("dmo")[0]
     assert "nothing there" in complaints("nowhere/else.yaml")[0]
@@ -145,7 +204,7 @@ def test_all_problems_at_once_with_line_and_remedy(tmp_path):
         (("generations: 4", "generations: 4\n    accumulation: 3"), "must be a multiple of accumulation (3)"),
         (("mixture: {tree: 1}\n  - name: two", "mixture: {}\n  - name: two"), "weights must be 0 or more"),
         (("mixture: {tree: 1}\n  - name: two", "mixture: {tree: -1}\n  - name: two"), "weights must be 0 or more"),
-        (("learning_rate: 1e-3", "learning_rate: .nan"), "greater than 0"),
+        (("learning_rate: 1e-3", "learning_rate: .nan"), "finite number"),
         (("output: runs/x", "title: x"), "'output': expected a value, got nothing"),
     ],
 )

@@ -180,6 +180,8 @@ def test_zero_splits_what_it_says():
     assert [found[title]["optimiser"] / trained for title in titles] == [8, 12 / 8, 12 / 8, 12 / 8, 0]
     # Every process loads all; what is offloaded stays: 18 bytes a trained parameter, spread over the nodes.
     assert host_memory(job(trained, frozen), STRATEGIES[0], 16, 8) == 8 * 4 * (trained + frozen)
+    assert host_memory(job(trained, frozen), STRATEGIES[2], 16, 8) == 8 * 4 * (trained + frozen)
+    assert host_memory(job(trained, frozen), STRATEGIES[3], 16, 8) == 4 * (trained + frozen)
     assert host_memory(job(trained), STRATEGIES[4], 1, 1) == 18 * trained
     assert host_memory(job(trained), STRATEGIES[4], 2, 1) == 9 * trained
     assert host_memory(job(trained), STRATEGIES[4], 2, 2) == 18 * trained

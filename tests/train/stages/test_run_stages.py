@@ -18,8 +18,9 @@ from safetensors.torch import load_file
 
 from affectgpt.clip import Clip
 from affectgpt.features import file_hashes
-from affectgpt.model.loading import load_processor
+from affectgpt.model.loading import load_model, load_processor
 from affectgpt.problems import InputError
+from affectgpt.weights.export import export
 from tests.support.tiny_rows import tiny_rows
 from train.fault_tolerance.checkpoint import publish
 from train.monitor import Console
@@ -254,6 +255,20 @@ def test_each_stage_goes_on_from_the_one_before(recipe, prepared, tiny):
     one, two = (weights(result.folder) for result in run(recipe(stage("one"), hardly), prepared))
     assert equal(one, two)
     assert not equal(one, weights(tiny.folder))
+
+
+def test_names_of_folders_may_hold_spaces_and_any_script(recipe, prepared, tiny, tmp_path):
+    """A run, its resumption, and an export, in a folder as people name them (ggml-org/whisper.cpp#3032)."""
+    output = "my модель 情感 dir"
+    [first, second] = run(recipe(output=output), prepared)
+    assert [result.reused for result in run(recipe(output=output), prepared)] == [True, True]
+    for part in ("vision", "audio"):
+        shutil.copytree(tiny.folder / part, second.folder / part)
+    export(second.folder, tmp_path / output / "вывод 模型 é")
+    exported = load_model(tmp_path / output / "вывод 模型 é", "float32")
+    trained = load_model(second.folder, "float32")
+    assert equal(dict(exported.named_parameters()), dict(trained.named_parameters()))
+    assert not equal(weights(first.folder), weights(second.folder))
 
 
 def test_what_is_frozen_stays_as_it_was(recipe, prepared, tiny):
