@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from affectgpt.encoding import half_characters
+from affectgpt.json_files import iterate_json
 from affectgpt.media.media import DECODED, MEDIA
 from affectgpt.media.recording import Recording
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
-from affectgpt.tables import half_characters, iterate_json
 from affectgpt.tasks import ANSWER_TYPES, LEVELS, TASKS, Task, is_label_list, is_number
 
 MEDIA_FIELDS = tuple(MEDIA)

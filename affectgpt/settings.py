@@ -34,7 +34,7 @@ def read_settings(function: Callable[..., Any], given: Mapping[str, Any]) -> tup
 
 def expectation(error: Mapping[str, Any]) -> str:
     """Return what pydantic expected, worded to follow 'expected'."""
-    if error["type"] == "path_type":
+    if error.get("type") == "path_type":
         return "a path"
     return str(error["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
 

@@ -1,252 +1,23 @@
-"""Strict readers of tables (CSV, TSV) and of JSON, a document or an object a line; nobody else parses such files.
+"""The strict reader of tables (CSV, TSV); nobody else parses such files.
 
 What a lenient reader takes without a word changes data: a quotation mark that is never closed swallows the rows behind
-it, of two columns or keys of one name the last wins. Here each is a `Problem` that names the line.
+it, of two columns of one name the last wins. Here each is a `Problem` that names the line.
 """
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
-import json
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from affectgpt.problems import InputError, Problem, nearest, shorten
+from affectgpt.encoding import TABLES, decode
+from affectgpt.problems import Problem, nearest, shorten
 
-TABLES = (".csv", ".tsv", ".tab")
-"""Endings of the files that `read_table` reads; the last two have tabs between their cells."""
-_JSON_SPACE = " \t\r\n"
-_HALF = re.compile("[\ud800-\udfff]")
-_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _OTHER_DELIMITERS = ";\t|"
-
-
-# Text
-
-
-def decode(raw: bytes, file: str | Path, expected: str, row: int | None = None) -> str | Problem:
-    """Decode a file, or a part of it, as UTF-8 with or without a byte order mark.
-
-    Args:
-        raw: the bytes.
-        file: their file, for the problem.
-        expected: what they should be, likewise.
-        row: row of a JSONL file that they are; by default they are the whole file.
-
-    Returns:
-        The text, or the problem: the line and the byte that are not UTF-8, and how the file can be saved again.
-    """
-    wide = _wide_encoding(raw)
-    if wide is not None:
-        where = f"{'line' if row is None else 'row'} 1, byte 1"
-        return Problem(str(file), where, f"{expected} in UTF-8", wide, _save_again(file, wide))
-    try:
-        return raw.decode("utf-8-sig" if row in (None, 1) else "utf-8")
-    except UnicodeDecodeError as error:
-        before = raw[: error.start]
-        start = before.rfind(b"\n") + 1
-        number = before.count(b"\n") + 1
-        where = f"line {number}" if row is None else f"row {row}"
-        ahead = before[start:].decode("utf-8", errors="replace")[-20:]
-        got = f"the byte 0x{raw[error.start]:02x}" + (f" after {ahead!r}" if ahead else "")
-        fix = _save_again(file, _narrow_encoding(raw))
-        return Problem(str(file), f"{where}, byte {error.start - start + 1}", f"{expected} in UTF-8", got, fix)
-
-
-def _wide_encoding(raw: bytes) -> str | None:
-    """Return the name of an encoding of two or four bytes a character that a text seems to have; None for others."""
-    if raw.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        return "UTF-32"
-    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "UTF-16"
-    zeros = [byte == 0 for byte in raw[:4]]
-    if zeros == [False, True, False, True]:
-        return "UTF-16LE"
-    return "UTF-16BE" if zeros == [True, False, True, False] else None
-
-
-def _narrow_encoding(raw: bytes) -> str:
-    """Guess the encoding of a text that is not UTF-8: Chinese if its high bytes come in pairs, else Western."""
-    try:
-        raw.decode("gb2312")
-        return "GB18030"
-    except UnicodeDecodeError:
-        return "WINDOWS-1252"
-
-
-def _save_again(file: str | Path, encoding: str) -> str:
-    old = Path(file)
-    by_hand = "in a spreadsheet choose 'CSV UTF-8'; or run" if old.suffix.lower() in TABLES else "run"
-    return (
-        f"It may be in {encoding}. Save it as UTF-8: {by_hand}: "
-        f"iconv -f {encoding} -t UTF-8 {old.name} > {old.stem}-utf8{old.suffix}"
-    )
-
-
-def half_characters(value: Any, field: str = "") -> Iterator[str]:
-    """Yield the fields, such as `messages[1].content`, whose text holds half a character.
-
-    JSON spells characters beyond the basic plane, emoji among them, as two halves (`\\ud83d\\ude00`). Text that was cut
-    between them cannot be encoded, neither as UTF-8 nor as tokens (huggingface/transformers#8886).
-    """
-    if isinstance(value, str):
-        if _HALF.search(value):
-            yield field
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            if _HALF.search(key):
-                yield f"{field}.{key!a}" if field else f"{key!a}"
-            yield from half_characters(item, f"{field}.{key}" if field else key)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from half_characters(item, f"{field}[{index}]")
-
-
-def mend_characters(value: Any) -> Any:
-    """Return a text or a JSON value in which U+FFFD, the replacement character, stands for each half of a character."""
-    if isinstance(value, str):
-        return _HALF.sub("\ufffd", value)
-    if isinstance(value, dict):
-        return {mend_characters(key): mend_characters(item) for key, item in value.items()}
-    return [mend_characters(item) for item in value] if isinstance(value, list) else value
-
-
-# JSON
-
-
-def parse_json(text: str) -> Any:
-    """Parse a JSON document.
-
-    Raises:
-        ValueError: it is no JSON, is nested too deeply, or has an object with a key twice.
-    """
-    try:
-        return json.loads(text, object_pairs_hook=_without_duplicates)
-    except RecursionError:
-        raise ValueError("too many brackets inside each other") from None
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {max(keys, key=keys.count)!r} twice in an object")
-    return values
-
-
-def load_json(path: Path, expected: str = "JSON") -> Any:
-    """Read a file that is one JSON document.
-
-    Raises:
-        InputError: it is none, is not in UTF-8, or holds a key twice or half a character.
-    """
-    text = decode(path.read_bytes(), path, expected)
-    if isinstance(text, Problem):
-        raise InputError(text)
-    try:
-        value = parse_json(text)
-    except ValueError as error:
-        raise InputError(Problem(str(path), "the file", expected, str(error))) from None
-    if broken := list(half_characters(value)):
-        raise InputError([_half(path, f"'{field}'") for field in broken])
-    return value
-
-
-def iterate_json(path: Path, mended: list[int] | None = None) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
-    """Yield each line of a JSONL file with its number, from 1: its object, or the problem with it.
-
-    Lines end with a newline and nothing else: U+2028 and the like are part of a text. Blank lines are skipped.
-
-    Args:
-        path: the file.
-        mended: collects the numbers of lines in which U+FFFD was put for half a character; without it, that is a
-            problem.
-    """
-    return _lines(path, mended)
-
-
-def iterate_objects(path: Path, mended: list[int]) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
-    """Yield the objects of a JSONL file or of a JSON array, with their numbers from 1, or the problem with each.
-
-    Args:
-        path: the file.
-        mended: collects the numbers of objects in which U+FFFD was put for half a character.
-    """
-    with path.open("rb") as file:
-        is_array = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
-    return _items(path, mended) if is_array else _lines(path, mended)
-
-
-def _lines(path: Path, mended: list[int] | None) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
-    empty = True
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            text = decode(raw, path, "one JSON object", number)
-            if isinstance(text, Problem):
-                yield number, text
-                if _wide_encoding(raw):
-                    return
-                continue
-            if not text.strip(_JSON_SPACE):
-                continue
-            row = _object(path, number, text)
-            if empty and isinstance(row, Problem) and text.lstrip(_JSON_SPACE).startswith("["):
-                fix = f"Write each object of the array on a line of its own: jq -c '.[]' {path.name} > rows.jsonl"
-                yield number, Problem(str(path), f"row {number}", "one JSON object a line", "a JSON array", fix)
-                return
-            empty = False
-            yield number, _whole(path, number, row, mended) if _ESCAPED_HALF.search(text) else row
-
-
-def _items(path: Path, mended: list[int]) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
-    expected = "a JSON array, or one JSON object a line"
-    text = decode(path.read_bytes(), path, expected)
-    if isinstance(text, Problem):
-        yield 1, text
-        return
-    try:
-        items = parse_json(text)
-    except ValueError as error:
-        yield 1, Problem(str(path), "the file", expected, str(error))
-        return
-    for number, item in enumerate(items, start=1):
-        is_object = isinstance(item, dict)
-        row = item if is_object else Problem(str(path), f"row {number}", "a JSON object", shorten(item))
-        yield number, _whole(path, number, row, mended) if _ESCAPED_HALF.search(text) else row
-
-
-def _object(path: Path, number: int, text: str) -> dict[str, Any] | Problem:
-    try:
-        row = parse_json(text.strip(_JSON_SPACE))
-    except ValueError as error:
-        return Problem(str(path), f"row {number}", "one JSON object a line", str(error))
-    return row if isinstance(row, dict) else Problem(str(path), f"row {number}", "a JSON object", shorten(row))
-
-
-def _whole(
-    path: Path, number: int, row: dict[str, Any] | Problem, mended: list[int] | None
-) -> dict[str, Any] | Problem:
-    """Return a row without half characters: mended where that is counted, else the problem with it."""
-    broken = [] if isinstance(row, Problem) else list(half_characters(row))
-    if not broken:
-        return row
-    if mended is None:
-        return _half(path, f"row {number}, field '{broken[0]}'")
-    mended.append(number)
-    return dict(mend_characters(row))
-
-
-def _half(path: Path, where: str) -> Problem:
-    fix = "The text was cut inside a character, such as an emoji. Remove it, or write the whole character."
-    return Problem(str(path), where, "whole characters", "half of one (a surrogate, \\ud800 to \\udfff)", fix)
-
-
-# Tables
 
 
 class TableRow(NamedTuple):
@@ -315,8 +86,8 @@ def _records(path: Path, text: str, delimiter: str, problems: list[Problem]) -> 
             cells = next(reader)
         except StopIteration:
             return
-        except csv.Error:
-            problems.append(_open_cell(path, begin, lines[begin : reader.line_num], delimiter))
+        except csv.Error as error:
+            problems.append(_open_cell(path, begin, lines[begin : reader.line_num], delimiter, str(error)))
             return
         if not cells:
             continue
@@ -364,15 +135,17 @@ def _quoting(lines: Sequence[str], delimiter: str) -> _Quoting:
     return _Quoting(opened, inside)
 
 
-def _open_cell(path: Path, begin: int, lines: Sequence[str], delimiter: str) -> Problem:
+def _open_cell(path: Path, begin: int, lines: Sequence[str], delimiter: str, error: str) -> Problem:
     line, index = _quoting(lines, delimiter).opened
     got = shorten(lines[line][index:].rstrip("\r\n"))
     if len(lines) - line > 1:
         got += f" and what follows up to line {begin + len(lines)}"
+    expected = 'a cell in quotation marks that ends with ", and no more'
     fix = "Close the quotation mark or remove it. Inside a quoted cell it is written twice."
-    return Problem(
-        str(path), f"line {begin + line + 1}", 'a cell in quotation marks that ends with ", and no more', got, fix
-    )
+    if "limit" in error:
+        expected = f"a cell of at most {csv.field_size_limit():,} characters"
+        fix = "Is a quotation mark never closed?"
+    return Problem(str(path), f"line {begin + line + 1}", expected, got, fix)
 
 
 def _swallowed(lines: Sequence[str], delimiter: str, columns: int) -> str | None:
@@ -382,22 +155,19 @@ def _swallowed(lines: Sequence[str], delimiter: str, columns: int) -> str | None
     """
     if columns < 2:
         return None
-    inside = _quoting(lines, delimiter).inside
-    # In two columns a comma that ends a line is more likely one of the text than an empty cell behind it.
-    between_cells = re.compile(re.escape(delimiter) + (r"(?!\s)" if columns > 2 else r"(?!\s|$)"))
+    between_cells = re.compile(re.escape(delimiter) + r"(?!\s)")
+    if columns == 2:
+        # One comma is easily text: at the end of a line, and between Chinese characters.
+        sign, near = re.escape(delimiter), "\u3000-\u9fff\uff00-\uffef"
+        between_cells = re.compile(rf"(?<![{near}]){sign}(?!\s|$)|{sign}(?![\s{near}]|$)")
     looks, whole = [], 0
-    for text, marked in zip((line.rstrip("\r\n") for line in lines), inside, strict=True):
-        between = {match.start() for match in between_cells.finditer(text)}
+    for text, marked in zip(lines, _quoting(lines, delimiter).inside, strict=True):
+        between = {match.start() for match in between_cells.finditer(text.rstrip("\r\n"))}
         if len(between) >= columns - 1:
             whole += 1
-            if between & {*marked} and (columns > 2 or _has_name(text, delimiter)):
-                looks.append(text)
+            if between & {*marked}:
+                looks.append(text.rstrip("\r\n"))
     return looks[-1] if whole > 1 and looks else None
-
-
-def _has_name(line: str, delimiter: str) -> bool:
-    """Tell whether one of two cells is like the name of a clip: ASCII without spaces."""
-    return any(cell.isascii() and cell and not re.search(r"\s", cell) for cell in line.split(delimiter))
 
 
 def _header_problems(

@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from affectgpt.encoding import decode
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
 from affectgpt.settings import expectation
-from affectgpt.tables import decode
 from train.recipe import Recipe
 from train.stages.kinds import KINDS, keys_without_effect
 

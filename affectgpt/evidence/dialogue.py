@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from affectgpt.clip import Clip, read_clips
 from affectgpt.emotions.lemmas import tidy
+from affectgpt.json_files import iterate_json
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
-from affectgpt.tables import iterate_json
 
 EMOTIONS = (
     *("surprised", "excited", "annoyed", "proud", "angry", "sad", "grateful", "lonely", "impressed", "afraid"),
@@ -128,8 +129,8 @@ def read_rows(path: Path, labels: Sequence[str] | None = None, media_root: Path 
         InputError: with every problem of every line.
     """
     path = require_file(path, "a file of dialogues", "A line is {'context': [turn, ...], 'emotion': label}.")
-    first = next(iter(iterate_json(path)), (0, {}))[1]
-    if isinstance(first, dict) and {"messages", "task"} & first.keys():
+    first: dict[str, Any] = next((row for _, row in iterate_json(path) if isinstance(row, dict)), {})
+    if {"messages", "task"} & first.keys():
         return read_clips(path, media_root)
     dialogues = read_dialogues(path, labels)
     named = {dialogue.emotion or "" for dialogue in dialogues}

@@ -15,9 +15,10 @@ from itertools import takewhile
 from pathlib import Path
 
 from affectgpt.clip import Clip
+from affectgpt.encoding import decode
 from affectgpt.evidence.dialogue import EMOTIONS
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
-from affectgpt.tables import decode, read_table
+from affectgpt.tables import read_table
 
 SPLITS = {"train": "train.csv", "dev": "valid.csv", "test": "test.csv"}
 _FIELDS = ("conv_id", "utterance_idx", "context", "prompt", "speaker_idx", "utterance")

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from affectgpt.clip import Clip
+from affectgpt.json_files import iterate_objects
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
-from affectgpt.tables import iterate_objects
 from affectgpt.tasks import LEVELS, SPOKEN, TASKS
 from data_recipes.imports.label_lists import read_labels
 from data_recipes.imports.turns import CONVERSATIONS, KINDS, KNOWN, Place, Row, read_turns
@@ -41,7 +41,8 @@ def from_ms_swift(
         path: JSONL, or a JSON array.
         task: task of every row; the last turn is its answer, read as the task's type asks.
         media_root: folder that relative paths start from; the file's own by default.
-        mended: collects the numbers of rows in which U+FFFD was put for half a character.
+        mended: collects the numbers of rows in which U+FFFD was put for half a character; without it, that is a
+            problem.
 
     Raises:
         InputError: the file or task does not exist, or rows are invalid.
@@ -77,7 +78,7 @@ def _conversations(
     problems: list[Problem] = []
     clips: list[Clip] = []
     seen: dict[str, int] = {}
-    for number, row in iterate_objects(path, [] if mended is None else mended):
+    for number, row in iterate_objects(path, mended):
         if isinstance(row, Problem):
             problems.append(row)
             continue

@@ -18,8 +18,10 @@ MISSING = frozenset(
 ) | {"-", "--", "?"}
 """Cells, in lower case, by which pandas, spreadsheets and people say that there is no label."""
 
+NOT_A_NUMBER = ("nan", "<na>")
+"""Cells, in lower case, that pandas alone writes where there is nothing."""
 _BLANK = " \t\r\n\xa0\u3000"
-"""What is taken off the ends of a cell; `str.strip` would take U+0085, too, which was an ellipsis once."""
+"""Characters taken off the ends of a cell. `str.strip` takes U+0085, too, which an ellipsis may have become."""
 
 
 def from_csv(
@@ -67,6 +69,9 @@ def from_csv(
     for line, row in rows:
         file, label = row[file_column], row[label_column]
         media = Path(os.path.normpath(root / file))
+        for column in (subtitle_column or "subtitle", group_column or "group"):
+            if row.get(column, "").lower() in NOT_A_NUMBER:
+                problems.append(_not_a_number(path, line, column, row[column]))
         if problem := _file_problem(media, file, root, len(problems) < MOST):
             problems.append(Problem(str(path), f"line {line}, column '{file_column}'", *problem))
         elif seen.setdefault(media, line) != line:
@@ -121,6 +126,12 @@ def _label_problems(
             problems.append(Problem(str(path), f"column '{column}'", "at least two different labels", got))
         return problems + alike(path, column, lines, "a label")
     keys = {spelling_key(label): label for label in labels}
+    if len(keys) < len(labels):
+        got = ", ".join(_shown(label, *labels) for label in labels if keys[spelling_key(label)] != label)
+        fix = "They differ in case, spaces or Unicode form alone."
+        problems.append(Problem("--labels", "its labels", "distinct ones", f"{got} beside another spelling", fix))
+    if len(labels) < 2:
+        problems.append(Problem("--labels", "its labels", "at least two", ", ".join(labels) or "none"))
     for label, on in lines.items():
         if label not in labels:
             twin = keys.get(spelling_key(label))
@@ -192,6 +203,11 @@ def conversation(question: str, target: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": target}]
 
 
+def _not_a_number(path: Path, line: int, column: str, cell: str) -> Problem:
+    fix = "Pandas writes it for an empty cell: save the table with na_rep=''."
+    return Problem(str(path), f"line {line}, column '{column}'", "text, or an empty cell", repr(cell), fix)
+
+
 def read_column(path: Path, column: str, problems: list[Problem]) -> dict[str, str]:
     """Read a column of a table by the values of its column `name`."""
     rows, found = read_table(path, ["name", column])
@@ -199,6 +215,8 @@ def read_column(path: Path, column: str, problems: list[Problem]) -> dict[str, s
     values: dict[str, str] = {}
     for line, cells in rows:
         name = cells["name"].strip(_BLANK)
+        if cells[column].strip(_BLANK).lower() in NOT_A_NUMBER:
+            problems.append(_not_a_number(path, line, column, cells[column]))
         if not name:
             problems.append(Problem(str(path), f"line {line}, column 'name'", "the name of a clip", "nothing"))
         elif name in values:

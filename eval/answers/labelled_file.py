@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from affectgpt.encoding import TABLES
+from affectgpt.json_files import iterate_json
 from affectgpt.problems import InputError, Problem, require_file, shorten
-from affectgpt.tables import TABLES, iterate_json, read_table
+from affectgpt.tables import read_table
 from eval.answers.fields import NAMES, Record, Role, fields_of, is_header, name_of
 
 SHOWN = 10

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from affectgpt.json_files import load_json
 from affectgpt.problems import InputError, Problem, require_file, shorten
-from affectgpt.tables import load_json
 from affectgpt.tasks import TASKS as OURS
 from affectgpt.tasks import is_label_list
 from eval.answers.fields import GOLD, RESPONSES, Record, Role, fields_of

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from affectgpt.encoding import TABLES
 from affectgpt.problems import InputError
-from affectgpt.tables import TABLES
 from eval.answers.fields import GOLD, RESPONSES, add_field_options
 from eval.answers.tasks import OWN_TASKS, TASKS
 from eval.benchmarks.recognition.kinds import KINDS

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from affectgpt.clip import MEDIA_FIELDS, Clip
+from affectgpt.json_files import iterate_json
 from affectgpt.problems import InputError, Problem
-from affectgpt.tables import iterate_json
 from eval.predict.answers import Prediction, as_prediction
 
 _NOT_ASKED = ("id", "answer", "messages", "level", "group", "source", "extra")

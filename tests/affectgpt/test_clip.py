@@ -328,7 +328,7 @@ def test_every_kind_of_problem(folder: Path, changes: dict[str, Any], field: str
     ("line", "words"),
     [
         ("{", "one JSON object a line"),
-        ("[1]", "one JSON object a line, got a JSON array. Write each object of the array on a line of its own"),
+        ("[1]", "one JSON object a line, got a JSON array. Write each object of it on a line of its own"),
         ("3", "a JSON object, got 3"),
         ("[" * 100_000, "one JSON object a line"),
     ],

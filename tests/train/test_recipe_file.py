@@ -93,6 +93,12 @@ def test_a_word_that_is_no_word_to_yaml_is_told_with_the_remedy(path: Path, word
     assert load_recipe(path).stages[0].name == word
 
 
+def test_a_path_that_is_no_path_to_yaml(path: Path) -> None:
+    path.write_text(GOOD.replace("train: rows.jsonl", "train: yes"))
+    (problem,) = problems_of(path)
+    assert problem.startswith("line 4, 'data.train': expected a path, got True. YAML reads no, off, on and yes so")
+
+
 def test_keys_twice_in_a_value_of_the_command_line() -> None:
     (problem,) = problems_of(RECIPES / "demo.yaml", "model.num_tokens={face: 2, face: 3}")
     assert problem.startswith(

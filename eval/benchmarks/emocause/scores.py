@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from affectgpt.clip import Clip
+from affectgpt.json_files import load_json
 from affectgpt.problems import InputError, Problem, require_file, shorten
-from affectgpt.tables import load_json
 from eval.metrics.stats import Metric, intervals, mean_tally
 
 TOP = (1, 3, 5)

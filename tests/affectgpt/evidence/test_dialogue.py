@@ -86,6 +86,25 @@ def test_the_closed_set_is_the_published_one_where_it_holds_all(tmp_path):
     assert len(set(EMOTIONS)) == 32
 
 
+@pytest.mark.parametrize("start", ["\ufeff", ""])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_are_read_with_a_byte_order_mark_and_any_text(tmp_path, start, end):
+    path = tmp_path / "data.jsonl"
+    lines = [{"context": ["a\u2028b\x85c"], "emotion": "sad"}, {"context": ["d"], "emotion": "joyful"}]
+    path.write_bytes((start + end.join(json.dumps(line, ensure_ascii=False) for line in lines)).encode())
+    assert [row.question for row in read_rows(path)] == ["a\u2028b\x85c", "d"]
+
+
+def test_half_a_character_in_the_first_row_is_its_only_problem(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    write_clips(path, [make_clip(id="a", subtitle="SUB"), make_clip(id="b")])
+    path.write_text(path.read_text().replace("SUB", "I am \\ud83d fine"))
+    with pytest.raises(InputError) as caught:
+        read_rows(path)
+    (problem,) = caught.value.problems
+    assert "row 1, field 'subtitle': expected whole characters" in str(problem)
+
+
 def test_rows_may_begin_with_one_that_has_no_conversation(tmp_path):
     (tmp_path / "a.mp4").touch()
     path = tmp_path / "rows.jsonl"

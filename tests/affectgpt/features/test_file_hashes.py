@@ -58,6 +58,16 @@ def test_a_file_is_hashed_once(journal, files, hashed):
     assert len(lines_of(journal)) == len(files)
 
 
+def test_names_may_hold_other_ends_of_lines(journal, tmp_path, hashed):
+    files = [tmp_path / f"a{sign}b.mp4" for sign in ("\u2028", "\u2029", "\x85", "\x1c", "\n", "\r")]
+    for file in files:
+        file.write_bytes(repr(file.name).encode())
+    assert ContentIndex(journal).hashes(files) == right(files)
+    hashed.clear()
+    assert ContentIndex(journal).hashes(files) == right(files)
+    assert hashed == []
+
+
 def test_a_changed_file_is_hashed_again(journal, files, hashed):
     ContentIndex(journal).hashes(files)
     hashed.clear()

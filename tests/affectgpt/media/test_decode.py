@@ -428,11 +428,14 @@ def test_a_decoder_that_stops_early(tmp_path: Path) -> None:
 def test_files_that_are_no_media(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("no video\n" * 500)
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 12345\n"
+    (tmp_path / "pointer.mp4").write_text(pointer)
     (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nclip.ts\n#EXT-X-ENDLIST\n")
     words = {
         "empty.mp4": "is empty",
         "text.mp4": "no video or audio file",
         "list.mp4": "no video or audio file",
+        "pointer.mp4": r"a pointer of Git LFS, not the file itself; fetch it with: git lfs pull",
         "missing.mp4": "nothing there",
         "": "a folder",
     }

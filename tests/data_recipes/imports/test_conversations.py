@@ -269,7 +269,10 @@ def test_reported_files(name: str) -> None:
             FROM[form](path, task)
         assert words in str(caught.value)
         return
-    clips = FROM[form](path, task)
+    if name == "surrogate.jsonl":
+        with pytest.raises(InputError, match=r"field 'messages\[1\]\.content': expected whole characters"):
+            FROM[form](path, task)
+    clips = FROM[form](path, task, mended=[])
     if name == "zhlabels.jsonl":
         assert [clip.answer for clip in clips] == [["happy", "excited"], ["悲伤", "失望"], ["angry", "hostile"]]
     assert all(clip.has_media for clip in clips)

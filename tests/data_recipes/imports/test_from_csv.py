@@ -86,6 +86,15 @@ def test_a_label_that_is_missing_is_named_and_can_be_left_out_or_allowed(folder:
         assert [clip.answer for clip in clips] == ["joy", cell, "sad", cell]
 
 
+@pytest.mark.parametrize("column", ["subtitle", "group"])
+@pytest.mark.parametrize("cell", ["nan", "NaN", "<NA>"])
+def test_what_pandas_writes_for_nothing_is_no_text_and_no_speaker(folder: Path, column: str, cell: str) -> None:
+    """Clips without a speaker would share one that is called nan."""
+    path = write(folder, "joy,x", f"sad,{cell}", "joy,None", head=f"file,emotion,{column}")
+    words = f"line 3, column '{column}': expected text, or an empty cell, got '{cell}'. Pandas writes it for an empty"
+    assert [problem.startswith(words) for problem in problems_of(path)] == [True]
+
+
 def test_labels_of_iemocap_and_numbers_stay_as_they_are(folder: Path) -> None:
     """Nothing is dropped or merged (lixiangucas01/GLAM#2)."""
     for cells in (["xxx", "oth", "hap", "exc"], ["0", "1", "2"], ["1", "01", "1.0"]):
@@ -111,6 +120,22 @@ def test_labels_outside_the_closed_set_are_named(folder: Path) -> None:
     assert f"{expected}'angre'. Did you mean 'anger'?" in problems[2]
     assert f"lines 5, 6, column 'emotion': {expected}'surprise'. Known: joy, anger, café." in problems[3]
     assert f"{expected}'cafe\\u0301'. Did you mean 'caf\\xe9'?" in problems[4]
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["joy", "Joy", "sad"], "--labels: its labels: expected distinct ones, got 'joy' beside another spelling"),
+        (
+            ["caf\u00e9", "cafe\u0301", "joy", "sad"],
+            "--labels: its labels: expected distinct ones, got 'caf\\xe9' beside",
+        ),
+        (["joy"], "--labels: its labels: expected at least two, got joy"),
+        ([], "--labels: its labels: expected at least two, got none"),
+    ],
+)
+def test_a_closed_set_that_is_none_is_refused(folder: Path, labels: list[str], words: str) -> None:
+    assert problems_of(write(folder, "joy", "joy"), labels=labels)[0].startswith(words)
 
 
 # Files

@@ -284,6 +284,10 @@ SPOILT = {
         "lines 2 to 3: expected one row, got a quoted cell",
     ),
     "column twice": ("name,reason,reason\ns1,a,b\n", "the header: expected a name used once, got 'reason'"),
+    "empty cell of pandas": (
+        "name,reason\ns1,nan\n",
+        "line 2, column 'reason': expected text, or an empty cell, got 'nan'",
+    ),
     "gbk": (
         "name,reason\ns1,高兴\n".encode("gbk"),
         "line 2, byte 4: expected a CSV in UTF-8, got the byte 0xb8 after 's1,'",
