@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
+from affectgpt.answers.assertion import Named
 from affectgpt.answers.label_index import LabelIndex, label_index
 from affectgpt.answers.plain import unify
-from affectgpt.answers.statement import Named, answer_text, is_stated, stated
+from affectgpt.answers.statement import answer_text, is_stated, stated
 
 _MOST_MARKS = 1000
 _MOST_LISTS = 50
