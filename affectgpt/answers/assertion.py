@@ -69,6 +69,18 @@ _ONCE = frozenset(
 """Phrases that a clause may open with: after `Instead of A,` something else is asserted."""
 
 
+class Named(NamedTuple):
+    """Something that a text names, from `start` to before `end`: a label, or the key of an option."""
+
+    start: int
+    end: int
+    value: str
+    is_plain: bool = False
+    """Whether it is a letter within running text, without a mark such as `B.` or `(B)`."""
+    is_text: bool = False
+    """Whether it is the text of an option."""
+
+
 class Assertion(NamedTuple):
     """Judgement on a span of a text."""
 
@@ -78,6 +90,8 @@ class Assertion(NamedTuple):
     """Number of the list that the span stands in: B, C and D of `B, C and D` share one."""
     alternative: bool
     """Whether the span stands in a list joined by `or`."""
+    denied: bool = False
+    """Whether the text denies what the span names, rather than asks about it or mentions it."""
 
 
 def judge_spans(text: str, spans: Sequence[tuple[int, int]]) -> list[Assertion]:
@@ -96,8 +110,18 @@ def judge_spans(text: str, spans: Sequence[tuple[int, int]]) -> list[Assertion]:
         start = end
     walk.finish_sentence(start)
     return [
-        Assertion(holds, chain, chain in walk.alternatives)
-        for holds, chain in zip(walk.holds, walk.chains, strict=True)
+        Assertion(holds, chain, chain in walk.alternatives, denied)
+        for holds, chain, denied in zip(walk.holds, walk.chains, walk.denied, strict=True)
+    ]
+
+
+def asserted(text: str, named: Sequence[Named]) -> list[tuple[Named, Assertion]]:
+    """Return what a text asserts of what it names, and does not deny afterwards (`It is B. No, it is not B.`)."""
+    judged = judge_spans(text, [(one.start, one.end) for one in named]) if named else []
+    pairs = list(enumerate(zip(named, judged, strict=True)))
+    denials = {one.value: index for index, (one, judgement) in pairs if judgement.denied}
+    return [
+        (one, judgement) for index, (one, judgement) in pairs if judgement.holds and denials.get(one.value, -1) < index
     ]
 
 
@@ -115,6 +139,7 @@ class _Walk:
         self.text = text
         self.holds: list[bool] = []
         self.chains: list[int] = []
+        self.denied: list[bool] = []
         self.alternatives: set[int] = set()
         self._quoted = _quoted(text, spans) if '"' in text else frozenset()
         self._sentence = 0
@@ -136,12 +161,14 @@ class _Walk:
             self.alternatives.add(chain)
         prefixed = begin and text[begin - 1] == "-" and _PREFIX.search(text, max(0, begin - 8), begin)
         self.holds.append(not (self._left or prefixed or begin in self._quoted))
+        self.denied.append(bool(self._left) and not self._mentions)
         self.chains.append(chain)
         if _AFTER.match(text, end) or (not text.isascii() and _AFTER_UNSPACED.match(text, end)):
             first = len(self.holds) - 1
             while self._joined and self._in_list and first and self.chains[first - 1] == chain:
                 first -= 1
             self.holds[first:] = [False] * (len(self.holds) - first)
+            self.denied[first:] = [True] * (len(self.holds) - first)
         if self._left:
             self._left, self._met = _REACH_AFTER, True
         self._in_list, self._joined, self._or = True, False, False

@@ -6,9 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
-from affectgpt.answers.assertion import UNSPACED_SCRIPTS
+from affectgpt.answers.assertion import UNSPACED_SCRIPTS, Named
 from affectgpt.answers.plain import fold, normalise, unify
-from affectgpt.answers.statement import Named
 
 _LEAD = re.compile(
     r"(?i)\s*(?:[-*•#>]+\s+|\d{1,2}[.)]\s+)?(?:(?:so|therefore|thus|hence),? )?(?:the |my )?"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from affectgpt.answers.assertion import judge_spans
+from affectgpt.answers.assertion import asserted
 from affectgpt.answers.label_index import LabelIndex, label_index
 from affectgpt.answers.nearest import nearest_label
 from affectgpt.answers.plain import normalise, unify
@@ -56,9 +56,7 @@ def named_labels(text: str, labels: Iterable[str]) -> frozenset[str]:
 
 
 def _asserted(text: str, index: LabelIndex) -> frozenset[str]:
-    named = index.named(text)
-    judged = judge_spans(text, [(one.start, one.end) for one in named]) if named else []
-    return frozenset(one.value for one, judgement in zip(named, judged, strict=True) if judgement.holds)
+    return frozenset(one.value for one, _ in asserted(text, index.named(text)))
 
 
 def one_spelling(labels: Iterable[str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from operator import attrgetter
 
-from affectgpt.answers.assertion import judge_spans
+from affectgpt.answers.assertion import asserted
 from affectgpt.answers.label_index import LabelIndex
 from affectgpt.emotions.matcher import mentions
 from affectgpt.emotions.taxonomy import find
@@ -19,10 +19,8 @@ def nearest_label(text: str, labels: Sequence[str]) -> str | None:
     ('anger', None)
     """
     words = list(dict.fromkeys(mentions(text)))
-    named = LabelIndex(words).named(text)
-    judged = judge_spans(text, [(one.start, one.end) for one in named]) if named else []
-    asserted = {one.value for one, judgement in zip(named, judged, strict=True) if judgement.holds}
-    found = {_label_of(word, tuple(labels)) for word in asserted}
+    words_asserted = {one.value for one, _ in asserted(text, LabelIndex(words).named(text))}
+    found = {_label_of(word, tuple(labels)) for word in words_asserted}
     return found.pop() if len(found) == 1 else None
 
 

@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
+from affectgpt.answers.assertion import Named
 from affectgpt.answers.label_index import LabelIndex, label_index
 from affectgpt.answers.plain import unify
-from affectgpt.answers.statement import Named, answer_text, is_stated, stated
+from affectgpt.answers.statement import answer_text, is_stated, stated
 
 _MOST_MARKS = 1000
 _MOST_LISTS = 50
@@ -110,7 +111,7 @@ def read_letters(answer: object, options: Mapping[str, str]) -> frozenset[str]:
     chosen = stated(text, named) if named else []
     first = _beginning(text, chosen, named)
     keys = frozenset(one.value for one in first or chosen if not one.is_text)
-    texts = {one.value for one in chosen if one.is_text}
+    texts = {options[one.value] for one in chosen if one.is_text}
     by_text = frozenset(key for key, option in options.items() if option in texts)
     if not keys or first or not by_text:
         return keys or by_text
@@ -147,7 +148,8 @@ def _named(text: str, options: Mapping[str, str], index: LabelIndex) -> list[Nam
             end = after.end
         marked = bool(_MARKED.match(text, match.end())) or end > match.end()
         keys.append(Named(start, end, key, is_plain=not marked))
-    free = [one._replace(is_text=True) for one in texts]
+    key_of = {option: key for key, option in options.items()}
+    free = [one._replace(value=key_of[one.value], is_text=True) for one in texts]
     return _merged(keys, free)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from affectgpt.answers.assertion import judge_spans
+from affectgpt.answers.assertion import Named, asserted
 from affectgpt.answers.plain import lines_of
 
 _KEYS = (
@@ -26,18 +25,6 @@ _STATES = re.compile(
     re.IGNORECASE,
 )
 _LOOK_BACK = 60
-
-
-class Named(NamedTuple):
-    """Something that a text names, from `start` to before `end`: a label, or the key of an option."""
-
-    start: int
-    end: int
-    value: str
-    is_plain: bool = False
-    """Whether it is a letter within running text, without a mark such as `B.` or `(B)`."""
-    is_text: bool = False
-    """Whether it is the text of an option."""
 
 
 def answer_text(answer: object) -> str:
@@ -76,12 +63,7 @@ def stated(text: str, named: Sequence[Named]) -> list[Named]:
 
     A list (`B and F`) is stated as a whole; what `or` joins is not.
     """
-    judged = judge_spans(text, [(one.start, one.end) for one in named])
-    held = [
-        (one, judgement.chain)
-        for one, judgement in zip(named, judged, strict=True)
-        if judgement.holds and not judgement.alternative
-    ]
+    held = [(one, judged.chain) for one, judged in asserted(text, named) if not judged.alternative]
     last = next((chain for one, chain in reversed(held) if is_stated(text, one.start)), None)
     if last is not None:
         return [one for one, chain in held if chain == last]

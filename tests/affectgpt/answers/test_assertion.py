@@ -173,3 +173,11 @@ def test_spans_of_one_list_share_a_number_and_know_of_or() -> None:
 )
 def test_labels_are_asserted_like_options(answer: str, label: str | None) -> None:
     assert read_label(answer, ["happy", "sad", "angry"]) == label
+
+
+@pytest.mark.parametrize(
+    "answer", ["It is B. No, it is not B.", "sad ... no, not sad", "It is B. B is wrong.", "sad? He is sad. Not B."]
+)
+def test_what_is_denied_afterwards_is_not_chosen(answer: str) -> None:
+    assert "B" not in read_letters(answer, OPTIONS)
+    assert read_letters(f"{answer} It is C.", OPTIONS) == {"C"}
