@@ -181,7 +181,7 @@ class Assistant:
     def _feature_problems(self, features: Encoded) -> list[Problem]:
         if self.takes == "media":
             return []
-        widths = feature_widths(self.model.config) if self.takes == "features" else {}  # type: ignore[arg-type]
+        widths = feature_widths(self.model.config) if self.takes == "features" else {}
         wanted = {f"{stream}_features": (2, width) for stream, width in widths.items()}
         expected = f"{' or '.join(wanted)}: tensors (T, D), D {_widths(widths)}" if wanted else "none: it reads text"
         return [

@@ -48,7 +48,7 @@ class PromptCache:
         }
         with torch.no_grad():
             output = model(**known, position_ids=positions[..., : width - 1], use_cache=True, logits_to_keep=1)
-        self.cache = getattr(output, "past_key_values", None)
+        self.cache: Any = getattr(output, "past_key_values", None)
         layers = getattr(self.cache, "layers", None)
         if not layers or not all(hasattr(layer, "batch_select_indices") for layer in layers):
             raise NoPromptCache(model)

@@ -63,16 +63,16 @@ class MessageReader:
         Raises:
             InputError: rows with media; names every one.
         """
-        return [len(row.transcript) for row in self.read(clips)]
+        return [len(row.transcript) for row in self.read(clips) if isinstance(row, MessageRow)]
 
-    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[MessageRow]:
+    def read(self, clips: Sequence[Clip], hidden: Sequence[Collection[str]] | None = None) -> list[EncodedRow]:
         """Read rows as turns; `hidden` may hide the subtitle ('text') of a row from the model.
 
         Raises:
             InputError: rows with media; names every one.
         """
         require_words(clips)
-        rows = []
+        rows: list[EncodedRow] = []
         for clip, hide in zip(clips, hidden or [()] * len(clips), strict=True):
             turns = prompt_turns(clip, self.cues, "text" in self.inputs and "text" not in hide, SPECIAL)
             rows.append(MessageRow(clip.id, [], [], turns=turns))

@@ -133,6 +133,9 @@ def test_a_template_that_knows_no_system_turn_gets_its_words_in_the_first_turn(c
     turns = [{"role": "system", "content": "Be kind."}, *question().messages]
     text = prompt(chat, Clip(id="s", messages=turns, task="text"))
     assert text == "<|im_start|>user\nBe kind.\n\nWhat now?<|im_end|>\n<|im_start|>assistant\n"
+    opened = [turns[0], {"role": "assistant", "content": "Hello."}, *question().messages]
+    text = prompt(chat, Clip(id="s", messages=opened, task="text"))
+    assert text.startswith("<|im_start|>user\nBe kind.<|im_end|>\n<|im_start|>assistant\nHello.<|im_end|>\n")
 
 
 def test_models_that_think_aloud_are_asked_for_the_answer_alone(chat):
