@@ -15,7 +15,7 @@ from eval.answers.extractors import add_extractor_options, read_extractor
 from eval.answers.fields import add_field_options
 from eval.benchmarks.unibench.files import Reread, load_wheels, read_labels, read_predictions
 from eval.benchmarks.unibench.scores import Scored, score
-from eval.benchmarks.unibench.sets import BENCHMARKS, MODES, Benchmark, Mode
+from eval.benchmarks.unibench.sets import BENCHMARKS, MODES, OTHER_NAMES, Benchmark, Mode
 from eval.benchmarks.unibench.table import as_csv, as_markdown, build_table, find_runs, title
 from eval.metrics.evaluation import describe
 from eval.metrics.stats import RESAMPLES
@@ -73,8 +73,10 @@ def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespa
         "the benchmark's wheel tables (folder emotion_wheel of github.com/zeroQiaoba/AffectGPT); official mode only"
     )
     parser.add_argument("--wheels", type=Path, metavar="DIR", help=wheels)
-    modes = "clean: repaired (default); official: equal to the published scorer, defects included"
-    parser.add_argument("--mode", choices=MODES, default="clean", help=modes)
+    modes = (
+        "clean or mended: repaired (default); official or published: equal to the published scorer, defects included"
+    )
+    parser.add_argument("--mode", choices=(*MODES, *OTHER_NAMES), default="clean", help=modes)
     missing = "leave out clips without prediction (official) or count them as wrong (clean), and report how many"
     parser.add_argument("--allow-missing", action="store_true", help=missing)
     add_extractor_options(parser, "vocabulary", "responses without a list of words")
@@ -84,6 +86,7 @@ def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespa
     parser.add_argument("--resamples", type=int, default=RESAMPLES, metavar="N", help="bootstrap resamples (1000)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(argv)
+    options.mode = OTHER_NAMES.get(options.mode, options.mode)
     if options.resamples < 1:
         raise InputError(Problem("--resamples", "its value", "a number above 0", str(options.resamples)))
     return options

@@ -9,6 +9,8 @@ from typing import Literal
 
 Mode = Literal["clean", "official"]
 MODES: tuple[Mode, ...] = ("clean", "official")
+OTHER_NAMES: dict[str, Mode] = {"mended": "clean", "published": "official"}
+"""Names of the modes that all evaluators of published code share."""
 
 
 @dataclass(frozen=True, slots=True)

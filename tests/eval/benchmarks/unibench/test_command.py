@@ -78,6 +78,14 @@ def test_same_command_same_bytes(run_dir, capsys):
     assert run_json(capsys, main, *one(run_dir, "mer2024", "5"), "--json") == first
 
 
+@pytest.mark.parametrize(("name", "mode"), [("published", "official"), ("mended", "clean")])
+def test_modes_have_the_names_that_all_evaluators_share(run_dir, capsys, name, mode):
+    argv = one(run_dir, "simsv2", "5")
+    found = run_json(capsys, main, *argv, "--mode", name, "--json")
+    assert found == run_json(capsys, main, *argv, "--mode", mode, "--json")
+    assert found["mode"] == mode
+
+
 @pytest.mark.parametrize(
     ("extra", "told"),
     [
