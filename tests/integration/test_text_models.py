@@ -107,8 +107,8 @@ def test_whatever_somebody_says_is_words(template, tmp_path, capsys):
         spoken = reader.read([replace(clip, subtitle="Hi")])[0]
         special = [[token for token in ids if token in plain] for ids in (row.prompt_ids, spoken.prompt_ids)]
         assert special[0] == special[1], clip.id
-        text = reader.tokenizer.decode(row.prompt_ids)
-        assert text.count("Assistant:") == (1 if template else 0), clip.id
+        if template:  # a transcript, whose marks are words
+            assert reader.tokenizer.decode(row.prompt_ids).count("Assistant:") == 1, clip.id
 
 
 def test_clips_are_refused_before_a_row_is_answered(rows, tmp_path, write_mp4):
