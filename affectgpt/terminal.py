@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""C0 and C1 controls but for tab and line feed, and what overrides the direction of writing."""
+"""Pattern of C0 and C1 controls but for tab and line feed, and what overrides the direction of writing."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _BARS = ("HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE")
 

@@ -16,7 +16,7 @@ from affectgpt.prompt_safety import defuse, markers
 from affectgpt.prompts import TRANSCRIPT
 
 SPECIAL = markers(TRANSCRIPT["stop"], TRANSCRIPT["answer"])
-"""What has a meaning for a model whose tokenizer is unknown, and in a transcript."""
+"""Pattern of what has a meaning for a model whose tokenizer is unknown, and in a transcript."""
 
 
 @dataclass(frozen=True, slots=True)
