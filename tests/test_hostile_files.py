@@ -265,15 +265,13 @@ def test_a_model_with_code_of_its_own(bomb, tmp_path, monkeypatch, capsys):
 
 
 def test_a_chat_template_that_reaches_for_more(bomb, model):
-    from jinja2.exceptions import SecurityError
-
     from affectgpt.model.loading import load_processor
 
     reach = "{{ ''.__class__.__mro__[1].__subclasses__() }}"
     (model / "chat_template.jinja").write_text(reach)
     processor = load_processor(model)
     processor.tokenizer.chat_template = reach
-    with pytest.raises(SecurityError):
+    with pytest.raises(InputError, match="access to attribute '__class__' of 'str' object is unsafe"):
         processor.render([{"role": "user", "content": "joy?"}])
 
 

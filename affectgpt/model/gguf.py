@@ -71,10 +71,11 @@ def load_causal(source: str | Path, **arguments: Any) -> tuple[PreTrainedModel, 
     """
     where, file = located(source)
     auto_class: Any = AutoModelForCausalLM
-    arguments |= {"trust_remote_code": False, "output_loading_info": True, **file}
     if file:
         arguments |= {"quantization_config": GgufConfig(dequantize=True), "use_safetensors": None}
-    model, report = auto_class.from_pretrained(where, **arguments)
+    model, report = auto_class.from_pretrained(
+        where, trust_remote_code=False, output_loading_info=True, **file, **arguments
+    )
     if file:
         _forget_packing(model, source)
     return model, report

@@ -184,8 +184,12 @@ def _config(source: str, facts: dict[str, Any] | None, revision: str | None, pla
         return CONFIG_MAPPING[kind](**facts)
     where, file = located(source)
     try:
-        offline = {"local_files_only": True, "trust_remote_code": False, **file}
-        return cast(PreTrainedConfig, AutoConfig.from_pretrained(where, revision=revision, **offline))
+        return cast(
+            PreTrainedConfig,
+            AutoConfig.from_pretrained(
+                where, revision=revision, local_files_only=True, trust_remote_code=False, **file
+            ),
+        )
     except (OSError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise InputError(
