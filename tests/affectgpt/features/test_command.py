@@ -182,7 +182,8 @@ def test_torchrun_and_deepspeed_start_it(tiny, rows, tmp_path):
 def test_a_lora_adapter_stands_for_the_model_below_it(build, tiny, tmp_path):
     adapter = tmp_path / "adapter"
     adapter.mkdir()
-    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tiny.folder)}))
+    settings = {"peft_type": "LORA", "base_model_name_or_path": str(tiny.folder)}
+    (adapter / "adapter_config.json").write_text(json.dumps(settings))
     assert build()[1]["built"] == 3
     assert build(model=adapter)[1]["found"] == 3
 
