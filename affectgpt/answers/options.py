@@ -30,7 +30,7 @@ _KINDS = {
 """First key of a list -> pattern of its marks; tried in this order."""
 _END_OF_LAST = re.compile(r"[.?!](?:\s|$)|[。;]|[\"'][\])}]")
 _NO_TEXT = frozenset(("", "or", "and"))
-"""What stands after a key that the question only mentions: `Answer with A. or B.`"""
+"""Words after a key that a question only mentions: `Answer with A. or B.`"""
 
 
 @lru_cache(maxsize=4096)

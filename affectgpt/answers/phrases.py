@@ -135,13 +135,14 @@ DENIED_AFTER = (
     rf"|{_AFTER_IT},? (?:only )?(?:if|unless)\b(?! (?:i|we|one|you|any|anything|not)\b)"
     # : no, = 0, (wrong), | false |, - not supported; I'm happy to help, I'm afraid I cannot
     rf"|{_AFTER_IT} ?(?::|->?|=|→|[(\[]|,|\||…|\.\.\.)? ?(?:[✗✘❌×≠]|"
-    r"(?:no|n/a|wrong|incorrect|false|absent|inactive|excluded|ruled out|out)(?=\s*(?:[.;!)\n,(\[\]}|]|$)|\s+[a-z1-9]\b)|"
+    r"(?:no|n/a|wrong|incorrect|false|absent|inactive|excluded|ruled out|out)"
+    r"(?=\s*(?:[.;!)\n,(\[\]}|]|$)|\s+[a-z1-9]\b)|"
     r"not(?=\s*(?:[.;!)\n\]]|$))|not (?:an? (?:option|match|fit)|(?:applicable|supported|correct|right|"
     r"possible|plausible|likely|present|visible|evident|active|shown|consistent|it)\b))"
-    rf"|{_AFTER_IT} ?(?::|=|\|) ?0(?:[.,]0+)?(?![\w.,]*\d|\s?%)"
+    rf"|{_AFTER_IT} ?(?::|=|\|) ?0(?:[.,]0+)?(?=\s*(?:[.;!)\n,\]}}|]|$))"
     rf"|{_AFTER_IT} (?:to (?:help|assist)\b|(?:that )?i (?:can ?not|can't|am unable|am not able)\b)"
     # B passt nicht, B n'est pas correct, B no es correcta
-    r"|[ \t\"'*)\]]*(?: (?!(?:und|oder|weil|denn|aber|et|ou|mais|car|och|en|e)\b)[^\W\d_]+(?:'[^\W\d_]+)?)"
+    r"|[ \t\"'*)\]]*(?: (?!(?:und|oder|weil|denn|aber|et|ou|mais|car|och|en|omdat|e)\b)[^\W\d_]+(?:'[^\W\d_]+)?)"
     r"{0,3} (?:nicht(?! nur)|kein\w*|scheidet|pas|convient pas|niet|inte|ikke|não|değil|exclu\w?|entfällt)\b"
     r"|[ \t\"'*)\]]*(?: n[oã]o?| non) (?:es|son|era|puede|parece|corresponde|encaja|é|pode|è|può|sembra)\b"
 )
