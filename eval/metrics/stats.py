@@ -290,6 +290,7 @@ def bootstrap(
     clusters: Sequence[str] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    size: float | None = None,
 ) -> Metric:
     """Compute any statistic and its percentile interval. `interval` is many times faster where a `Tally` is enough.
 
@@ -297,6 +298,7 @@ def bootstrap(
         statistic: figure for an array of item indices, which may repeat; NaN where it is not defined.
         count: number of items.
         clusters: cluster of each item; clusters are drawn, with all their items. None draws single items.
+        size: number of items or clusters that the statistic rests on, if it is a share; see `summary`.
     """
     if count == 0:
         return {"value": None, "low": None, "high": None, "n": 0}
@@ -309,7 +311,7 @@ def bootstrap(
             for _ in range(resamples)
         ]
     )
-    return summary(statistic(np.arange(count)), values, count, count_groups(clusters))
+    return summary(statistic(np.arange(count)), values, count, count_groups(clusters), size)
 
 
 def _codes(clusters: Sequence[str] | None, count: int) -> np.ndarray:

@@ -136,6 +136,15 @@ def test_sets_without_any_label_are_refused(run: Any, tmp_path: Path) -> None:
     assert (code, result["coverage"], result["secondary"]["example_f1"]["value"]) == (0, 1, 1)
 
 
+def test_a_perfect_ranking_has_an_interval(run: Any, tmp_path: Path) -> None:
+    shares = [{"happy": 1.0, "sad": 0.0}, {"happy": 0.0, "sad": 1.0}] * 2
+    file = write(tmp_path / "t.jsonl", [{"name": one, "label": own} for one, own in zip(CLIPS, shares, strict=True)])
+    said = write(tmp_path / "p.jsonl", [{"name": one, "output": own} for one, own in zip(CLIPS, shares, strict=True)])
+    mean_ap = run("recognition", "--truth", file, "--predictions", said)[1]["secondary"]["mean_ap"]
+    assert (mean_ap["value"], mean_ap["high"]) == (1, 1)
+    assert mean_ap["low"] < 0.8
+
+
 def test_answers_outside_the_labels_of_the_gold_file_are_told_of_the_option(run: Any, tmp_path: Path) -> None:
     truth = write(tmp_path / "truth.jsonl", [{"name": name, "label": "happy"} for name in CLIPS])
     said = write(tmp_path / "said.jsonl", [{"name": name, "response": "sad"} for name in CLIPS])
