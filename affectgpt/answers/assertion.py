@@ -54,13 +54,14 @@ _SUSPECT_WORDS = (
         """
         would among option choice possibility alternative candidate distractor first initial second missing gone too
         questionable unsupported one makes make out off inaccurate invalid unsuitable inappropriate untenable fails
-        non un anti pseudo quasi what
+        non un anti pseudo quasi what mistake error stretch poor bad weak worst worse inactive help assist
+        scheidet exclu n
         """
     )
 )
 """Words of which one occurs in every text of plain English that may deny or only mention something."""
 _ASCII_WORD = re.compile(r"[a-z]+")
-_CROSSES = "❌✗✘¬"
+_CROSSES = "❌✗✘¬≠☐"
 _OTHER_THAN = frozenset(("but", "other", "except"))
 _ONCE = frozenset(
     ("instead of", "rather than", "in place of", "as opposed to", "unlike", "far from", "other than", "apart from",
@@ -127,7 +128,7 @@ def asserted(text: str, named: Sequence[Named]) -> list[tuple[Named, Assertion]]
 
 def _is_suspect(text: str) -> bool:
     """Tell quickly whether a text may deny or only mention what it names."""
-    if not text.isascii() or "?" in text or '"' in text or "n't" in text.lower():
+    if not text.isascii() or "?" in text or "0" in text or '"' in text or "n't" in text.lower():
         return True
     return not _SUSPECT_WORDS.isdisjoint(_ASCII_WORD.findall(text.lower()))
 

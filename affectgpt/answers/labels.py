@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from affectgpt.answers.assertion import asserted
@@ -10,11 +11,12 @@ from affectgpt.answers.nearest import nearest_label
 from affectgpt.answers.plain import normalise, unify
 from affectgpt.answers.statement import answer_text, stated
 
-NOTHING = frozenset(
-    ("none", "none of them", "none of these", "none of the above", "no action units", "no labels", "nothing", "空",
-     "无", "没有", "都没有")
-)  # fmt: skip
-"""Answers that say that a set is empty, as `normalise` gives them."""
+_NOTHING = re.compile(
+    r"(?:there (?:is|are) )?(?:none|nothing|none of (?:them|these|the above)|(?:no|none of the) "
+    r"(?:active |visible |facial ){0,3}(?:aus?|action units?|labels?))"
+    r"(?: (?:is|are|was|were) (?:active|activated|present|visible|shown))?"
+    r"|\[ ?\]|空|无|没有|都没有|(?:没有|无)(?:动作单元|标签)|なし|keine?|aucune?|ningun[oa]?|nessun[oa]?"
+)
 
 
 def read_label(answer: object, labels: Iterable[str], by_wheel: bool = False) -> str | None:
@@ -47,7 +49,12 @@ def read_set(answer: object, labels: Iterable[str]) -> frozenset[str] | None:
     index = label_index(tuple(labels))
     text = answer_text(answer)
     named = frozenset([label]) if (label := index.exact(answer, text)) is not None else _asserted(text, index)
-    return named if named or normalise(text) in NOTHING else None
+    return named if named or is_nothing(text) else None
+
+
+def is_nothing(text: str) -> bool:
+    """Tell whether an answer says that a set is empty: `none`, `No action units.`, `[]`."""
+    return bool(_NOTHING.fullmatch(normalise(text)))
 
 
 def named_labels(text: str, labels: Iterable[str]) -> frozenset[str]:

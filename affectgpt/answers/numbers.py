@@ -9,8 +9,8 @@ from affectgpt.answers.assertion import judge_spans
 from affectgpt.answers.statement import answer_text, is_stated
 
 _NUMBER = re.compile(
-    r"(?<![\w.,])(?<![\w)]-)(?P<sign>[+-]\s?|(?:minus|negative)\s)?"
-    r"(?P<digits>[0-9]{1,300}(?:[.,][0-9]{1,300})?|[.,][0-9]{1,300})\.?(?P<power>e[+-]?[0-9]{1,3})?(?![\w%‰°]|[.,][0-9])",
+    r"(?:(?<![\w.,—+-])|(?<=[为是は]))(?<![\w)]-)(?P<sign>[+-]\s?|(?:minus|negative|moins|meno|menos)\s|负|マイナス|마이너스)?"
+    r"(?P<digits>[0-9]{1,300}(?:[.,][0-9]{1,300})?|[.,][0-9]{1,300})\.?(?P<power>e[+-]?[0-9]{1,3})?(?:(?![\w%‰°]|[.,][0-9])|(?=分|点|です|점))",
     re.IGNORECASE,
 )
 _SCALE = re.compile(
@@ -21,6 +21,7 @@ _INEXACT = re.compile(
     r"(?i)(?:[<>≤≥±]|\b(?:at least|at most|less than|more than|under|over|above|below|up to|between|from|out of|half|"
     r"percent|per cent))\s?$"
 )
+_DASH_BEFORE = re.compile(r"(?i)[^\W\d_]\s$(?<!is\s)(?<!of\s)")
 _AFTER = re.compile(
     r"(?i)\s?(?:%|percent|per cent|/|\\|÷|out of|of \d|±|\+/-|\.\.|to [+-]?[.\d]|- ?[.\d]|x 10|[*^]\s?[0-9])"
 )
@@ -65,6 +66,9 @@ def _value(match: re.Match[str], text: str) -> float | None:
     before = text[max(0, match.start() - 20) : match.start()]
     if _INEXACT.search(before) or before.rstrip().endswith("/") or _AFTER.match(text, match.end()):
         return None
-    sign = -1.0 if (match["sign"] or "+").strip().lower() in ("-", "minus", "negative") else 1.0
+    written = (match["sign"] or "+").lower()
+    if written in ("- ", "-\n") and _DASH_BEFORE.search(before):
+        return None  # `valence - 0.2`: a dash or a minus
+    sign = 1.0 if written.strip() == "+" else -1.0
     value = sign * float(digits.replace(",", ".") + (match["power"] or ""))
     return value if math.isfinite(value) else None

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from affectgpt.answers.assertion import Named
 from affectgpt.answers.label_index import LabelIndex, label_index
-from affectgpt.answers.plain import unify
+from affectgpt.answers.plain import unify, without_tags
 from affectgpt.answers.statement import answer_text, is_stated, stated
 
 _MOST_MARKS = 1000
@@ -16,57 +16,67 @@ _MOST_LISTS = 50
 
 
 def _mark(key: str, before: str) -> re.Pattern[str]:
-    """Return the pattern of what stands before an option: `A.`, `A)`, `(A)`, `[A]`, `A:`, `A、`, `A -`, `**A.**`."""
-    bare = rf"\*{{0,2}}({key})\*{{0,2}} ?(?:[.):、]\*{{0,2}}(?!\w\.|\d)|(?<= )[-—|=>](?= ))"
-    return re.compile(rf"(?<![{before}])(?:[(\[]({key})[)\]][.:]?|{bare})[ \t]*")
+    """Return the pattern of what stands before an option: `A.`, `A)`, `(A)`, `【A】`, `A:`, `"A":`, `A -`, `**A.**`."""
+    bare = rf"\*{{0,2}}({key})\*{{0,2}}[\"']? ?(?:[.):、]\*{{0,2}}(?!\w\.|\d)|(?<= )[-—|=>](?= ))"
+    return re.compile(rf"(?:[(\[【{{]({key})[)\]】}}][.:]?|(?<![{before}]){bare})[ \t]*")
 
 
 _KINDS = {
     "A": _mark("[A-Z]", "A-Za-z0-9"),
     "a": _mark("[a-z]", r"\w'’.-"),
+    "0": _mark(r"\d{1,2}", r"\w'’.-"),
     "1": _mark(r"[1-9]\d?", r"\w'’.-"),
 }
-_END_OF_LAST = re.compile(r"[.?!](?:\s|$)|[。;]")
+"""First key of a list -> pattern of its marks; tried in this order."""
+_END_OF_LAST = re.compile(r"[.?!](?:\s|$)|[。;]|[\"'][\])}]")
+_NO_TEXT = frozenset(("", "or", "and"))
+"""Words after a key that a question only mentions: `Answer with A. or B.`"""
 
 
 @lru_cache(maxsize=4096)
 def _options(question: str) -> tuple[tuple[str, str], ...]:
-    text = unify(question)
+    text = unify(without_tags(question))
     for first, pattern in _KINDS.items():
-        marks = _longest_run(list(pattern.finditer(text))[:_MOST_MARKS], first)
-        if len(marks) >= 2:
-            ends = [match.start() for match in marks[1:]] + [len(text)]
-            texts = [text[match.end() : end].split("\n", 1)[0] for match, end in zip(marks, ends, strict=True)]
-            texts[-1] = _END_OF_LAST.split(texts[-1], maxsplit=1)[0]
-            keys = [_key(first, place).upper() for place in range(len(texts))]
-            return tuple((key, option.strip(" ,;.\t*|、。\"'")) for key, option in zip(keys, texts, strict=True))
+        texts = _longest_list(text, list(pattern.finditer(text))[:_MOST_MARKS], first)
+        if len(texts) >= 2:
+            return tuple((_key(first, index).upper(), option) for index, option in enumerate(texts))
     return ()
+
+
+def _texts(text: str, marks: Sequence[re.Match[str]]) -> list[str]:
+    """Return the texts of the options that marks begin; nothing where one has none."""
+    ends = [match.start() for match in marks[1:]] + [len(text)]
+    lines = [text[match.end() : end].strip().split("\n", 1)[0] for match, end in zip(marks, ends, strict=True)]
+    lines[-1:] = [_END_OF_LAST.split(line, maxsplit=1)[0] for line in lines[-1:]]
+    texts = [line.strip(" ,;.\t*|/、。\"'") for line in lines]
+    return texts if _NO_TEXT.isdisjoint(map(str.lower, texts)) else []
 
 
 def read_options(question: str) -> dict[str, str]:
     """Return key -> text of the options that a question lists; empty if it lists fewer than two.
 
-    Keys are letters A, B, ... or digits 1, 2, ..., in order; small letters count as capitals. Accepted are `A. happy`,
-    `A) happy`, `(A) happy`, `A: happy`, `[A] happy`, `A、高兴`, `A - happy`, on lines of their own or in one line, and
-    full-width and circled signs.
+    Keys are letters A, B, ... or digits from 0 or 1, in order; small letters count as capitals. Accepted are
+    `A. happy`, `A) happy`, `(A) happy`, `A: happy`, `[A] happy`, `A、高兴`, `A - happy`, `"A": "happy"`, on lines of
+    their own or in one line, and full-width and circled signs.
     """
     return dict(_options(question))
 
 
 def _key(first: str, place: int) -> str:
-    return str(place + 1) if first == "1" else chr(ord(first) + place)
+    return str(int(first) + place) if first.isdigit() else chr(ord(first) + place)
 
 
-def _longest_run(marks: Sequence[re.Match[str]], first: str) -> list[re.Match[str]]:
-    """Return the longest list A, B, C, ... among marks; of equally long ones, the last."""
-    best: list[re.Match[str]] = []
+def _longest_list(text: str, marks: Sequence[re.Match[str]], first: str) -> list[str]:
+    """Return the texts of the longest list A, B, C, ... that marks begin; of equally long ones, of the last."""
+    best: list[str] = []
     starts = [start for start, match in enumerate(marks) if (match[1] or match[2]) == first]
     for start in starts[:_MOST_LISTS]:
         run: list[re.Match[str]] = []
         for match in marks[start:]:
             if (match[1] or match[2]) == _key(first, len(run)):
                 run.append(match)
-        best = run if len(run) >= len(best) else best
+        if len(run) >= max(len(best), 2) and (texts := _texts(text, run)):
+            best = texts
     return best
 
 
@@ -76,14 +86,14 @@ _VERB_AFTER_A = (
 )
 _LETTER = re.compile(
     # A and I, which are also words, only where no sentence follows
-    rf"(?<![A-Za-z0-9])(?<![A-Za-z0-9]['-])(?:([B-HJ-Z]|A(?!\s+(?!(?:{_VERB_AFTER_A})\b)[a-z])|"
+    rf"(?<![A-Za-z0-9])(?<![A-Za-z0-9]['-])(?<!\bN/)(?<!\bn/)(?:([B-HJ-Z]|A(?!\s+(?!(?:{_VERB_AFTER_A})\b)[a-z])|"
     r"I(?!\s+(?!(?:and|or|nor|because)\b)[a-z]))(?!['-]?[A-Za-z0-9])"
-    r"|([a-z]|[1-9]\d?)(?!['-]?[A-Za-z0-9]|[.,]\d))"
+    r"|([a-z]|\d{1,2})(?!['-]?[A-Za-z0-9]|[.,]\d))"
 )
 _ALONE = re.compile(r"[ \t]*(?:[.,;:!?)\]}*\"'\n。、]|$|- )|\s+(?:because|since|and|or)\b")
 _MARKED = re.compile(r"\*{0,2}(?:[).:、](?!\w)|[)\]])")
 _TEXT_FOLLOWS = re.compile(r"[\s.):、\]*\"'=-]{0,6}")
-_DOUBT = re.compile(r"[?✗✘❌×]")
+_DOUBT = re.compile(r"[?✗✘❌×¬≠☐]")
 _REASONS = re.compile(r"[.,:;)\]*\"' ]*(?:\n|$|(?:because|since|as|for|given|weil|因为)(?![a-z]))", re.IGNORECASE)
 _CALLED = re.compile(
     r"(?i)\b(?:persons?|people|speakers?|characters?|actors?|m[ae]n|wom[ae]n|mr|mrs|ms|dr|vitamin|plan|type|grade|team|"

@@ -48,8 +48,7 @@ def lines_of(answer: object) -> str:
     text = _ends(text, LIMIT)
     if "~~" in text or "</" in text:
         text = _STRUCK.sub(" ", text)
-    if "<" in text:
-        text = _TAG.sub(" ", _BLOCK.sub("\n", text))
+    text = without_tags(text)
     if "&" in text:
         text = html.unescape(text)
     if "```" in text:
@@ -57,6 +56,11 @@ def lines_of(answer: object) -> str:
     if "**" in text:
         text = text.replace("**", "")
     return unify(text)
+
+
+def without_tags(text: str) -> str:
+    """Return text without tags of HTML and of prompts, of which `<br>` and the like end a line."""
+    return _TAG.sub(" ", _BLOCK.sub("\n", text)) if "<" in text else text
 
 
 def unify(text: str) -> str:

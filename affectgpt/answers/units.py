@@ -6,16 +6,16 @@ import re
 from collections.abc import Sequence
 
 from affectgpt.answers.assertion import judge_spans
-from affectgpt.answers.labels import NOTHING, read_set
+from affectgpt.answers.labels import is_nothing, read_set
 from affectgpt.answers.plain import normalise
 from affectgpt.answers.statement import answer_text
 
 _NUMBER = r"0{0,2}\d{1,2}(?!\d|\.\d)"
 _UNITS = re.compile(
-    rf"(?i)(?<![A-Za-z0-9])(?:aus\b|action units\b|au|action unit)[\s_:-]{{0,2}}{_NUMBER}"
+    rf"(?i)(?<![A-Za-z])(?:aus\b|action units\b|au|action unit)[\s_:-]{{0,2}}{_NUMBER}"
     rf"(?:\s?\+\s?(?:au)?{_NUMBER}|(?<=[0-9])(?:\s?[,/&、]\s?|,?\s(?:and|or)\s|和){_NUMBER}(?!\s?[%A-Za-z]))*"
 )
-_SINGLE = re.compile(rf"(?i)(?<![A-Za-z0-9])(?:au|action unit)[\s_:-]{{0,2}}{_NUMBER}(?:\s?\+\s?(?:au)?{_NUMBER})*")
+_SINGLE = re.compile(rf"(?i)(?<![A-Za-z])(?:au|action unit)[\s_:-]{{0,2}}{_NUMBER}(?:\s?[+&]\s?(?:au)?{_NUMBER})*")
 _PLURAL = re.compile(r"(?i)(?:aus|action units)\b")
 
 
@@ -66,4 +66,4 @@ def read_units(answer: object) -> frozenset[str] | None:
         if judgement.holds
         for number in re.findall(r"\d+", written)
     )
-    return units if units or normalise(text) in NOTHING else None
+    return units if units or is_nothing(text) else None

@@ -13,12 +13,12 @@ LONGEST = 200_000
 
 _THOUGHT = (
     r"(?:[a-z]{1,12}[:_])?(?P<name>think(?:ing)?|thoughts?|reason(?:ing)?|reflect(?:ion)?|scratch_?pad|analysis|rationale|"
-    r"cot|chain_of_thought|inner_monologue)(?:_[a-z]{1,12})?"
+    r"cot|chain_of_thought|(?:inner|internal)_monologue)(?:_[a-z]{1,12})?"
 )
 _OPEN, _CLOSE = "(?:<|＜|〈|◁|&lt;)", "(?:>|＞|〉|▷|&gt;)"
 _MARK = re.compile(
     # <think>, </think>, <think effort="high">, <|begin_of_thought|>, ＜think＞, ◁think▷
-    rf"{_OPEN}\s{{0,3}}(?P<slash>[/／]\s{{0,3}})?\|?(?:(?P<bound>begin|start|end)_(?:of_)?)?{_THOUGHT}\|?"
+    rf"{_OPEN}\s{{0,3}}\|?(?P<slash>[/／]\s{{0,3}})?\|?(?:(?P<bound>begin|start|end)_(?:of_)?)?{_THOUGHT}\|?"
     rf"(?![\w-])(?:[^<>＜＞〈〉◁▷&]{{0,200}}?(?P<empty>/\s{{0,3}})?{_CLOSE}|[^<>＜＞〈〉◁▷&]{{0,200}}\Z)"
     # [THINK], [/THINK]
     r"|[\[［【](?P<slash2>[/／])?(?P<name2>think(?:ing)?|thoughts?|reasoning|reflection)[\]］】]"

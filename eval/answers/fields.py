@@ -25,8 +25,19 @@ ANSWER = "answer"
 Record = Mapping[str, Any]
 
 _PREDICTED = frozenset(
-    {"response", "completion", "hypothesis", "prediction", "predictions", "predict", "predicted", "pred", "preds"}
-    | {"output", "outputs", "generated", "generation"}
+    {"response", "responses", "reply", "completion", "completions", "hypothesis", "output", "outputs", "decoded"}
+    | {
+        "prediction",
+        "predictions",
+        "predict",
+        "predicted",
+        "pred",
+        "preds",
+        "hat",
+        "generated",
+        "generation",
+        "generations",
+    }
 )
 """Words that make a field a prediction."""
 _MODEL = frozenset({"model", "llm"})

@@ -150,7 +150,8 @@ def summary(
         value: figure of all clips.
         drawn: (resamples,) figures of the resamples.
         count: number of clips.
-        groups: number of groups that were drawn; None if clips were. A single group has no interval.
+        groups: number of groups that were drawn; None if clips were. A single group has no interval, nor has
+            a single clip, unless the figure is a share.
         size: number of clips or groups that a share rests on, see `Tally.size`: Wilson's interval stands in at 0 and 1.
     """
     result: Metric = {"value": None, "low": None, "high": None, "n": count}
@@ -160,7 +161,7 @@ def summary(
     if np.isnan(value) or not len(drawn):
         return result
     result["value"] = round(float(value), 6)
-    if groups == 1:
+    if groups == 1 or (count == 1 and size is None):
         return result
     low, high = np.percentile(drawn, [2.5, 97.5])
     if size is not None and (abs(value) < _TIE or abs(value - 1) < _TIE):
@@ -224,10 +225,14 @@ def compare(
     groups = count_groups(clusters)
     result = summary(observed, np.concatenate(drawn) if drawn else np.empty(0), len(first.parts), groups)
     sizes = [size for tally in (first, second) if (size := tally.size(clusters))]
-    if len(sizes) == 2 and result["low"] is not None and abs(abs(observed) - 1) < _TIE:
-        # One is never right and the other always: as a share of 1.
+    at_ends = all(min(abs(tally.value), abs(tally.value - 1)) < _TIE for tally in (first, second))
+    if len(sizes) == 2 and result["low"] is not None and at_ends:
+        # One is never right and the other always: as a share of 1. Both are never or always right: as one of 0.
         edge = round(wilson(1.0, min(sizes))[0], 6)
-        result |= {"low": edge, "high": 1.0} if observed > 0 else {"low": -1.0, "high": -edge}
+        if abs(observed) < _TIE:
+            result |= {"low": round(edge - 1, 6), "high": round(1 - edge, 6)}
+        else:
+            result |= {"low": edge, "high": 1.0} if observed > 0 else {"low": -1.0, "high": -edge}
     least = round(min(1.0, max(2.0 ** (1 - min(count, 64)), 1 / (1 + permutations))), 6)
     if result["value"] is None:
         return {**result, "p": None, "least_p": least}
@@ -285,6 +290,7 @@ def bootstrap(
     clusters: Sequence[str] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    size: float | None = None,
 ) -> Metric:
     """Compute any statistic and its percentile interval. `interval` is many times faster where a `Tally` is enough.
 
@@ -292,6 +298,7 @@ def bootstrap(
         statistic: figure for an array of item indices, which may repeat; NaN where it is not defined.
         count: number of items.
         clusters: cluster of each item; clusters are drawn, with all their items. None draws single items.
+        size: number of items or clusters that the statistic rests on, if it is a share; see `summary`.
     """
     if count == 0:
         return {"value": None, "low": None, "high": None, "n": 0}
@@ -304,7 +311,7 @@ def bootstrap(
             for _ in range(resamples)
         ]
     )
-    return summary(statistic(np.arange(count)), values, count, count_groups(clusters))
+    return summary(statistic(np.arange(count)), values, count, count_groups(clusters), size)
 
 
 def _codes(clusters: Sequence[str] | None, count: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from affectgpt.answers.reading import (
     gives_up,
     normalise,
     read_letters,
+    read_number,
     read_options,
     read_set,
     read_units,
@@ -36,7 +37,6 @@ from videmo.tree import LEVELS, AffectiveTree, Node, parse_tree
 
 CANDIDATES = 30
 """Number of texts tried as constant answers: the most frequent gold ones."""
-_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d{1,3})?(?!\w)", re.IGNORECASE)
 _SHORT = 12
 """Longest free text in words that counts as giving up if it declines; a longer one is a description."""
 
@@ -274,13 +274,6 @@ def _texts(rows: Sequence[AnsweredRow]) -> TaskScore:
         (shown, {**tallies([bags[best]] * len(rows)), "word_f1": constant}),
         quality=scored["word_f1"].parts[:, 0],
     )
-
-
-def read_number(response: str) -> float | None:
-    """Read the number that an answer is or ends with; None where it names none, or one that is not finite."""
-    found = _NUMBER.findall(clean(response).replace("\N{MINUS SIGN}", "-"))
-    number = float(found[-1]) if found else math.nan
-    return number if math.isfinite(number) else None
 
 
 def _numbers(rows: Sequence[AnsweredRow]) -> TaskScore:

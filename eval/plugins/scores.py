@@ -129,7 +129,7 @@ def _macro_f1(right: np.ndarray, answered: np.ndarray, count: int) -> Tally:
         scores = np.where(present, np.nan_to_num(divide(2 * both, gold + named)), 0.0)
         return divide(scores.sum(axis=-1), present.sum(axis=-1))
 
-    return Tally(counts.reshape(len(counts), 3 * count), figure)
+    return Tally(counts.reshape(len(counts), 3 * count), figure, ones[right])
 
 
 def _score_sets(rows: Sequence[Clip], evidence: Sequence[Evidence | None], answers: Sequence[Any]) -> Scores:

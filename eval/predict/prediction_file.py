@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from affectgpt.clip import MEDIA_FIELDS, Clip
-from affectgpt.json_files import iterate_json
+from affectgpt.json_files import iterate_json, load_json
 from affectgpt.problems import InputError, Problem
 from eval.predict.answers import Prediction, as_prediction
 
@@ -46,6 +46,11 @@ def _is_of(line: Mapping[str, Any], clip: Clip) -> bool:
     return all(line[name] == now.get(name) for name in ("options", "question") if name in line)
 
 
+def _is_text(line: Mapping[str, Any], names: Sequence[str]) -> bool:
+    """Tell whether these fields of a line are there and hold text."""
+    return all(isinstance(line.get(name), str) for name in names)
+
+
 class PredictionFile:
     """Predictions of a row file: those of an earlier run, those that are added, and the file that holds all in the end.
 
@@ -71,7 +76,9 @@ class PredictionFile:
         self._fingerprints = {clip.id: row_fingerprint(clip) for clip in clips}
         for file in (path, self.journal):
             self._take(file)
-        before = json.loads(self.note.read_text()) if self.note.is_file() else settings
+        before = load_json(self.note, "the settings of the predictions") if self.note.is_file() else settings
+        if not isinstance(before, dict):
+            raise InputError(Problem(str(self.note), "the file", "the settings of the predictions", "no JSON object"))
         if self.known and before != settings:
             differing = [name for name in settings | before if before.get(name) != settings.get(name)]
             raise InputError(
@@ -84,7 +91,11 @@ class PredictionFile:
     def _take(self, file: Path) -> None:
         """Take over the valid lines of a file; a line cut off by a kill is skipped."""
         for number, line in iterate_json(file) if file.is_file() else ():
-            if isinstance(line, Problem) or not {"id", "task", "response", "status", "answer"} <= line.keys():
+            if (
+                isinstance(line, Problem)
+                or "answer" not in line
+                or not _is_text(line, ("id", "task", "response", "status"))
+            ):
                 print(f"{file}: line {number} is damaged; its row is answered again.", file=sys.stderr)
                 continue
             row = self._rows.get(line["id"])

@@ -161,6 +161,10 @@ def _sets(gold: Path, predictions: Path, right: Sequence[Entry], predicted: Sequ
     targets = [_members(entry.value) or [] for entry in right]
     spelt = _known_labels(gold, right, targets, labels)
     known = list(dict.fromkeys(spelt.values()))
+    if not known:
+        raise InputError(
+            Problem(str(gold), "all rows", "a label in some set", "none", "Name all labels: --labels A,B,C.")
+        )
     codes = {label: code for code, label in enumerate(known)}
     outside: Counter[str] = Counter()
 

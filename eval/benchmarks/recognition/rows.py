@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from affectgpt.answers.reading import gives_up
+from affectgpt.answers.reading import gives_up, normalise
 from affectgpt.emotions.extract import Extractor
 from affectgpt.problems import InputError, Problem, shorten
 from eval.answers.fields import GOLD, LABELS, PREDICTIONS
@@ -135,7 +135,10 @@ def read_recognition(
     unread = [value is None for value in answered]
     if all(unread):
         expected = f"answers that hold {'one of ' + ', '.join(known) if known else 'a number'}"
-        raise InputError(Problem(str(predictions), "all rows", expected, shorten(answers[0].value)))
+        advice = (
+            "" if labels or kind not in ("labels", "sets") else "If there are more labels, name all: --labels A,B,C."
+        )
+        raise InputError(Problem(str(predictions), "all rows", expected, shorten(answers[0].value)), advice)
     stand_in: Any = {"labels": len(known), "numbers": math.nan, "sets": np.zeros(len(known), int)}.get(
         kind, np.full(len(known), math.nan)
     )
@@ -160,7 +163,8 @@ def _suspicion(gold: Path, right: dict[str, Entry], predictions: Path, answered:
     both = [(right[name], entry) for name, entry in answered.items() if name in right]
     copied = all(own.field == entry.field for own, entry in both) and os.path.samefile(gold, predictions)
     equal = all(
-        entry.field.casefold() in LABELS and str(entry.value).strip() == str(own.value).strip() for own, entry in both
+        entry.field.casefold() in LABELS and normalise(str(entry.value)) == normalise(str(own.value))
+        for own, entry in both
     )
     if not both or not (copied or equal):
         return None

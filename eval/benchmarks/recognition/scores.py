@@ -9,7 +9,7 @@ import numpy as np
 
 from eval.benchmarks.recognition.rows import PRIMARY, Recognition
 from eval.metrics.evaluation import Evaluation, evaluation
-from eval.metrics.recognition import average_precision, spearman
+from eval.metrics.recognition import average_precision, label_tallies, spearman
 from eval.metrics.stats import RESAMPLES, Metric, Tally, best_constant, bootstrap, intervals, mean_tally
 
 
@@ -41,9 +41,10 @@ def _ranking(read: Recognition, resamples: int) -> dict[str, Metric]:
         precisions = [average_precision(top[index] == label, scores[index, label]) for label in np.unique(top[index])]
         return float(np.mean(precisions))
 
+    size = label_tallies(top, top, len(read.labels))["uar"].size(read.groups)
     accuracy = mean_tally((scores.argmax(axis=1) == top) & read.readable)
     return intervals({"top_1": accuracy}, read.groups, resamples) | {
-        "mean_ap": bootstrap(mean_precision, len(top), read.groups, min(resamples, 200))
+        "mean_ap": bootstrap(mean_precision, len(top), read.groups, min(resamples, 200), size=size)
     }
 
 

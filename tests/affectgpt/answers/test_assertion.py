@@ -113,6 +113,49 @@ CHOSEN = {
     "Я выбираю B": "B",
 }  # fmt: skip
 
+DENIED_AFTERWARDS = (
+    "B would be a mistake", "B is a poor choice", "B is the worst option", "Choosing B would be an error.",
+    "B gets eliminated", "Option B is out.", "B [wrong]", "(B) - not supported by the clip", "B: not applicable",
+    "B not", "B, not.", "B… not!", "¬B", "≠ B", "Scratch B.", "He had stopped being sad", "I refuse to choose B",
+    "I hesitate to say B", "B and C can be ruled out; so can D", "B can be ruled out, as can C",
+)  # fmt: skip
+OTHER_LANGUAGES = (
+    "B kann es nicht sein", "B scheidet aus", "B passt nicht", "B stimmt nicht", "Auf keinen Fall B",
+    "B n'est pas correct", "B est exclu", "B ne convient pas", "Surtout pas B", "B no es correcta", "Non è B",
+    "B não é correto", "não é B", "Det är inte B", "niet B", "B is niet juist", "B değil", "B以外",
+    "Bとは思えない", "Bは当てはまらない", "Bは見られません", "B는 틀렸습니다", "难以说是B", "B的可能性很小",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", [*DENIED_AFTERWARDS, *OTHER_LANGUAGES])
+def test_a_denial_is_understood_wherever_and_in_whatever_language_it_stands(answer: str) -> None:
+    assert read_letters(answer, OPTIONS) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("answer", "keys"),
+    [
+        ("B, I am sure.", "B"), ("It's B, not A.", "B"), ("B ist richtig, A nicht", "B"),
+        ("Ruling B and C out leaves A and D", "AD"),
+        ("B. The others would be a mistake.", "B"), ("B und nicht A", "B"), ("A: 0, B: 1, C: 0, D: 0", "B"),
+        ("A | no\nB | yes", "B"),
+        ("N/A", ""), ("n/a", ""), ("A: no\nB: N/A", ""), ("B正确，A不正确", "B"),
+        ("Bに違いない", "B"), ("Bかもしれない", "B"),
+    ],
+)  # fmt: skip
+def test_what_stands_beside_a_denial_is_still_chosen(answer: str, keys: str) -> None:
+    assert read_letters(answer, OPTIONS) == frozenset(keys)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["I'm happy to help! But I cannot see the video.", "Happy to assist, which clip?", "Sure, I'd be happy to help."],
+)
+def test_courtesy_is_no_emotion(answer: str) -> None:
+    assert read_label(answer, ["happy", "sad"]) is None
+    assert read_label(answer, ["joy", "sadness"], by_wheel=True) is None
+    assert read_label("I'm afraid I can't tell.", ["joy", "fear"], by_wheel=True) is None
+
 
 @pytest.mark.parametrize("answer", NOTHING_CHOSEN)
 def test_an_option_that_is_denied_asked_about_or_mentioned_is_not_chosen(answer: str) -> None:

@@ -14,13 +14,15 @@ READ = {
     "not 0.5 but 0.6": 0.6, "minus 0.3": -0.3, "on a scale from -1 to 1, 0.4": 0.4, "0.4 (scale: -1 to 1)": 0.4,
     '{"valence": 0.1}': 0.1, "The answer is **0.25**.": 0.25, "<think>0.3</think>0.4": 0.4, "- 0.5": -0.5,
     "$0.5$": 0.5, "Answer: 0.5": 0.5, "\\boxed{0.5}": 0.5,
+    "moins 0,2": -0.2, "negative 0.2": -0.2, "负0.2": -0.2, "≈ 0.3": 0.3, "效价为0.2": 0.2, "0.2分": 0.2, "0.2점": 0.2,
+    "値は0.2です": 0.2, "Answer: - 0.2": -0.2, "the valence is - 0.2": -0.2,
 }  # fmt: skip
 UNREAD = (
     "", "1_0", "3/5", "between 0.2 and 0.4", "50%", "50 percent", "٠", "1,000", "1 000", "nan", "inf", "-Infinity",
     "1e999", "0.2-0.4", "0.2 to 0.4", "not 0.5", "0.5?", ">0.5", "at least 0.5", "0.5 out of 1", "3 of 5",
     "0.1 or 0.2", "1.2.3", "Valence: 0.3\nArousal: 0.5", "half", "<think>0.3", "0.3±0.1", "0x10", "1st", "AU12 0.3",
     "0.5/1", "0.5*2", "５０％", "I rate it 2 because 3 people smile", "positive", "0 . 5", "2024-01-01",
-    "the valence is not 0.3", "12:30",
+    "the valence is not 0.3", "12:30", "valence - 0.2", "—0.2", "--0.5", "+-0.5", "0.3/1", "他3岁",
 )  # fmt: skip
 
 

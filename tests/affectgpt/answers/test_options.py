@@ -29,6 +29,19 @@ LISTS = {
     "| A | happy |\n| B | sad |": "happy|sad",
     "Options: A.happy, B.sad": "happy|sad",
     "A. happy\r\nB. sad\r\nAnswer with a letter.": "happy|sad",
+    "(A)happy(B)sad": "happy|sad",
+    "A.happy/B.sad": "happy|sad",
+    "【A】高兴【B】悲伤": "高兴|悲伤",
+    "{A} happy {B} sad": "happy|sad",
+    "A.\nhappy\nB.\nsad": "happy|sad",
+    "<b>A.</b> happy<br><b>B.</b> sad": "happy|sad",
+    '["A. happy", "B. sad"]': "happy|sad",
+    '{"A": "happy", "B": "sad"}': "happy|sad",
+    "A. happy B. sad\nOnly answer with A. or B.": "happy|sad",
+    "0. happy\n1. sad\n2. angry": "happy|sad|angry",
+    "(0) happy (1) sad": "happy|sad",
+    "Answer with A. or B.": "",
+    "I. happy\nII. sad": "",
     "What e.g. is felt?": "",
     "Rate it from 1. to 5. please": "",
     "Is he happy, b. or sad?": "",
@@ -44,6 +57,14 @@ def test_options_are_read_in_many_ways_of_writing(question: str, options: str) -
             assert read_letters(answer, listed) == {key}, answer
             assert is_right(answer, f"{key}. {text}", question)
             assert gold_choice(f"{key}、{text}", question) == gold_choice(key, question)
+
+
+def test_a_list_without_texts_makes_no_answer_right() -> None:
+    """Options whose texts cannot be found would all be equal."""
+    question = "Which?\nA.\n\nB.\n"
+    assert read_options(question) == {}
+    assert not is_right("B", "A", question)
+    assert not is_right("B", "A", "Which?\nA.\nhappy\nB.\nsad")
 
 
 DIGITS = {

@@ -16,6 +16,7 @@ CUT_OFF = (
     "<|START_THINKING|>{}", "<seed:think>{}", "<|channel|>analysis<|message|>{}", "<|channel>thought\n{}",
     "<unused94>thought\n{}", "< think >{}", "<think>a</think><think>{}", "<think><reflection>a</reflection>{}",
     "<think>\n\n{}", "<think>{} <answer>{}</answer>", "<answer><think>{}", "<think {}",
+    "<think>{}</think", "<think>{}</thin", "<|thinking|>{}", "<internal_monologue>{}",
 )  # fmt: skip
 ENDED = {
     "<think>angry?</think>sad": "sad",
@@ -29,6 +30,9 @@ ENDED = {
     "<think>angry</think>sad<think>angry, or": "sad",
     "sad <think>it could be angry</think>": "sad",
     "<think></think>sad": "sad",
+    "<|thinking|>angry<|/thinking|>sad": "sad",
+    "<internal_monologue>angry</internal_monologue>sad": "sad",
+    "<ThInK>angry</tHiNk>sad": "sad",
     "<think/>sad": "sad",
     "[THINK]angry[/THINK]sad": "sad",
     "◁think▷angry◁/think▷sad": "sad",

@@ -64,6 +64,16 @@ BOTH = {
     "twice the same": lambda name, right, wrong: {"id": name, "label": right, "predict": wrong, "prediction": wrong},
     "list": lambda name, right, wrong: {"id": name, "labels": [right], "answer_pred": wrong},
     "kto": lambda name, right, wrong: {"id": name, "label": True, "response": wrong, "labels": right},
+    "responses": lambda name, right, wrong: {"id": name, "responses": wrong, "label": right},
+    "y_hat": lambda name, right, wrong: {"id": name, "y": right, "y_hat": wrong, "label": right},
+    "reply": lambda name, right, wrong: {"id": name, "label": right, "llm_reply": wrong},
+    "decoded": lambda name, right, wrong: {"id": name, "label": right, "decoded_text": wrong},
+    "gold under another name": lambda name, right, wrong: {
+        "id": name,
+        "label": right,
+        "gt": right,
+        "completion": wrong,
+    },
     "an empty one": lambda name, right, wrong: {"id": name, "output": "", "response": wrong, "label": right},
     "times": lambda name, right, wrong: {"id": name, "response_time": 1.5, "response": wrong, "label": right},
 }
@@ -103,6 +113,45 @@ def test_a_model_that_is_never_right_and_one_that_always_is_differ(run: Any, gol
     war = compared["metrics"]["war"]
     assert (war["a"], war["b"], war["difference"]["value"]) == (0, 1, 1)
     assert (compared["unreadable"], compared["notes"]) == ({"a": 0, "b": 0}, [])
+
+
+@pytest.mark.parametrize("column", ["final_answer", "text", "result", "assistant", "infer"])
+def test_a_file_in_which_only_gold_values_are_known_is_noted(column: str, run: Any, tmp_path: Path) -> None:
+    truth = write(tmp_path / "truth.jsonl", rows_of(lambda name, right, _: {"name": name, "label": right.upper()}))
+    file = write(
+        tmp_path / "p.jsonl", rows_of(lambda name, right, wrong: {"name": name, "label": right, column: wrong})
+    )
+    _, result, errors = run("recognition", "--truth", truth, "--predictions", file)
+    assert "its field 'label' holds the gold value of every clip" in errors
+    assert any("--prediction-field NAME" in note for note in result["notes"])
+
+
+def test_sets_without_any_label_are_refused(run: Any, tmp_path: Path) -> None:
+    truth = write(tmp_path / "truth.jsonl", [{"name": name, "label": []} for name in CLIPS])
+    said = write(tmp_path / "said.jsonl", [{"name": name, "response": "none"} for name in CLIPS])
+    code, _, errors = run("recognition", "--truth", truth, "--predictions", said)
+    assert (code, "expected a label in some set, got none" in errors) == (2, True)
+    command = ("recognition", "--truth", truth, "--predictions", said, "--labels", "AU6,AU12")
+    code, result, _ = run(*command)
+    assert (code, result["coverage"], result["secondary"]["example_f1"]["value"]) == (0, 1, 1)
+
+
+def test_a_perfect_ranking_has_an_interval(run: Any, tmp_path: Path) -> None:
+    shares = [{"happy": 1.0, "sad": 0.0}, {"happy": 0.0, "sad": 1.0}] * 2
+    file = write(tmp_path / "t.jsonl", [{"name": one, "label": own} for one, own in zip(CLIPS, shares, strict=True)])
+    said = write(tmp_path / "p.jsonl", [{"name": one, "output": own} for one, own in zip(CLIPS, shares, strict=True)])
+    mean_ap = run("recognition", "--truth", file, "--predictions", said)[1]["secondary"]["mean_ap"]
+    assert (mean_ap["value"], mean_ap["high"]) == (1, 1)
+    assert mean_ap["low"] < 0.8
+
+
+def test_answers_outside_the_labels_of_the_gold_file_are_told_of_the_option(run: Any, tmp_path: Path) -> None:
+    truth = write(tmp_path / "truth.jsonl", [{"name": name, "label": "happy"} for name in CLIPS])
+    said = write(tmp_path / "said.jsonl", [{"name": name, "response": "sad"} for name in CLIPS])
+    code, _, errors = run("recognition", "--truth", truth, "--predictions", said)
+    assert (code, "name all: --labels" in errors) == (2, True)
+    code, result, _ = run("recognition", "--truth", truth, "--predictions", said, "--labels", "happy,sad")
+    assert (code, result["secondary"]["war"]["value"]) == (0, 0)
 
 
 RIVALS = [

@@ -355,6 +355,21 @@ def test_the_difference_of_never_and_always_right_has_an_interval() -> None:
     assert -other["high"] == low
 
 
+def test_two_models_that_are_right_everywhere_may_still_differ() -> None:
+    always, never = mean_tally(np.ones(10)), mean_tally(np.zeros(10))
+    width = pytest.approx(1 - 10 / 13.841459, abs=1e-5)
+    for both in (always, never):
+        found = compare(both, both)
+        assert (found["value"], found["p"]) == (0.0, 1.0)
+        assert found["high"] == width
+        assert found["low"] == -found["high"]
+
+
+def test_a_single_clip_has_no_interval_unless_it_is_a_share() -> None:
+    assert interval(mean_tally([0.3], share=False)) == {"value": 0.3, "low": None, "high": None, "n": 1}
+    assert interval(mean_tally([1.0]))["low"] == pytest.approx(0.206549, abs=1e-5)
+
+
 @pytest.mark.parametrize("groups", [1, 2, 5, 12])
 def test_no_p_is_below_what_the_groups_can_show(groups: int) -> None:
     names = [str(number % groups) for number in range(60)]

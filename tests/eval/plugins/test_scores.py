@@ -163,3 +163,13 @@ def test_a_plugin_that_reads_none_of_the_rows_is_scored_all_the_same():
     scores = score_evidence([row("emotion_label", "a"), row("emotion_label", "b")], [None, None])
     assert (scores["coverage"], scores["accuracy"]) == (0.0, 0.0)
     assert score_evidence([row("valence", 0.1)], [None])["mae"] is None
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_macro_f1_has_an_interval_at_both_ends(right: bool) -> None:
+    rows = [row("emotion_label", "ab"[index % 2]) for index in range(8)]
+    values = [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0)]
+    evidence = [EmotionEvidence(("a", "b", "c"), values[index % 2 if right else 1 - index % 2]) for index in range(8)]
+    found = score_evidence(rows, evidence)["intervals"]["macro_f1"]
+    assert found["value"] == right
+    assert found["high"] - found["low"] > 0.2

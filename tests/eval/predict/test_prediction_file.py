@@ -120,6 +120,26 @@ def test_lines_of_an_interrupted_run_are_held_to_it_too(tmp_path: Path) -> None:
     assert list(PredictionFile(path, [clip_of(tmp_path, subtitle="Third.")], SETTINGS).changed) == ["a"]
 
 
+@pytest.mark.parametrize("damage", [{"id": ["a"]}, {"response": None}, {"response": {"text": "joy"}}, {"status": 3}])
+def test_a_line_whose_fields_are_no_text_is_answered_again(
+    damage: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "said.jsonl"
+    answered(path, clip_of(tmp_path))
+    path.write_text(json.dumps(json.loads(path.read_text()) | damage) + "\n")
+    assert PredictionFile(path, [clip_of(tmp_path)], SETTINGS).known == {}
+    assert "line 1 is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["{", "", "[]"])
+def test_damaged_settings_are_a_problem_and_no_traceback(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "said.jsonl"
+    answered(path, clip_of(tmp_path))
+    path.with_name("said.jsonl.settings.json").write_text(text)
+    with pytest.raises(InputError, match="the settings of the predictions"):
+        PredictionFile(path, [clip_of(tmp_path)], SETTINGS)
+
+
 @pytest.mark.parametrize(
     ("held", "changes", "kept"),
     [
