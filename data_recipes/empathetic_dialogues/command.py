@@ -32,6 +32,9 @@ def main(argv: list[str]) -> int:
         try:
             conversations, behind[split] = whole_conversations(read_turns(path))
             tables[split] = list(rows_of(conversations))
+            if not tables[split]:
+                got = f"none in {len(conversations)} conversations"
+                problems.append(Problem(str(path), "the file", "a conversation with turns 1 and 2", got))
         except InputError as error:
             problems += error.problems
     if problems:

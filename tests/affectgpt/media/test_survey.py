@@ -430,3 +430,13 @@ def test_films_that_are_odd_and_right(name: str, codec_frames: None) -> None:
     assert np.allclose(times, [frame.time - origin for frame in frames], atol=1e-3)
     with open_media(path) as media:
         assert media.survey.seconds >= times[-1]
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "pcm_s16le"), ("a.webm", "libopus"), ("a.mka", "aac")])
+def test_a_file_of_matroska_whose_stamps_begin_late_is_whole(tmp_path: Path, name: str, codec: str) -> None:
+    """Its header counts the seconds from 0, not from the first stamp."""
+    with av.open(str(tmp_path / name), "w") as container:
+        add_sound(
+            container, container.add_stream(codec, rate=48_000, layout="mono"), [(1.5, tone(1.0, 48_000))], 48_000
+        )
+    assert abs(len(read_audio(tmp_path / name, 16_000)) / 16_000 - 1.0) < 0.05
