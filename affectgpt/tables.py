@@ -16,7 +16,7 @@ from typing import NamedTuple
 from affectgpt.encoding import TABLES, decode
 from affectgpt.problems import Problem, nearest, shorten, spelling_key
 
-_DELIMITERS = {",": "commas", "\uff0c": "Chinese commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_DELIMITERS = {",": "commas", "\uff0c": "Chinese commas", ";": "';'", "\t": "tabs", "|": "'|'"}
 """Signs that stand between the cells of some table, and their names."""
 _NUMBER = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 """Comma inside a number or a time of subtitles, such as 1,000 and 00:00:01,500."""

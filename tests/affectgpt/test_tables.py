@@ -178,7 +178,7 @@ HEADERS = {
     "file,caf\u00e9,cafe\u0301": "the header: expected a name used once, got",
     '"file","emotion","file"': "the header: expected a name used once, got 'file' in columns 1 and 3",
     "name;label;text": "the header: expected columns with commas between them, got one column 'name;label;text'."
-    " Its cells seem to be separated by semicolons",
+    " Its cells seem to be separated by ';'",
     "name\tlabel": "the header: expected columns with commas between them, got one column 'name\\tlabel'. Its cells"
     " seem to be separated by tabs. Call the file .tsv.",
     "name|label": "the header: expected columns with commas between them",
