@@ -27,7 +27,8 @@ def main(argv: list[str]) -> int:
     if not present:
         expected = f"some of {', '.join(SPLITS.values())}"
         raise InputError(Problem(str(options.folder), "the folder", expected, "none of them", "Unpack the archive."))
-    tables, behind, problems = {}, {}, []
+    tables, behind = {}, {}
+    problems: list[Problem | str] = []
     for split, path in present.items():
         try:
             conversations, behind[split] = whole_conversations(read_turns(path))

@@ -148,3 +148,8 @@ def test_anchors_and_merged_sections_are_read(path: Path) -> None:
     )
     stage = load_recipe(path).stages[0]
     assert (stage.steps, stage.batch_size) == (3, 4)
+
+
+def test_an_override_that_is_given_twice_is_refused(path: Path) -> None:
+    path.write_text(GOOD)
+    assert problems_of(path, "seed=1", "seed=2") == ["override 'seed': given more than once; remove the others"]
