@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -67,8 +66,6 @@ def load_recipe(
         raise InputError(Problem(str(path), "the file", "YAML", str(error).replace("\n", " "))) from None
     if not isinstance(values, dict):
         raise InputError(Problem(str(path), "the file", "a mapping", shorten(values)))
-    if twice := [key for key, count in Counter(text.partition("=")[0] for text in overrides).items() if count > 1]:
-        raise InputError(f"override '{twice[0]}': given more than once; remove the others")
     for override in overrides:
         values = _override(values, override)
     try:
