@@ -232,6 +232,9 @@ def read_column(path: Path, column: str, problems: list[Problem]) -> dict[str, s
         name = cells["name"].strip(_BLANK)
         if cells[column].strip(_BLANK).lower() in NOT_A_NUMBER:
             problems.append(_not_a_number(path, line, column, cells[column]))
+        elif cells[column].startswith("#") and is_missing(cells[column]):
+            fix = "A spreadsheet took it for a formula. Write it anew."
+            problems.append(Problem(str(path), f"line {line}, column '{column}'", "text", cells[column], fix))
         if not name:
             problems.append(Problem(str(path), f"line {line}, column 'name'", "the name of a clip", "nothing"))
         elif name in values:
