@@ -17,7 +17,7 @@ from affectgpt.encoding import half_characters
 from affectgpt.json_files import iterate_json
 from affectgpt.media.media import DECODED, MEDIA
 from affectgpt.media.recording import Recording
-from affectgpt.media_root import check_command, media_folder, path_below
+from affectgpt.media_root import check_command, media_folder, path_below, where_it_is
 from affectgpt.problems import MOST, InputError, Problem, nearest, require_file, shorten
 from affectgpt.tasks import ANSWER_TYPES, LEVELS, TASKS, Task, is_label_list, is_number
 
@@ -198,7 +198,7 @@ def scan_clips(path: str | Path, media_root: str | Path | None = None) -> tuple[
         if isinstance(row, Problem):
             problems.append(row)
             continue
-        checker = _RowChecker(str(path), number, root)
+        checker = _RowChecker(str(path), number, root, looks=len(lost) < MOST)
         clip = checker.parse(row)
         identifier = row.get("id")
         if isinstance(identifier, str):
@@ -241,8 +241,8 @@ def read_clips(path: str | Path, media_root: str | Path | None = None) -> list[C
 class _RowChecker:
     """Checker of one row's fields; collects every problem."""
 
-    def __init__(self, file: str, number: int, root: Path) -> None:
-        self.file, self.number, self.root = file, number, root
+    def __init__(self, file: str, number: int, root: Path, looks: bool) -> None:
+        self.file, self.number, self.root, self.looks = file, number, root, looks
         self.problems: list[Problem] = []
         self.lost: list[Problem] = []
         """Problems of media that are not below the root."""
@@ -367,10 +367,13 @@ class _RowChecker:
             return None
         path = Path(os.path.normpath(self.root / value))
         if Path(value).is_absolute() or not path.is_relative_to(self.root):
-            self.add(name, f"a path inside {self.root}", value, "Move the file there, or set media_root.")
+            below = path_below(path, self.root)
+            fix = "Move the file there, or set media_root." if below is None else f"Write {below.as_posix()}."
+            self.add(name, f"a path inside {self.root}", value, fix)
             self.lost.append(self.problems[-1])
         elif not os.path.isfile(path):  # Path.is_file raises on names that are too long
-            self.add(name, "a file", f"{value}{_ABSENT}", f"Looked in {self.root}.")
+            fix = where_it_is(self.root, value, path, looks=self.looks)
+            self.add(name, "a file", f"{value}{_ABSENT}", fix)
             self.lost.append(self.problems[-1])
         elif not path.resolve().is_relative_to(self.root.resolve()):
             self.add(name, f"a path inside {self.root}", f"{value}, a link that leaves it", "Copy the file there.")

@@ -13,12 +13,21 @@ from affectgpt.problems import Problem
 TABLES = (".csv", ".tsv", ".tab")
 """Endings of tables; the last two have tabs between their cells."""
 _HALF = re.compile("[\ud800-\udfff]")
+_PACKED = {
+    b"\x1f\x8b": ("a file that gzip packed", "Unpack it: gunzip takes files that end in .gz."),
+    b"PK\x03\x04": ("a ZIP archive, as an .xlsx is", "Unpack it, or save the spreadsheet as CSV in UTF-8."),
+    b"\xd0\xcf\x11\xe0": ("a workbook of Excel", "Save it as CSV in UTF-8."),
+    b"PAR1": ("a Parquet file", "Write it as CSV or JSONL, as pandas does with to_csv and to_json."),
+}
+"""First bytes of files that are often taken for text -> what they are, and what to do."""
+_SPLIT_CHARACTER = re.compile(rb"\xed[\xa0-\xbf]")
+"""Half a character, encoded by itself: some programs write emoji as two halves."""
 
 
 def decode(raw: bytes, file: str | Path, expected: str, row: int | None = None) -> str | Problem:
     """Decode a file, or a row of it, as UTF-8 with or without a byte order mark.
 
-    Rows may have one, too, where files were joined.
+    Rows may have one, too, where files were joined; some programs write two.
 
     Args:
         raw: the bytes.
@@ -29,12 +38,15 @@ def decode(raw: bytes, file: str | Path, expected: str, row: int | None = None) 
     Returns:
         The text, or the problem: the line and the byte that are not UTF-8, and how the file can be saved again.
     """
+    packed = next((told for start, told in _PACKED.items() if raw.startswith(start)), None)
+    if packed is not None and row in (None, 1):
+        return Problem(str(file), "the file", f"{expected} in UTF-8", *packed)
     wide = wide_encoding(raw)
     if wide is not None:
         where = f"{'line' if row is None else 'row'} 1, byte 1"
         return Problem(str(file), where, f"{expected} in UTF-8", wide, _save_again(file, wide))
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode("utf-8").lstrip("\ufeff")
     except UnicodeDecodeError as error:
         before = raw[: error.start]
         start = before.rfind(b"\n") + 1
@@ -43,7 +55,15 @@ def decode(raw: bytes, file: str | Path, expected: str, row: int | None = None) 
         ahead = before[start:].decode("utf-8", errors="replace")[-20:]
         got = f"the byte 0x{raw[error.start]:02x}" + (f" after {ahead!r}" if ahead else "")
         fix = _save_again(file, _narrow_encoding(raw))
+        if _SPLIT_CHARACTER.match(raw, error.start):
+            got = f"half of a character{f' after {ahead!r}' if ahead else ''}"
+            fix = "Its writer spells emoji as two halves (CESU-8). Have it write UTF-8, or remove them."
         return Problem(str(file), f"{where}, byte {error.start - start + 1}", f"{expected} in UTF-8", got, fix)
+
+
+def is_no_text(raw: bytes) -> bool:
+    """Tell whether bytes begin a file that is packed, or is in an encoding of two or four bytes a character."""
+    return wide_encoding(raw) is not None or raw.startswith(tuple(_PACKED))
 
 
 def wide_encoding(raw: bytes) -> str | None:

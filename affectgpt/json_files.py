@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from affectgpt.encoding import decode, half_characters, mend_characters, wide_encoding
+from affectgpt.encoding import decode, half_characters, is_no_text, mend_characters
 from affectgpt.problems import InputError, Problem, shorten
 
 _SPACE = " \t\r\n"
@@ -51,7 +51,7 @@ def load_json(path: Path, expected: str = "JSON") -> Any:
     try:
         value = parse_json(text)
     except ValueError as error:
-        raise InputError(Problem(str(path), "the file", expected, str(error))) from None
+        raise InputError(Problem(str(path), "the file", expected, str(error), _next_step(text, error))) from None
     if broken := list(half_characters(value)):
         raise InputError([_half(path, f"'{field}'") for field in broken])
     return value
@@ -60,7 +60,8 @@ def load_json(path: Path, expected: str = "JSON") -> Any:
 def iterate_json(path: Path, mended: list[int] | None = None) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
     """Yield each line of a JSONL file with its number, from 1: its object, or the problem with it.
 
-    Lines end with a newline and nothing else: U+2028 and the like are part of a text. Blank lines are skipped.
+    Lines end with a newline, a carriage return or both, which JSON has in no text: U+2028 and the like are part of a
+    text. Blank lines are skipped.
 
     Args:
         path: the file.
@@ -86,11 +87,12 @@ def iterate_objects(path: Path, mended: list[int] | None = None) -> Iterator[tup
 def _lines(path: Path, mended: list[int] | None) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
     empty = True
     with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
+        lines = (part for line in file for part in line.rstrip(b"\r\n").split(b"\r"))
+        for number, raw in enumerate(lines, start=1):
             text = decode(raw, path, "one JSON object", number)
             if isinstance(text, Problem):
                 yield number, text
-                if number == 1 and wide_encoding(raw):
+                if number == 1 and is_no_text(raw):
                     return
                 continue
             if not text.strip(_SPACE):
@@ -124,7 +126,7 @@ def _items(path: Path, mended: list[int] | None) -> Iterator[tuple[int, dict[str
     try:
         items = parse_json(text)
     except ValueError as error:
-        yield 1, Problem(str(path), "the file", expected, str(error))
+        yield 1, Problem(str(path), "the file", expected, str(error), _next_step(text, error))
         return
     for number, item in enumerate(items, start=1):
         is_object = isinstance(item, dict)
@@ -136,8 +138,29 @@ def _object(path: Path, number: int, text: str) -> dict[str, Any] | Problem:
     try:
         row = parse_json(text.strip(_SPACE))
     except ValueError as error:
-        return Problem(str(path), f"row {number}", "one JSON object a line", str(error))
+        fix = _next_step(text.strip(_SPACE), error)
+        return Problem(str(path), f"row {number}", "one JSON object a line", str(error), fix)
     return row if isinstance(row, dict) else Problem(str(path), f"row {number}", "a JSON object", shorten(row))
+
+
+def _next_step(text: str, error: ValueError) -> str:
+    """Return what to do about a text that is no JSON; an empty text where only its position can be told."""
+    if not isinstance(error, json.JSONDecodeError):
+        return "Remove one of the two." if "twice" in str(error) else ""
+    here = text[error.pos :].lstrip(_SPACE)
+    if error.msg == "Extra data":
+        return "Remove the comma behind the object." if here.startswith(",") else "Write each object on its own line."
+    if here.startswith("'"):
+        return "Python prints objects so; json.dumps writes them as JSON."
+    if here[:1] in ("}", "]"):
+        return "Remove the comma before it."
+    if error.msg.startswith("Invalid control"):
+        return "Write a line break inside a text as \\n, a tab as \\t."
+    if error.msg.startswith("Unterminated"):
+        return "It is cut off here, or lacks the quotation mark at the end of a text."
+    if error.msg.startswith("Expecting ',' delimiter") and here:
+        return 'Inside a text a quotation mark is written \\".'
+    return ""
 
 
 def _whole(

@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
-from affectgpt.problems import InputError, Problem
+from affectgpt.problems import InputError, Problem, other_spelling
 
 HELP = "folder that media paths are relative to and may not leave (default: the folder of the row file)"
 
@@ -48,6 +48,24 @@ def path_below(path: Path, folder: Path) -> Path | None:
         return path.relative_to(folder)
     real, root = Path(os.path.realpath(path.parent), path.name), Path(os.path.realpath(folder))
     return real.relative_to(root) if real.is_relative_to(root) else None
+
+
+def where_it_is(root: Path, written: str, path: Path, looks: bool = True) -> str:
+    """Return the next step for a file that is not there: how it is spelt on disk, or the folder that was looked in.
+
+    Args:
+        root: folder that its path is relative to.
+        written: its path as the user wrote it.
+        path: its path as it was looked for.
+        looks: whether to look for it; that takes a while where thousands are missing.
+    """
+    if looks:
+        slashed = PureWindowsPath(written).as_posix()
+        if slashed != written and os.path.isfile(root / slashed):
+            return f"Write {slashed}."
+        if spelt := other_spelling(path):
+            return spelt
+    return f"Looked in {root}."
 
 
 def check_command(rows: Path, media_root: str | Path | None = None) -> str:

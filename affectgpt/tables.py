@@ -9,15 +9,31 @@ from __future__ import annotations
 import csv
 import io
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from affectgpt.encoding import TABLES, decode
-from affectgpt.problems import Problem, nearest, shorten
+from affectgpt.problems import Problem, nearest, shorten, spelling_key
 
-_OTHER_DELIMITERS = ";\t|"
+_DELIMITERS = {",": "commas", "\uff0c": "Chinese commas", ";": "';'", "\t": "tabs", "|": "'|'"}
+"""Signs that stand between the cells of some table, and their names."""
+_NUMBER = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+"""Comma inside a number or a time of subtitles, such as 1,000 and 00:00:01,500."""
+MISSING = frozenset((
+    "", "nan", "-nan", "nat", "na", "n/a", "n.a.", "n.a", "#n/a", "#n/a n/a", "#na", "<na>", "none", "null", "nil",
+    "undefined", "(null)", "\\n", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "[]", "{}", "()",
+    "#value!", "#ref!", "#name?", "#div/0!", "#num!", "#null!", "#error!", "-", "--", "\u2013", "\u2014", "?", ".",
+))  # fmt: skip
+"""Cells, in lower case, by which pandas, databases, spreadsheets and people say that there is nothing."""
+NOT_A_NUMBER = ("nan", "<na>")
+"""Cells, in lower case, that pandas alone writes where there is nothing."""
+_AROUND = " \t\r\n\xa0\u3000\u200b\ufeff'\""
+
+
+def is_missing(cell: str) -> bool:
+    """Tell whether a cell says that there is nothing, whatever its case and the spaces and quotation marks around."""
+    return cell.strip(_AROUND).lower() in MISSING
 
 
 class TableRow(NamedTuple):
@@ -30,8 +46,8 @@ class TableRow(NamedTuple):
 def read_table(path: Path, wanted: Sequence[str] = ()) -> tuple[list[TableRow], list[Problem]]:
     """Read the rows of a CSV in UTF-8 with a header, or of a TSV where the file is called so.
 
-    Columns without a name are left out where they hold nothing, or the index that pandas writes. Blank lines are
-    skipped.
+    Columns without a name are left out where they hold nothing, or the index that pandas writes. Blank lines, and
+    those of empty cells, are skipped.
 
     Args:
         path: the table.
@@ -47,18 +63,25 @@ def read_table(path: Path, wanted: Sequence[str] = ()) -> tuple[list[TableRow], 
     problems: list[Problem] = []
     records = _records(path, text, delimiter, problems)
     first = next(records, None)
-    columns = first[1] if first else []
-    problems += _header_problems(path, first[0] if first else 1, columns, delimiter, wanted)
+    columns = first[1] if first is not None else []
+    if first is None:
+        return [], problems or [Problem(str(path), "the file", "a header and at least one row", "an empty file")]
+    problems += _header_problems(path, first[0], columns, delimiter, wanted)
     if problems:
         return [], problems
     whole: list[tuple[int, list[str]]] = []
     for line, cells in records:
+        if not any(cell.strip() for cell in cells):
+            continue
         if len(cells) == len(columns):
             whole.append((line, cells))
             continue
         got = f"{'more' if len(cells) > len(columns) else 'fewer'}: {shorten(cells)}"
-        spaced = any(cell.startswith(' "') for cell in cells)
-        fix = "Remove the space before the quotation mark." if spaced else "Put quotes around a cell that holds commas."
+        fix = f"Put quotes around a cell that holds {_DELIMITERS[delimiter]}."
+        if any(cell.startswith(' "') for cell in cells):
+            fix = "Remove the space before the quotation mark."
+        elif len(cells) < len(columns):
+            fix = f"Write {_DELIMITERS[delimiter]} for its empty cells, too."
         problems.append(Problem(str(path), f"line {line}", f"{len(columns)} cells", got, fix))
     for index, name in enumerate(columns):
         if not name.strip():
@@ -162,7 +185,8 @@ def _swallowed(lines: Sequence[str], delimiter: str, columns: int) -> str | None
         between_cells = re.compile(rf"(?<![{near}]){sign}(?!\s|$)|{sign}(?![\s{near}]|$)")
     looks, whole = [], 0
     for text, marked in zip(lines, _quoting(lines, delimiter).inside, strict=True):
-        between = {match.start() for match in between_cells.finditer(text.rstrip("\r\n"))}
+        numbers = {match.start() for match in _NUMBER.finditer(text)}
+        between = {match.start() for match in between_cells.finditer(text.rstrip("\r\n"))} - numbers
         if len(between) >= columns - 1:
             whole += 1
             if between & {*marked}:
@@ -174,23 +198,29 @@ def _header_problems(
     path: Path, line: int, columns: list[str], delimiter: str, wanted: Sequence[str]
 ) -> Iterator[Problem]:
     where = f"line {line}, the header" if line > 1 else "the header"
-    other = next((sign for sign in _OTHER_DELIMITERS if len(columns) == 1 and sign in columns[0]), None)
+    other = next((sign for sign in _DELIMITERS if len(columns) == 1 and sign in columns[0]), None)
     if other is not None:
-        name = "tabs" if other == "\t" else f"'{other}'"
-        fix = f"Its cells seem to be separated by {name}. " + (
-            "Call the file .tsv." if other == "\t" else "Save it with commas instead."
-        )
-        yield Problem(str(path), where, "columns with commas between them", f"one column {shorten(columns[0])}", fix)
+        named = {"\t": " Call the file .tsv.", ",": " Call the file .csv."}.get(other, " Save it with commas instead.")
+        fix = f"Its cells seem to be separated by {_DELIMITERS[other]}.{named}"
+        if other == delimiter:
+            fix = "Remove the quotation marks around the whole."
+        expected = f"columns with {_DELIMITERS[delimiter]} between them"
+        yield Problem(str(path), where, expected, f"one column {shorten(columns[0])}", fix)
         return
     seen: dict[str, int] = {}
     for number, column in enumerate(columns, start=1):
-        name = unicodedata.normalize("NFKC", column).strip()
-        if name and seen.setdefault(name, number) != number:
-            got = f"{shorten(column)} in columns {seen[name]} and {number}"
+        name = spelling_key(column)
+        if '"' in column:
+            fix = "Remove it, or put one at both ends of the name."
+            yield Problem(str(path), where, "names without a quotation mark", shorten(column), fix)
+        elif name and seen.setdefault(name, number) != number:
+            twin = columns[seen[name] - 1]
+            alike = "" if twin == column else f" and {shorten(twin)}, which look alike,"
+            got = f"{shorten(column)}{alike} in columns {seen[name]} and {number}"
             yield Problem(str(path), where, "a name used once", got, "Rename one of the two, or remove it.")
     for column in wanted:
         if column not in columns:
-            got = f"the columns {', '.join(columns)}" if columns else "an empty file"
+            got = f"the columns {shorten(', '.join(columns), 200)[1:-1]}"
             yield Problem(str(path), where, f"a column '{column}'", got, nearest(column, columns))
 
 

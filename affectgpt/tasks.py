@@ -7,6 +7,7 @@ that a new task is a line of `TASKS`.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -58,8 +59,8 @@ def _is_text(value: object) -> bool:
 
 def is_number(value: object) -> bool:
     """Tell whether a JSON value is a finite number."""
-    # Compared, not converted: an integer of JSON may be too large for a float.
-    return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
+    # Compared, not converted: an integer of JSON may be too large for a float, and is no number of any use.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def is_label_list(value: object) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from affectgpt.encoding import decode
+from affectgpt.encoding import decode, half_characters
 from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
 from affectgpt.settings import expectation
 from train.recipe import Recipe
@@ -24,6 +24,8 @@ Location = tuple[str | int, ...]
 """Names and indices that lead to a key of a recipe."""
 _MOST_KEYS, _DEEPEST = 10_000, 20
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_NAMES = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge", "tag:yaml.org,2002:bool")
+"""Kinds of keys: `on` is a truth value to YAML."""
 _MISREAD = re.compile(r"[-+]?0[0-9_]+$|.*:")
 """Pattern of numbers that are octal or sexagesimal to YAML 1.1."""
 
@@ -90,7 +92,8 @@ def _override(values: dict[str, Any], text: str) -> dict[str, Any]:
     for position, name in enumerate(names):
         last = position == len(names) - 1
         if isinstance(section, list):
-            stages = {str(item.get("name", index)): index for index, item in enumerate(section)}
+            named = [item.get("name", index) if isinstance(item, dict) else index for index, item in enumerate(section)]
+            stages = {str(item): index for index, item in enumerate(named)}
             stages |= {str(index): index for index in range(len(section))}
             if name not in stages:
                 raise InputError(f"override '{text}': no stage '{name}'. {nearest(name, stages)}")
@@ -152,6 +155,12 @@ def _misleading(file: str, root: yaml.Node | None) -> list[Problem]:
         if isinstance(node, yaml.MappingNode):
             first: dict[str, int] = {}
             for key, value in node.value:
+                if key.tag not in _NAMES:
+                    where, shown = (
+                        f"line {key.start_mark.line + 1}",
+                        shorten(key.value) if key.id == "scalar" else "a list",
+                    )
+                    problems.append((line, Problem(file, where, "a name as key", shown, "Put it in quotes.")))
                 name, line = str(key.value), key.start_mark.line + 1
                 left.append(((*location, name), value))
                 if name in first:
@@ -161,6 +170,9 @@ def _misleading(file: str, root: yaml.Node | None) -> list[Problem]:
                 first.setdefault(name, line)
         elif isinstance(node, yaml.SequenceNode):
             left += [((*location, index), value) for index, value in enumerate(node.value)]
+        elif isinstance(node, yaml.ScalarNode) and [*half_characters(node.value)]:
+            where = f"line {line}, '{'.'.join(map(str, location))}'"
+            problems.append((line, Problem(file, where, "whole characters", "half of one (\\ud800 to \\udfff)")))
         elif isinstance(node, yaml.ScalarNode) and _is_misread(node):
             where = f"line {line}, '{'.'.join(map(str, location))}'"
             got = f"{node.value}, which YAML reads as {yaml.safe_load(node.value)}"

@@ -81,8 +81,6 @@ def _advice(path: Path) -> str:
     """Return the next step for a file that is no film and no sound, by how it begins."""
     with path.open("rb") as file:
         head = file.read(64).lstrip().lower()
-    if head.startswith(b"version https://git-lfs"):
-        return "It is a pointer of Git LFS: fetch the file with 'git lfs pull'."
     if head.startswith((b"<!doctype", b"<html")):
         return "It is a web page, not the file itself: download it again."
     if head.startswith((b"\xff\xd8\xff", b"\x89png", b"bm")):

@@ -123,13 +123,19 @@ def survey_packets(path: Path, container: InputContainer) -> tuple[Survey, dict[
         path,
         origin,
         tracks,
-        (container.duration or 0) / av.time_base if declaring else 0.0,
+        _promised(container, origin) if declaring else 0.0,
         (declared or 0) / container.size if (declared or 0) > container.size + _SLACK_BYTES else 1.0,
         damaged,
         capture > 0
         and any(column.unstamped > 1 or len(column.captures) <= capture for column in columns if column.times),
     )
     return survey, packets
+
+
+def _promised(container: InputContainer, origin: float) -> float:
+    """Return the seconds that a header promises from the first stamp on; Matroska counts them from 0."""
+    begin = origin if container.format.name.startswith("matroska") else 0.0
+    return (container.duration or 0) / av.time_base - max(0.0, begin)
 
 
 def shift(packets: Sequence[Packet] | Iterator[Packet], shifts: Sequence[tuple[int, int]]) -> Iterator[Packet]:

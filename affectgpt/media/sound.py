@@ -26,6 +26,9 @@ _LOWEST_RATE, _HIGHEST_RATE = 1000, 1_000_000
 _CANCELLED = 1 / 16
 """Power of the average of n channels below which they cancel each other, as a share of the least that it has if only
 one of them sounds, 1/n²."""
+_WINDOW_S, _QUIET = 0.5, 0.01
+"""Seconds of sound of which each is looked at for that, and the share of the mean power below which they do not count:
+channels may be opposite in a part alone."""
 
 
 def read_audio(
@@ -33,8 +36,8 @@ def read_audio(
 ) -> np.ndarray:
     """Read the sound of a file, or of its part in [start, end), as one channel.
 
-    Channels are averaged, or the loudest is taken where they are opposite and would cancel each other. A gap in the
-    track is silence, as is the time before it begins, so that each sample stands at its time.
+    Channels are averaged, or the loudest is taken if they are opposite anywhere and would cancel each other there. A
+    gap in the track is silence, as is the time before it begins, so that each sample stands at its time.
 
     Args:
         source: an audio or video file, or one opened by `open_media`.
@@ -94,8 +97,9 @@ class _Sound:
     runs: list[tuple[float, list[np.ndarray]]] = field(default_factory=list)
     _count: int = 0
     """Samples of the file's own rate in the last run."""
-    _sums: np.ndarray | None = None
-    """Count, sum and sum of squares of the samples of each channel and of their average, (3, channels + 1)."""
+    _sums: list[np.ndarray] = field(default_factory=list)
+    """Count, sum and sum of squares of the samples of each channel and of their average, (3, channels + 1) for each
+    window."""
 
     def read(self, media: MediaFile, start: float | None, end: float | None) -> bool:
         """Decode and resample [start, end), with a margin; return whether the sound goes on behind it."""
@@ -147,26 +151,35 @@ class _Sound:
                     total = [*channels.sum(axis=1), average.sum()]
                     squares = [*np.einsum("cn,cn->c", channels, channels), average @ average]
                     sums = np.array([count, total, squares])
-                    self._sums = sums if self._sums is None else self._sums + sums
+                    if self._sums and self._sums[-1].shape != sums.shape:
+                        raise ValueError("another number of channels")
+                    if self._sums and self._sums[-1][0, 0] < _WINDOW_S * self.sample_rate:
+                        self._sums[-1] += sums
+                    else:
+                        self._sums.append(sums)
 
     @property
     def _power(self) -> np.ndarray:
-        """Mean square of each channel and of their average, without what is constant."""
-        if self._sums is None:
-            return np.zeros(0)
-        count, total, squares = self._sums
+        """Mean square of each channel and of their average, without what is constant, (windows, channels + 1)."""
+        if not self._sums:
+            return np.zeros((0, 1))
+        count, total, squares = np.stack(self._sums, axis=1)
         return squares / count - (total / count) ** 2
 
     @property
     def cancels(self) -> bool:
-        """Whether the channels cancel each other in their average."""
+        """Whether the channels cancel each other in their average, throughout or in a part that is not quiet."""
         power = self._power
-        return len(power) > 1 and bool(power[-1] < _CANCELLED * power[:-1].max() / (len(power) - 1) ** 2)
+        if power.shape[1] < 2:
+            return False
+        loudest = power[:, :-1].max(axis=1)
+        heard = loudest > _QUIET * loudest.mean()
+        return bool((heard & (power[:, -1] < _CANCELLED * loudest / (power.shape[1] - 1) ** 2)).any())
 
     @property
     def loudest(self) -> int:
         """The channel with the most power, the first of those about equal."""
-        power = self._power[:-1]
+        power = self._power[:, :-1].mean(axis=0)
         return int(np.flatnonzero(power >= 0.99 * power.max())[0])
 
 

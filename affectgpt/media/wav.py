@@ -1,8 +1,8 @@
 """WAV files whose length was left open, since their writer wrote to a pipe or never came back to the header.
 
-Such headers say 0, or about 2 or 4 GiB: 0x7ffff000 by SoX, 0x80000000 by arecord, 0x7fffffff by speech services,
-0xffffffff by FFmpeg. The sound then reaches to the end of the file, and the file is read as if its header said so. Any
-other length is believed: a file that is shorter has lost its end.
+Such headers say 0 (or one sample), or about 2 or 4 GiB: 0x7ffff000 by SoX, 0x80000000 by arecord, 0x7fffffff by
+speech services, 0xffffffff by FFmpeg. The sound then reaches to the end of the file, and the file is read as if its
+header said so. Any other length is believed: a file that is shorter has lost its end.
 
 Formats: RIFF and RIFX, RF64 and BW64 (https://tech.ebu.ch/docs/tech/tech3306.pdf), and Sony's Wave64.
 """
@@ -69,8 +69,9 @@ def wav_with_its_length(path: Path) -> BinaryIO | None:
             return None
         rest = size - header.start
         no_length = _is_open(header.data) and not header.data <= rest <= header.data + _OPEN_WITHIN
-        if header.data == 0 and rest > 0:
-            no_length = not (header.riff + 8 == size and _is_chunks(file, header.start, size, header.order))
+        if header.data <= header.align and rest > header.data:
+            after = header.start + header.data + header.data % 2
+            no_length = not (header.riff + 8 == size and _is_chunks(file, after, size, header.order))
     patches: dict[int, bytes] = {}
 
     def write(at: tuple[int, int], value: int) -> None:

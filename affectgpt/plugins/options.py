@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from affectgpt.evidence.dialogue import TASKS
 from affectgpt.media_root import add_media_root
-from affectgpt.problems import InputError
+from affectgpt.problems import InputError, Problem
 
 
 def add_task_option(parser: argparse.ArgumentParser, choices: Iterable[str] = TASKS) -> None:
@@ -39,9 +40,12 @@ def set_values(
         more: settings given by other options.
 
     Raises:
-        InputError: the problems that `read` raises, each prefixed with the option.
+        InputError: a setting that is given twice, or the problems that `read` raises, each prefixed with the option.
     """
     pairs: dict[str, Any] = {key: value for key, _, value in (item.partition("=") for item in given)}
+    if len(pairs) < len(given):
+        twice = Counter(item.partition("=")[0] for item in given).most_common(1)[0][0]
+        raise InputError(Problem("--set", f"'{twice}'", "a setting given once", "several values", "Remove the others."))
     pairs.update(more or {})
     try:
         return read(pairs)

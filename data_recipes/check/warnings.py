@@ -14,6 +14,7 @@ from affectgpt.clip import MEDIA_FIELDS, Clip
 from affectgpt.emotions.lemmas import tidy
 from affectgpt.features.sources import media_of, rows_by_media
 from affectgpt.problems import LONGEST, nearest, presentable, shorten
+from affectgpt.tables import is_missing
 from affectgpt.tasks import TASKS
 from data_recipes.check.contents import counted, labels_of
 from data_recipes.check.measure import MeasuredMedia
@@ -24,26 +25,6 @@ _FEW_ROWS, _OFTEN = 10, 5
 """Rows of a task, and rows for each label on average, from which on a label is expected more than once."""
 _BEYOND_S = 1.0
 """Seconds by which `end` may lie behind the end of a file, as rounded times do."""
-_MISSING = frozenset(
-    (
-        "nan",
-        "-nan",
-        "nat",
-        "na",
-        "n/a",
-        "n.a.",
-        "#n/a",
-        "#na",
-        "<na>",
-        "none",
-        "null",
-        "nil",
-        "undefined",
-        "-",
-        "--",
-        "?",
-    )
-)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _LIKE_UTF_8 = re.compile(r"[\xc2-\xf4\u0192\u02c6][\u0080-\uffff]+")
 
@@ -165,8 +146,8 @@ def _texts(clips: Sequence[Clip], everything: Sequence[Clip]) -> _Found:
 
 def _is_missing(text: str, clip: Clip) -> bool:
     """Tell whether a text stands for a missing value; 'none' is an answer where an attribute is asked for."""
-    word = text.strip().casefold()
-    return word in _MISSING and not (word == "none" and TASKS[clip.task].level == "attribute")
+    none = text.strip().casefold() == "none"
+    return bool(text.strip()) and is_missing(text) and not (none and TASKS[clip.task].level == "attribute")
 
 
 def _written(clip: Clip) -> Iterator[tuple[str, str]]:

@@ -27,11 +27,15 @@ def main(argv: list[str]) -> int:
     if not present:
         expected = f"some of {', '.join(SPLITS.values())}"
         raise InputError(Problem(str(options.folder), "the folder", expected, "none of them", "Unpack the archive."))
-    tables, behind, problems = {}, {}, []
+    tables, behind = {}, {}
+    problems: list[Problem | str] = []
     for split, path in present.items():
         try:
             conversations, behind[split] = whole_conversations(read_turns(path))
             tables[split] = list(rows_of(conversations))
+            if not tables[split]:
+                got = f"none in {len(conversations)} conversations"
+                problems.append(Problem(str(path), "the file", "a conversation with turns 1 and 2", got))
         except InputError as error:
             problems += error.problems
     if problems:

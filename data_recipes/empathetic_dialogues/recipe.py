@@ -47,9 +47,13 @@ def read_turns(path: Path) -> list[Turn]:
     text = decode(path.read_bytes(), path, "a table")
     if isinstance(text, Problem):
         raise InputError(text)
+    if "\n" not in text:
+        text = text.replace("\r", "\n")
     lines = [(number, line.removesuffix("\r").split(",")) for number, line in enumerate(text.split("\n"), start=1)]
     lines = [(number, fields) for number, fields in lines if fields != [""]]
     header = [name.strip('"') for name in lines[0][1]] if lines else []
+    if len(header) == 1 and all(name in header[0] for name in _FIELDS):
+        raise InputError(read_table(path, _FIELDS)[1])
     turns, problems = _read([(n, fields) for n, fields in lines if tuple(fields[: len(_FIELDS)]) != _FIELDS], path)
     if {*_FIELDS} <= {*header} and (problems or any(_is_quoted(field) for _, fields in lines for field in fields)):
         rows, open_cells = read_table(path, _FIELDS)
@@ -102,16 +106,21 @@ def _is_number(text: str) -> bool:
 
 
 def whole_conversations(turns: list[Turn]) -> tuple[list[list[Turn]], int]:
-    """Return the conversations in the order of the table, each up to its first gap, and how many turns follow a gap."""
+    """Return the conversations in the order of the table, each up to its first gap, and how many turns follow a gap.
+
+    A turn that stands in the table twice, word for word, is one.
+    """
     spoken: dict[str, list[Turn]] = {}
     for turn in turns:
         spoken.setdefault(turn.conversation, []).append(turn)
-    whole = []
+    whole, different = [], 0
     for found in spoken.values():
-        ordered = sorted(found, key=lambda turn: turn.number)
+        distinct = {(turn.number, turn.text, turn.emotion): turn for turn in reversed(found)}
+        different += len(distinct)
+        ordered = sorted(distinct.values(), key=lambda turn: (turn.number, turn.line))
         in_order = takewhile(lambda pair: pair[0] == pair[1].number, enumerate(ordered, start=1))
         whole.append([turn for _, turn in in_order])
-    return whole, len(turns) - sum(map(len, whole))
+    return whole, different - sum(map(len, whole))
 
 
 def rows_of(conversations: list[list[Turn]]) -> Iterator[Clip]:

@@ -73,12 +73,19 @@ def from_csv_main(argv: list[str]) -> int:
         args.subtitle,
         args.group,
         args.media_root,
-        None if args.labels is None else read_labels(args.labels),
+        None if args.labels is None else _closed_set(args.labels),
         unlabelled if args.drop_unlabelled else None,
     )
     if unlabelled:
         print(f"{args.path}: {len(unlabelled)} rows without a label were left out.", file=sys.stderr)
     return _finish_parts(clips, shares, args) if shares else _finish(clips, args)
+
+
+def _closed_set(text: str) -> list[str]:
+    try:
+        return read_labels(text)
+    except ValueError:
+        raise InputError(Problem("--labels", "its value", "labels with commas between them", shorten(text))) from None
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

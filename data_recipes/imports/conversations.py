@@ -92,6 +92,8 @@ def _conversations(
             if media["image"] is not None and media["video"] is not None:
                 place.add("images", "a picture or a video", "both", "Make a row of each.")
             answer = _answer(messages, task, place)
+        if not isinstance(row.get("id"), str | int | float | None) or isinstance(row.get("id"), bool):
+            place.add("id", "a text or a number", shorten(row["id"]))
         identifier = f"{path.stem}-{number:06d}" if row.get("id") in (None, "") else str(row["id"])
         if seen.setdefault(identifier, number) != number:
             got = f"{identifier!r}, also in row {seen[identifier]}"
@@ -161,7 +163,10 @@ def _answer(messages: list[Row], task: str, place: Place) -> str | float | list[
     """Read the target as an answer of the type of `task`."""
     target = messages[-1]["content"]
     if TASKS[task].answer == "labels":
-        labels = read_labels(target)
+        try:
+            labels = read_labels(target)
+        except ValueError:
+            labels = []
         if not labels and target:
             place.add("the last turn", f"labels with commas between them (task '{task}')", shorten(target))
         return labels

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from affectgpt.clip import Clip
-from affectgpt.problems import InputError, Problem, require_file
+from affectgpt.problems import InputError, Problem, require_file, shorten
 from affectgpt.tasks import TASKS
 from data_recipes.imports.label_lists import read_labels
 from data_recipes.imports.tables import conversation, read_column
@@ -50,12 +50,23 @@ def from_mer_caption(folder: str | Path, name: str = "mercaptionplus") -> list[C
 
     clips = []
     for clip, text in labels.items():
-        openset = parse_openset(text)
+        try:
+            openset = parse_openset(text)
+        except ValueError:
+            expected = "labels with commas between them"
+            problems.append(Problem(str(labels_file), f"clip {clip}, column 'openset'", expected, shorten(text)))
+            continue
         clips.append(row(clip, "emotion_open", ", ".join(openset), openset))
+    if problems:
+        raise InputError(problems)
     clips += [row(clip, "caption", reason, reason) for clip, reason in reasons.items() if reason]
     return clips
 
 
 def parse_openset(text: str) -> list[str]:
-    """Read the labels of a list-like string such as "['happy', 'proud']" or "[happy, proud]"; ["neutral"] for none."""
+    """Read the labels of a list-like string such as "['happy', 'proud']" or "[happy, proud]"; ["neutral"] for none.
+
+    Raises:
+        ValueError: the list is written in some other way.
+    """
     return read_labels(text) or ["neutral"]

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
-from collections.abc import Sequence
-from pathlib import Path, PureWindowsPath
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from affectgpt.clip import Clip
 from affectgpt.media.media import is_lfs_pointer, medium_of
-from affectgpt.media_root import media_folder
-from affectgpt.problems import MOST, InputError, Problem, nearest, other_spelling, require_file, spelling_key
-from affectgpt.tables import read_table
+from affectgpt.media_root import media_folder, where_it_is
+from affectgpt.problems import MOST, InputError, Problem, nearest, require_file, spelling_key
+from affectgpt.tables import NOT_A_NUMBER, is_missing, read_table
 from affectgpt.tasks import TASKS
 
-MISSING = frozenset(
-    ("", "nan", "-nan", "nat", "na", "n/a", "n.a.", "#n/a", "#na", "<na>", "none", "null", "nil", "undefined")
-) | {"-", "--", "?"}
-"""Cells, in lower case, by which pandas, spreadsheets and people say that there is no label."""
-
-NOT_A_NUMBER = ("nan", "<na>")
-"""Cells, in lower case, that pandas alone writes where there is nothing."""
+_HYPHEN = re.compile(r"(?<=[^\W\d_])[-_\u2010\u2011](?=[^\W\d_])")
+"""Hyphen within a word; that of a number is its sign."""
 _BLANK = " \t\r\n\xa0\u3000"
 """Characters taken off the ends of a cell. `str.strip` takes U+0085, too, which an ellipsis may have become."""
 
@@ -56,9 +52,10 @@ def from_csv(
     wanted = [column for column in (file_column, label_column, subtitle_column, group_column) if column is not None]
     table, problems = read_table(path, wanted)
     rows = [(line, {column: value.strip(_BLANK) for column, value in row.items()}) for line, row in table]
-    missing = [
-        line for line, row in rows if row[label_column].lower() in MISSING and row[label_column] not in (labels or ())
-    ]
+    columns = list(table[0].cells) if table else []
+    subtitle_column = subtitle_column or _spelt(columns, "subtitle")
+    group_column = group_column or _spelt(columns, "group")
+    missing = [line for line, row in rows if is_missing(row[label_column]) and row[label_column] not in (labels or ())]
     if unlabelled is not None:
         unlabelled += missing
         left_out = {*missing}
@@ -70,7 +67,7 @@ def from_csv(
     for line, row in rows:
         file, label = row[file_column], row[label_column]
         media = Path(os.path.normpath(root / file))
-        for column in (subtitle_column or "subtitle", group_column or "group"):
+        for column in (subtitle_column, group_column):
             if row.get(column, "").lower() in NOT_A_NUMBER:
                 problems.append(_not_a_number(path, line, column, row[column]))
         if problem := _file_problem(media, file, root, len(problems) < MOST):
@@ -82,8 +79,8 @@ def from_csv(
             Clip(
                 id=Path(os.path.relpath(media, root)).as_posix() if os.path.isabs(file) else file,
                 **{medium_of(media): media},  # type: ignore[arg-type]
-                subtitle=row.get(subtitle_column or "subtitle") or None,
-                group=row.get(group_column or "group") or None,
+                subtitle=row.get(subtitle_column) or None,
+                group=row.get(group_column) or None,
                 messages=conversation(TASKS["emotion_label"].questions[0], label),
                 task="emotion_label",
                 level="emotion",
@@ -95,6 +92,11 @@ def from_csv(
     if problems:
         raise InputError(problems)
     return clips
+
+
+def _spelt(columns: Sequence[str], name: str) -> str:
+    """Return the column of a name, in any case and with any invisible characters; the name if there is none."""
+    return next((column for column in columns if spelling_key(column) == name), name)
 
 
 def _label_problems(
@@ -121,28 +123,45 @@ def _label_problems(
         fix = "Leave these rows out with --drop-unlabelled; or, where that is a label, name all labels with --labels."
         problems.append(Problem(str(path), f"{_named(missing)}, column '{column}'", "a label", got, fix))
         lines = {label: on for label, on in lines.items() if label not in cells}
+    quoted = [label for label in lines if len(label) > 1 and label[0] == label[-1] == '"']
+    if quoted and labels is None:
+        where = f"{_named(lines[quoted[0]])}, column '{column}'"
+        fix = "Remove the space before the quotation mark."
+        problems.append(Problem(str(path), where, "a label without quotation marks", quoted[0], fix))
     if labels is None:
         if rows and len(lines) < 2:
             got = f"only {next(iter(lines))!r}" if lines else "none"
             problems.append(Problem(str(path), f"column '{column}'", "at least two different labels", got))
-        return problems + alike(path, column, lines, "a label")
-    keys = {spelling_key(label): label for label in labels}
+        return problems + alike(path, column, lines, "a label", _label_key)
+    keys = {_label_key(label): label for label in labels}
     if len(keys) < len(labels):
-        got = ", ".join(_shown(label, *labels) for label in labels if keys[spelling_key(label)] != label)
+        got = ", ".join(_shown(label, *labels) for label in labels if keys[_label_key(label)] != label)
         fix = "They differ in case, spaces or Unicode form alone."
         problems.append(Problem("--labels", "its labels", "distinct ones", f"{got} beside another spelling", fix))
     if len(labels) < 2:
         problems.append(Problem("--labels", "its labels", "at least two", ", ".join(labels) or "none"))
     for label, on in lines.items():
         if label not in labels:
-            twin = keys.get(spelling_key(label))
+            twin = keys.get(_label_key(label))
             fix = f"Did you mean {_shown(twin, label)}?" if twin else nearest(label, labels)
             where, got = f"{_named(on)}, column '{column}'", _shown(label, twin or "")
             problems.append(Problem(str(path), where, "a label that --labels names", got, fix))
     return problems
 
 
-def alike(path: Path, column: str, lines: dict[str, list[int]], what: str) -> list[Problem]:
+def _label_key(label: str) -> str:
+    """Return what spellings of a label have in common that evaluators take for one: hyphens and quotation marks count
+    as little as case and spaces."""
+    return spelling_key(_HYPHEN.sub(" ", label).strip(".'\"` "))
+
+
+def alike(
+    path: Path,
+    column: str,
+    lines: dict[str, list[int]],
+    what: str,
+    key: Callable[[str], str] = spelling_key,
+) -> list[Problem]:
     """Return a problem for each set of cells that differ in case, spaces or Unicode form alone.
 
     Args:
@@ -150,10 +169,11 @@ def alike(path: Path, column: str, lines: dict[str, list[int]], what: str) -> li
         column: the column of the cells.
         lines: distinct cell -> its lines.
         what: description of what a cell is.
+        key: what spellings of one have in common.
     """
     spellings: dict[str, list[str]] = {}
     for cell in lines:
-        spellings.setdefault(spelling_key(cell), []).append(cell)
+        spellings.setdefault(key(cell), []).append(cell)
     problems = []
     for cells in spellings.values():
         if len(cells) > 1:
@@ -190,13 +210,7 @@ def _file_problem(media: Path, file: str, root: Path, is_shown: bool) -> tuple[s
         if is_lfs_pointer(media):
             return "a file", f"{file}, a pointer of Git LFS", "Fetch the file itself with: git lfs pull"
         return None
-    fix = f"Looked in {root}."
-    if is_shown:
-        slashed = PureWindowsPath(file).as_posix()
-        if slashed != file and (root / slashed).is_file():
-            fix = f"Write {slashed}."
-        fix = other_spelling(media) or fix
-    return "a file", f"{file}, which is not there", fix
+    return "a file", f"{file}, which is not there", where_it_is(root, file, media, is_shown)
 
 
 def conversation(question: str, target: str) -> list[dict[str, str]]:
@@ -218,6 +232,9 @@ def read_column(path: Path, column: str, problems: list[Problem]) -> dict[str, s
         name = cells["name"].strip(_BLANK)
         if cells[column].strip(_BLANK).lower() in NOT_A_NUMBER:
             problems.append(_not_a_number(path, line, column, cells[column]))
+        elif cells[column].startswith("#") and is_missing(cells[column]):
+            fix = "A spreadsheet took it for a formula. Write it anew."
+            problems.append(Problem(str(path), f"line {line}, column '{column}'", "text", cells[column], fix))
         if not name:
             problems.append(Problem(str(path), f"line {line}, column 'name'", "the name of a clip", "nothing"))
         elif name in values:

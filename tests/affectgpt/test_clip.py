@@ -347,9 +347,32 @@ def test_bytes_that_are_not_utf8(folder: Path) -> None:
     assert "row 1, byte 9: expected one JSON object in UTF-8, got the byte 0xff" in str(problems[0])
 
 
-def test_an_integer_beyond_floats_is_a_number(folder: Path) -> None:
-    text = json.dumps(row(end=1)).replace('"end": 1', '"end": 1' + "0" * 400)
-    assert problems_of(folder, text) == []
+@pytest.mark.parametrize("name", ["start", "end"])
+def test_an_integer_beyond_floats_is_no_number(folder: Path, name: str) -> None:
+    """Whoever reads it as seconds gets an OverflowError."""
+    text = json.dumps(row(**{name: 1})).replace(f'"{name}": 1', f'"{name}": 1' + "0" * 400)
+    (problem,) = problems_of(folder, text)
+    assert f"field '{name}': expected seconds, 0 or more" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("clips\\\\a.mp4", "Write clips/a.mp4."),
+        ("Clips/A.MP4", "The name is spelt 'clips/a.mp4' on disk"),
+        ("clips/a.mp4 ", "The name is spelt 'a.mp4' on disk"),
+        ("clips/b.mp4", "Looked in "),
+    ],
+)
+def test_a_file_that_is_not_there_is_looked_for_on_disk(folder: Path, name: str, step: str) -> None:
+    """As for a table of clips (ArcReel/ArcReel#1578)."""
+    (problem,) = problems_of(folder, row(video=name.replace("\\\\", "\\")))
+    assert step in problem
+
+
+def test_an_absolute_path_inside_is_told_how_to_write_it(folder: Path) -> None:
+    (problem,) = problems_of(folder, row(video=str(folder / "clips" / "a.mp4")))
+    assert problem.endswith("Write clips/a.mp4.")
 
 
 def test_a_link_that_leaves_the_folder(folder: Path, tmp_path: Path) -> None:

@@ -128,3 +128,37 @@ def test_json_lines_of_another_encoding_are_one_problem(tmp_path: Path, encoding
     path = write(tmp_path / "a.jsonl", ('{"a": 1}\n' * 3).encode(encoding))
     (told,) = lines_of(path)
     assert f"row 1, byte 1: expected one JSON object in UTF-8, got {encoding.upper()[:6]}" in told
+
+
+STEPS = {
+    '{"a": 1},': "Remove the comma behind the object.",
+    '{"a": 1}{"a": 2}': "Write each object on its own line.",
+    '{"a": 1,}': "Remove the comma before it.",
+    '{"a": [1,]}': "Remove the comma before it.",
+    "{'a': 1}": "Python prints objects so; json.dumps writes them as JSON.",
+    '{"a": "x\ty"}': "Write a line break inside a text as \\n, a tab as \\t.",
+    '{"a": "x': "It is cut off here, or lacks the quotation mark at the end of a text.",
+    '{"a": "he said "no" to me"}': 'Inside a text a quotation mark is written \\".',
+    '{"a": 1, "a": 2}': "Remove one of the two.",
+}
+
+
+@pytest.mark.parametrize("text", STEPS)
+def test_what_is_no_json_is_told_with_the_next_step(tmp_path: Path, text: str) -> None:
+    ((_, problem),) = iterate_json(write(tmp_path / "a.jsonl", text))
+    assert isinstance(problem, Problem)
+    assert problem.fix == STEPS[text]
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n", "\r\r\n"])
+def test_lines_end_in_any_way(tmp_path: Path, end: str) -> None:
+    lines = ['{"a": "x\u2028y\u0085"}', "", '\ufeff\ufeff{"a": 2}', '{"a": 3}']
+    read = [row for _, row in iterate_json(write(tmp_path / "a.jsonl", end.join(lines)))]
+    assert read == [{"a": "x\u2028y\u0085"}, {"a": 2}, {"a": 3}]
+
+
+@pytest.mark.parametrize("start", [b"\x1f\x8b\x08", b"PK\x03\x04", b"PAR1"])
+def test_a_packed_file_is_one_problem(tmp_path: Path, start: bytes) -> None:
+    ((_, problem),) = iterate_json(write(tmp_path / "a.jsonl", start + b"\xff\n\xfe\n\xfd\n"))
+    assert isinstance(problem, Problem)
+    assert problem.where == "the file"

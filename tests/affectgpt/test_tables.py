@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from affectgpt.tables import read_table
+from affectgpt.tables import is_missing, read_table
 
 
 def table(path: Path, content: str | bytes) -> Path:
@@ -31,8 +31,9 @@ def problems_of(path: Path, *wanted: str) -> list[str]:
         '"file","emotion"\n"a.mp4","joy"\n\nb.mp4,sad',
         ",file,emotion\n0,a.mp4,joy\n7,b.mp4,sad\n",
         "file,emotion,,\na.mp4,joy,,\nb.mp4,sad,, \n",
+        "\ufeff\ufefffile,emotion\na.mp4,joy\n,\nb.mp4,sad\n,\n \t,\n",
     ],
-    ids=["plain", "BOM and CRLF", "CR", "quoted", "index of pandas", "empty columns behind"],
+    ids=["plain", "BOM and CRLF", "CR", "quoted", "index of pandas", "empty columns behind", "two BOMs and empty rows"],
 )
 def test_tables_as_programs_write_them_are_read(tmp_path: Path, content: str) -> None:
     rows, problems = read_table(table(tmp_path / "a.csv", content), ["file", "emotion"])
@@ -117,6 +118,8 @@ def test_a_quoted_cell_that_holds_whole_rows_is_asked_about(tmp_path: Path, name
         "嗯，好的，\n再见",
         "line one\n\nline three, the end",
         "joy,\nanger,\nsadness",
+        "I paid 1,000\nand then 2,000,000 more",
+        "1\n00:00:01,000 --> 00:00:02,500\nHello\n\n2\n00:00:03,000 --> 00:00:04,000\nBye",
     ],
 )
 @pytest.mark.parametrize("index", [0, 1, 2])
@@ -153,17 +156,25 @@ def test_what_the_csv_module_writes_is_read_back(
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([columns, *rows])
     read, problems = read_table(path, columns)
-    assert [list(row.cells.values()) for row in read] == rows
-    assert all("what looks like whole rows" in problem.got for problem in problems)
+    assert [list(row.cells.values()) for row in read] == [row for row in rows if any(cell.strip() for cell in row)]
+    assert all("what looks like whole rows" in problem.got or problem.got == "none" for problem in problems)
     may_hold_rows = any("," in cell and {"\n", "\r"} & {*cell} for row in rows for cell in row)
-    assert problems == [] or may_hold_rows
+    says_nothing = not any(cell.strip() for row in rows for cell in row)
+    assert problems == [] or may_hold_rows or says_nothing
 
 
 HEADERS = {
     "file,emotion,text,emotion": "the header: expected a name used once, got 'emotion' in columns 2 and 4",
     "emotion,file,file": "the header: expected a name used once, got 'file' in columns 2 and 3",
-    "file,emotion, emotion": "the header: expected a name used once, got ' emotion' in columns 2 and 3",
-    "file,emotion,emotion\u00a0": "the header: expected a name used once, got 'emotion\\xa0' in columns 2 and 3",
+    "file,emotion, emotion": "the header: expected a name used once, got ' emotion' and 'emotion', which look alike, in"
+    " columns 2 and 3",
+    "file,emotion,Emotion": "the header: expected a name used once, got 'Emotion' and 'emotion', which look alike",
+    "\ufefffile,emotion,\ufefffile": "the header: expected a name used once, got '\\ufefffile' and 'file'",
+    "file,emotion,emotion\u200b": "the header: expected a name used once, got 'emotion\\u200b' and 'emotion'",
+    'file,emotion,text"': "the header: expected names without a quotation mark, got 'text\"'. Remove it",
+    '"file,emotion,text"': "the header: expected columns with commas between them, got one column",
+    "file\uff0cemotion": "the header: expected columns with commas between them",
+    "file,emotion,emotion\u00a0": "the header: expected a name used once, got 'emotion\\xa0' and 'emotion'",
     "file,caf\u00e9,cafe\u0301": "the header: expected a name used once, got",
     '"file","emotion","file"': "the header: expected a name used once, got 'file' in columns 1 and 3",
     "name;label;text": "the header: expected columns with commas between them, got one column 'name;label;text'."
@@ -241,3 +252,38 @@ def test_files_without_rows_or_columns(tmp_path: Path) -> None:
     assert "at least one row" in problems_of(table(tmp_path / "a.csv", "\n\n"))[0]
     (problem,) = problems_of(table(tmp_path / "a.csv", "file, label\na,b\n"), "file", "label")
     assert "a column 'label', got the columns file,  label. Did you mean ' label'?" in problem
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            b"PK\x03\x04\x14\x00",
+            "got a ZIP archive, as an .xlsx is. Unpack it, or save the spreadsheet as CSV in UTF-8.",
+        ),
+        (b"\xd0\xcf\x11\xe0\xa1", "got a workbook of Excel. Save it as CSV"),
+        (b"\x1f\x8b\x08\x00", "got a file that gzip packed. Unpack it"),
+        (b"PAR1\x15\x04", "got a Parquet file. Write it as CSV or JSONL"),
+        (b"a,b\n1,x\xed\xa0\xbd\n", "got half of a character after '1,x'. Its writer spells emoji as two halves"),
+    ],
+)
+def test_what_is_no_table_is_told_what_it_is(tmp_path: Path, content: bytes, words: str) -> None:
+    (problem,) = problems_of(table(tmp_path / "a.csv", content))
+    assert words in problem
+
+
+def test_a_comma_at_the_end_is_no_empty_cell(tmp_path: Path) -> None:
+    (problem,) = problems_of(table(tmp_path / "a.csv", "file,text,notes\na,Well, I never,\n"))
+    assert problem.startswith("line 2: expected 3 cells, got more")
+
+
+@pytest.mark.parametrize(
+    "cell", ["", " nan ", "'NaN'", "#VALUE!", "(null)", "\\N", "none\u200b", "\u2014", "[]", "1.#QNAN"]
+)
+def test_cells_that_say_nothing(cell: str) -> None:
+    assert is_missing(cell)
+
+
+@pytest.mark.parametrize("cell", ["0", "xxx", "unknown", "Nan is here", "neutral", "...", "no"])
+def test_cells_that_say_something(cell: str) -> None:
+    assert not is_missing(cell)

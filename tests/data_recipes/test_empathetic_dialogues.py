@@ -174,3 +174,30 @@ def test_reported_tables(folder):
         "u85": ("I was alone\u2028 at night", "Are you ok?"),
     }
     assert (first.text, second.text) == turns[folder]
+
+
+def test_lines_that_stand_twice_are_one(tmp_path, capsys):
+    write(tmp_path / "once")
+    write(tmp_path / "twice", lines=(HEAD, *LINES, *LINES))
+    for name in ("once", "twice"):
+        assert main([str(tmp_path / name), "--out", str(tmp_path / name / "out")]) == 0
+    rows = [(tmp_path / name / "out" / "train.jsonl").read_text() for name in ("once", "twice")]
+    assert rows[0] == rows[1]
+
+
+def test_lines_of_an_old_mac_are_read(tmp_path):
+    text = "\n".join((HEAD, *LINES))
+    assert turns_of(tmp_path / "a", text.replace("\n", "\r")) == turns_of(tmp_path / "b", text)
+
+
+@pytest.mark.parametrize("sign", [";", "\t"])
+def test_other_delimiters_are_one_problem(tmp_path, sign):
+    with pytest.raises(InputError) as caught:
+        turns_of(tmp_path / "ed", f"{HEAD}\nc,1,sad,Alone,1,Hi,5,\n".replace(",", sign))
+    assert [problem.where for problem in caught.value.problems] == ["the header"]
+
+
+def test_a_table_of_which_nothing_is_left_is_refused(tmp_path):
+    write(tmp_path / "ed", lines=(HEAD, "c,2,sad,Alone,1,Hi,5,", "c,3,sad,Alone,0,Why?,5,"))
+    with pytest.raises(InputError, match="expected a conversation with turns 1 and 2, got none in 1 conversations"):
+        main([str(tmp_path / "ed"), "--out", str(tmp_path / "out")])

@@ -119,3 +119,38 @@ def test_a_byte_order_mark_and_crlf_change_nothing(path: Path, start: str) -> No
     loaded = load_recipe(path)
     path.write_text(GOOD)
     assert loaded == load_recipe(path)
+
+
+@pytest.mark.parametrize("key", ["1", "0x10", "~", "2024-01-01", "1.5", "? [a, b]\n"])
+def test_a_key_that_is_no_name_is_refused(path: Path, key: str) -> None:
+    path.write_text(f"{GOOD}{key}: 2\n")
+    (problem,) = problems_of(path)
+    assert problem.startswith("line 15: expected a name as key, got ")
+
+
+def test_half_a_character_is_refused(path: Path) -> None:
+    path.write_text(GOOD.replace("runs/x", '"runs/x\\ud83d"'))
+    (problem,) = problems_of(path)
+    assert problem.startswith("line 1, 'output': expected whole characters")
+
+
+def test_an_override_of_stages_that_are_none_is_refused(path: Path) -> None:
+    path.write_text("output: x\nstages: [a, b]\n")
+    (problem,) = problems_of(path, "stages.a.steps=1")
+    assert problem == "override 'stages.a.steps=1': no stage 'a'. Known: 0, 1."
+
+
+def test_anchors_and_merged_sections_are_read(path: Path) -> None:
+    path.write_text(
+        GOOD.replace("    steps: 3", "    <<: &more {steps: 9, batch_size: 4}\n    steps: 3").replace(
+            "    batch_size: 4\n", ""
+        )
+    )
+    stage = load_recipe(path).stages[0]
+    assert (stage.steps, stage.batch_size) == (3, 4)
+
+
+def test_of_an_override_given_twice_the_last_counts(path: Path) -> None:
+    """Scripts append what their caller says to overrides of their own."""
+    path.write_text(GOOD)
+    assert load_recipe(path, ["seed=1", "seed=2"]).seed == 2

@@ -70,7 +70,7 @@ def forget_stage(path: Path, stage: str, after_step: int = 0) -> None:
                 row = json.loads(line)
             except ValueError:  # cut short by a kill
                 continue
-            if row["stage"] != stage or row["step"] <= after_step:
+            if isinstance(row, dict) and (row.get("stage") != stage or row.get("step", 0) <= after_step):
                 kept.append(line)
         path.write_bytes(b"".join(line + b"\n" for line in kept))
 

@@ -15,6 +15,7 @@ import numpy as np
 from affectgpt.answers.reading import clean, one_spelling, read_label, read_members, read_number, spelling_note
 from affectgpt.emotions.extract import Extractor
 from affectgpt.problems import InputError, Problem, nearest, shorten
+from affectgpt.tables import NOT_A_NUMBER
 from eval.answers.labelled_file import SHOWN, Entry
 from eval.metrics.recognition import encode_labels
 
@@ -89,9 +90,11 @@ def read_labels(
         InputError: an empty gold label, or one outside `labels`.
     """
     names = [str(entry.value).strip() for entry in right]
-    empty = [entry for entry, name in zip(right, names, strict=True) if not name or entry.value is None]
+    empty = [entry for entry, name in zip(right, names, strict=True) if not name or name.lower() in NOT_A_NUMBER]
+    empty += [entry for entry in right if entry.value is None]
     if empty:
-        raise InputError(Problem(str(gold), f"line {empty[0].line}", "a label", repr(empty[0].value)))
+        fix = "Leave out the clips that have none."
+        raise InputError(Problem(str(gold), f"line {empty[0].line}", "a label", repr(empty[0].value), fix))
     spelt = _known_labels(gold, right, [[name] for name in names], labels)
     known = list(dict.fromkeys(spelt.values()))
     answers = [read_label(text_of(entry.value), known) for entry in predicted]

@@ -258,6 +258,28 @@ def test_opposite_channels_of_a_film_and_of_six(tmp_path: Path) -> None:
     assert np.abs(read_audio(write_sound(tmp_path / "b.flac", six, 48_000, "flac"), RATE)).max() > 0.29
 
 
+@pytest.mark.parametrize(("start", "end"), [(0.0, 1.0), (2.0, 4.0), (3.5, 4.0)])
+def test_channels_that_are_opposite_in_a_part_alone_do_not_cancel_there(
+    tmp_path: Path, start: float, end: float
+) -> None:
+    wave = tone(4.0, RATE, level=0.3)
+    other = wave.copy()
+    other[round(start * RATE) : round(end * RATE)] *= -1
+    path = write_sound(tmp_path / "a.wav", np.stack([wave, other]), RATE, "pcm_f32le")
+    assert np.allclose(read_audio(path, RATE), wave, atol=1e-6)
+    part = wave[round(start * RATE) : round(end * RATE)]
+    assert np.allclose(read_audio(path, RATE, start, end), part, atol=1e-6)
+
+
+def test_a_quiet_part_does_not_count(tmp_path: Path) -> None:
+    """Coders leave opposite channels in what is nearly silent."""
+    left, right = tone(2.0, RATE), tone(2.0, RATE, 700.0)
+    left[RATE:], right[RATE:] = 1e-3 * left[RATE:], -1e-3 * left[RATE:]
+    both = np.stack([left, right])
+    path = write_sound(tmp_path / "a.wav", both, RATE, "pcm_f32le")
+    assert np.array_equal(read_audio(path, RATE), both.mean(axis=0))
+
+
 @pytest.mark.parametrize("kind", ["one", "unequal", "noise", "partly", "silence", "constant"])
 def test_channels_that_do_not_cancel_are_averaged_as_ever(tmp_path: Path, kind: str) -> None:
     rng = np.random.default_rng(0)

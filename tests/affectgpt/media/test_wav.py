@@ -28,6 +28,8 @@ OPEN = [
     (0xFFFFFFFF, 0xFFFFFFDB),
     (0x7FFFFFFE, 0x7FFFFFDA),
     (0, 0xFFFFFFFF),
+    (37, 1),
+    (38, 2),
 ]
 """Sizes of the whole and of the sound that writers to pipes leave: SoX, arecord, speech services, FFmpeg and others."""
 

@@ -80,3 +80,9 @@ def test_a_card_for_people(capsys):
 def test_what_is_wrong_is_said(name, given, said):
     with pytest.raises(InputError, match=said):
         card_of(name, given)
+
+
+def test_a_setting_that_is_given_twice_is_refused() -> None:
+    """The last would win without a word."""
+    with pytest.raises(InputError, match="--set: 'labels': expected a setting given once, got several values"):
+        card_main(["clip_cause", "--set", "labels=6", "labels=7"])

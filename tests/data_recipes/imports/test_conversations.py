@@ -207,7 +207,28 @@ def test_unescaped_quotation_marks_are_named_by_row(tmp_path: Path) -> None:
         ("[]", []),
         ("", []),
         ("7", ["7"]),
-        ("[" * 1000, ["[" * 1000]),
+        ("happy|excited", ["happy", "excited"]),
+        ("happy｜excited\tproud", ["happy", "excited", "proud"]),
+        ("happy/excited", ["happy", "excited"]),
+        ("anger/disgust, joy", ["anger/disgust", "joy"]),
+        ("悲伤、sad，angry;失望。", ["悲伤", "sad", "angry", "失望"]),
+        ("happy, excited.", ["happy", "excited"]),
+        ('["happy", "excited"].', ["happy", "excited"]),
+        ("1. happy\n2. excited", ["happy", "excited"]),
+        ("- happy\n- excited", ["happy", "excited"]),
+        ('```json\n["happy", "excited"]\n```', ["happy", "excited"]),
+        ('"[\\"happy\\", \\"excited\\"]"', ["happy", "excited"]),
+        ('["[\\"happy\\"]"]', ["happy"]),
+        ('[["happy", "excited"], ["happy"]]', ["happy", "excited"]),
+        ('{"labels": ["happy", "excited"]}', ["happy", "excited"]),
+        ("['happy' 'excited']", ["happy", "excited"]),
+        ('["happy", null, NaN]', ["happy"]),
+        ("['happy', None]", ["happy"]),
+        ("[1, -1]", ["1", "-1"]),
+        ('["", "  "]', []),
+        ("(happy), (excited)", ["happy", "excited"]),
+        ("[happy]，[excited]", ["happy", "excited"]),
+        ("-1, 1", ["-1", "1"]),
     ],
 )
 def test_lists_of_labels_as_people_and_programs_write_them(text: str, labels: list[str]) -> None:
@@ -221,6 +242,22 @@ def test_answers_of_several_labels_are_read_by_it(tmp_path: Path) -> None:
         ["happy", "excited"],
         ["angry", "hostile"],
     ]
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 1000, '["happy"]["sad"]', 'array(["happy"], dtype=object)', "happy\\nsad", '{"a": ["b"], "c": "d"}']
+)
+def test_lists_that_are_written_in_another_way_are_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ValueError, match="no label"):
+        read_labels(text)
+    with pytest.raises(InputError, match="row 1, field 'the last turn': expected labels with commas between them"):
+        from_ms_swift(write(tmp_path, {"messages": [ASKED, {**SAID, "content": text}]}), "emotion_open")
+
+
+@pytest.mark.parametrize("identifier", [True, {"a": 1}, ["a"]])
+def test_an_id_is_a_text_or_a_number(tmp_path: Path, identifier: object) -> None:
+    with pytest.raises(InputError, match="row 1, field 'id': expected a text or a number"):
+        from_ms_swift(write(tmp_path, {"id": identifier, "messages": [ASKED, SAID]}))
 
 
 # The command

@@ -53,6 +53,9 @@ def problems_of(path: Path, **settings: object) -> list[str]:
         (["生气（怒）", "生气(怒)", "sad"], "\\uff08\\u6012\\uff09' in line 2"),
         (["joy", "joy\u200b", "sad"], "'joy' in line 2; 'joy\\u200b' in line 3"),
         (["straße", "STRASSE", "sad"], "'STRASSE' in line 3; 'straße' in line 2"),
+        (["very-happy", "very_happy", "sad", "very happy"], "'very happy' in line 5; 'very-happy' in line 2; 'very_ha"),
+        (["joy", "joy.", "sad"], "'joy' in line 2; 'joy.' in line 3"),
+        (["joy", "'joy'", "sad"], "\"'joy'\" in line 3; 'joy' in line 2"),
     ],
 )
 def test_labels_that_look_the_same_are_one_or_an_error(folder: Path, cells: list[str], words: str) -> None:
@@ -63,6 +66,29 @@ def test_labels_that_look_the_same_are_one_or_an_error(folder: Path, cells: list
     assert "Write the same in all rows" in problem
 
 
+def test_the_sign_of_a_number_is_no_hyphen(folder: Path) -> None:
+    assert from_csv(write(folder, "-1", "1", "0"), "emotion")[0].options == ["-1", "0", "1"]
+
+
+def test_a_label_in_quotation_marks_behind_a_space_is_named(folder: Path) -> None:
+    (problem,) = problems_of(write(folder, ' "joy"', ' "sad"'))
+    assert problem.startswith("line 2, column 'emotion': expected a label without quotation marks")
+    assert problem.endswith("Remove the space before the quotation mark.")
+
+
+@pytest.mark.parametrize("head", ["Subtitle,Group", "subtitle ,group ", "SUBTITLE\u200b,\ufeffgroup", "subtitle,group"])
+def test_columns_that_are_looked_for_are_found_however_they_are_spelt(folder: Path, head: str) -> None:
+    """Subtitles and speakers were left out without a word."""
+    clips = from_csv(write(folder, "joy,Hi,ann", "sad,Bye,bob", head=f"file,emotion,{head}"), "emotion")
+    assert [(clip.subtitle, clip.group) for clip in clips] == [("Hi", "ann"), ("Bye", "bob")]
+
+
+def test_rows_of_empty_cells_as_spreadsheets_write_them_are_none(folder: Path) -> None:
+    path = write(folder, "joy", "sad")
+    path.write_text(path.read_text() + ",\n,\n")
+    assert len(from_csv(path, "emotion")) == 2
+
+
 def test_every_set_of_spellings_is_named(folder: Path) -> None:
     problems = problems_of(write(folder, "Happy", "happy", "HAPPY ", "sad", "Sad"))
     assert len(problems) == 2
@@ -70,7 +96,9 @@ def test_every_set_of_spellings_is_named(folder: Path) -> None:
     assert "'Sad' in line 6; 'sad' in line 5" in problems[1]
 
 
-@pytest.mark.parametrize("cell", ["nan", "NaN", "None", "N/A", "null", "-", "?", "", "NA", "#N/A", " ", "<NA>"])
+@pytest.mark.parametrize(
+    "cell", ["nan", "NaN", "None", "N/A", "null", "-", "?", "", "NA", "#N/A", " ", "<NA>", "#VALUE!", "(null)"]
+)
 def test_a_label_that_is_missing_is_named_and_can_be_left_out_or_allowed(folder: Path, cell: str) -> None:
     """Pandas writes such cells for clips without a label (rkosti/emotic#13)."""
     path = write(folder, "joy", cell, "sad", cell)

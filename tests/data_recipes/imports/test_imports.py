@@ -388,6 +388,13 @@ def test_csv_tells_all_problems(table: Path) -> None:
         assert word in problem
 
 
+@pytest.mark.parametrize("cell", ["#NAME?", "#VALUE!"])
+def test_an_error_of_a_spreadsheet_is_no_label_of_mer_caption(mer: Path, cell: str) -> None:
+    (mer / "track2_train_mercaptionplus.csv").write_text(f"name,openset\na,{cell}\n")
+    with pytest.raises(InputError, match="line 2, column 'openset': expected text, got #"):
+        from_mer_caption(mer)
+
+
 def test_csv_that_is_no_csv(table: Path) -> None:
     table.write_bytes(b"file,label\n\xff,joy\n")
     with pytest.raises(InputError, match="a CSV in UTF-8"):

@@ -119,6 +119,9 @@ def test_forget_stage(tmp_path):
     assert [json.loads(line) for line in path.read_text().splitlines()] == rows[:-1]
     forget_stage(path, "one")
     assert [json.loads(line) for line in path.read_text().splitlines()] == rows[3:-1]
+    path.write_text('[1]\n{"step": 1}\n{"stage": "one", "step": 1}\n{"stage": "one", "st')
+    forget_stage(path, "one")
+    assert path.read_text() == '{"step": 1}\n'
 
 
 def test_a_line_cut_short_by_a_kill_is_forgotten(tmp_path):

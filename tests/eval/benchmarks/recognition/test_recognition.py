@@ -368,6 +368,12 @@ def test_missing_predictions_count_as_wrong_only_where_that_is_asked_for(
         (["name,label", "a"], ["name,label", "a,joy"], [], r"t\.csv: line 2: expected 2 cells"),
         (["name,label", "a,"], ["name,label", "a,joy"], [], r"t\.csv: line 2: expected a label"),
         (
+            ["name,label", "a,joy", "b,NaN"],
+            ["name,label", "a,joy", "b,joy"],
+            [],
+            r"line 3: expected a label, got 'NaN'",
+        ),
+        (
             ["name,label", "a,joy"],
             ["name,label", "a,glee"],
             [],
