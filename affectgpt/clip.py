@@ -18,7 +18,7 @@ from affectgpt.json_files import iterate_json
 from affectgpt.media.media import DECODED, MEDIA
 from affectgpt.media.recording import Recording
 from affectgpt.media_root import check_command, media_folder, path_below
-from affectgpt.problems import MOST, InputError, Problem, nearest, require_file, shorten
+from affectgpt.problems import InputError, Problem, nearest, require_file, shorten
 from affectgpt.tasks import ANSWER_TYPES, LEVELS, TASKS, Task, is_label_list, is_number
 
 MEDIA_FIELDS = tuple(MEDIA)
@@ -113,6 +113,8 @@ class Clip:
 
 _NOT_WRITTEN = ("line", "has_sound")
 _ABSENT = ", which is not there"
+_FEW_LOST = 3
+"""Number of lost media of a file, all of its media, up to which each is named; of more the media root is doubted."""
 FIELDS = tuple(item.name for item in fields(Clip) if item.name not in _NOT_WRITTEN)
 
 
@@ -213,7 +215,7 @@ def scan_clips(path: str | Path, media_root: str | Path | None = None) -> tuple[
             clips.append(clip)
     if not clips and not problems:
         problems.append(Problem(str(path), "the file", "at least one row", "none"))
-    if len(lost) > MOST and not kept:
+    if len(lost) > _FEW_LOST and not kept:
         rows = {id(problem) for problem in lost}
         problems = [_wrong_root(path, root, lost), *(item for item in problems if id(item) not in rows)]
     return clips, problems
@@ -367,7 +369,12 @@ class _RowChecker:
             return None
         path = Path(os.path.normpath(self.root / value))
         if Path(value).is_absolute() or not path.is_relative_to(self.root):
-            self.add(name, f"a path inside {self.root}", value, "Move the file there, or set media_root.")
+            self.add(
+                name,
+                f"a path inside {self.root}",
+                value,
+                "Move the file there, or name its folder: --media-root, or data.media_root of a recipe.",
+            )
             self.lost.append(self.problems[-1])
         elif not os.path.isfile(path):  # Path.is_file raises on names that are too long
             self.add(name, "a file", f"{value}{_ABSENT}", f"Looked in {self.root}.")
