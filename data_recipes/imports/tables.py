@@ -190,7 +190,7 @@ def _file_problem(media: Path, file: str, root: Path, is_shown: bool) -> tuple[s
         if is_lfs_pointer(media):
             return "a file", f"{file}, a pointer of Git LFS", "Fetch the file itself with: git lfs pull"
         return None
-    fix = f"Looked in {root}."
+    fix = f"Looked in {root}; --media-root names another folder."
     if is_shown:
         slashed = PureWindowsPath(file).as_posix()
         if slashed != file and (root / slashed).is_file():
