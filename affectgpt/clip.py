@@ -113,6 +113,10 @@ class Clip:
 
 _NOT_WRITTEN = ("line", "has_sound")
 _ABSENT = ", which is not there"
+_LOOKED, _OUTSIDE = "Looked in", "Move the file there"
+"""Beginnings of the advice on a file that is nowhere below the root, however its name is spelt."""
+_FEW_LOST = 3
+"""Number of lost media of a file, all of its media, up to which each is named; of more the media root is doubted."""
 FIELDS = tuple(item.name for item in fields(Clip) if item.name not in _NOT_WRITTEN)
 
 
@@ -213,7 +217,7 @@ def scan_clips(path: str | Path, media_root: str | Path | None = None) -> tuple[
             clips.append(clip)
     if not clips and not problems:
         problems.append(Problem(str(path), "the file", "at least one row", "none"))
-    if len(lost) > MOST and not kept:
+    if len(lost) > _FEW_LOST and not kept and all(item.fix.startswith((_LOOKED, _OUTSIDE)) for item in lost[:MOST]):
         rows = {id(problem) for problem in lost}
         problems = [_wrong_root(path, root, lost), *(item for item in problems if id(item) not in rows)]
     return clips, problems
@@ -368,7 +372,9 @@ class _RowChecker:
         path = Path(os.path.normpath(self.root / value))
         if Path(value).is_absolute() or not path.is_relative_to(self.root):
             below = path_below(path, self.root)
-            fix = "Move the file there, or set media_root." if below is None else f"Write {below.as_posix()}."
+            fix = f"{_OUTSIDE}, or name its folder: --media-root, or data.media_root of a recipe."
+            if below is not None:
+                fix = f"Write {below.as_posix()}."
             self.add(name, f"a path inside {self.root}", value, fix)
             self.lost.append(self.problems[-1])
         elif not os.path.isfile(path):  # Path.is_file raises on names that are too long

@@ -153,7 +153,7 @@ def _data_summary(recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
 
 
 def _carried(rows: Sequence[Clip]) -> dict[str, int]:
-    """Count the rows that carry each kind of media, and words; kinds that no row has are left out.
+    """Count the rows that carry each kind of media, words, and shown evidence; kinds that no row has are left out.
 
     A video's own track counts as sound unless the row says that it has none.
     """
@@ -164,6 +164,7 @@ def _carried(rows: Sequence[Clip]) -> dict[str, int]:
         "audio": sum(row.audio is not None or (row.video is not None and row.has_sound) for row in rows),
         "signal": sum(row.signal is not None for row in rows),
         "text": sum(bool(row.subtitle) for row in rows),
+        "evidence": sum(bool(row.evidence) and TASKS[row.task].shows_evidence for row in rows),
     }
     return {name: count for name, count in counts.items() if count}
 

@@ -127,5 +127,6 @@ def load_plugins(folders: Sequence[str]) -> list[Plugin]:
     plugins = [load_plugin(Path(folder)) for folder in folders]
     if not any(map(names_emotion, plugins)):
         kinds = ", ".join(f"{plugin.name} ({plugin.kind})" for plugin in plugins)
-        raise InputError(f"--empathy: expected a plugin of kind emotion among them, got {kinds}.")
+        fix = "It names the emotion that is answered to; for a question about the clip, leave --empathy out."
+        raise InputError(f"--empathy: expected a plugin of kind emotion among them, got {kinds}. {fix}")
     return plugins

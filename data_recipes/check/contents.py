@@ -111,6 +111,8 @@ class Contents:
 
     def describe(self) -> str:
         """Write the contents as a few lines of text."""
+        if not self.rows:
+            return presentable(f"{self.file}: no valid rows", LONGEST)
         about = f" about {counted(self.clips, 'clip')}" if self.clips else ""
         lines = [presentable(f"{self.file}: {counted(self.rows, 'row')}{about}", LONGEST)]
         lines += _lines("tasks", _counts(self.tasks.items()))

@@ -94,7 +94,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         "--media-root",
         metavar="DIR",
         type=Path,
-        help="folder that relative media paths start from, in PATH and in ROWS.jsonl; by default the folder of each",
+        help="folder that relative media paths start from, in the input and ROWS.jsonl; by default the folder of each",
     )
     mute = 'the videos have no sound: rows say "audio": false, and nothing looks for it'
     parser.add_argument("--no-sound", action="store_true", help=mute)

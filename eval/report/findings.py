@@ -38,11 +38,11 @@ def _few_speakers(report: Mapping[str, Any]) -> Iterator[str]:
     test = report.get("data", {}).get("test", {})
     speakers = test.get("actors")
     if test.get("rows") and isinstance(speakers, int) and 0 < speakers < FEW_SPEAKERS:
-        people = "person" if speakers == 1 else "people"
-        yield (
-            f"Few speakers: the test clips are of {speakers} {people}. Under {FEW_SPEAKERS}, intervals are rough and "
-            "mostly too narrow; the figures say little about other people."
-        )
+        if speakers == 1:
+            rough = "1 person. Nothing tells how another would score, so there are no intervals"
+        else:
+            rough = f"{speakers} people. Under {FEW_SPEAKERS}, intervals are rough and mostly too narrow"
+        yield f"Few speakers: the test clips are of {rough}; the figures say little about other people."
 
 
 def _against_constant(report: Mapping[str, Any], stage: Mapping[str, Any]) -> Iterator[str]:
@@ -160,6 +160,9 @@ def _below(metric: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def _signed(difference: Mapping[str, Any], unit: str) -> str:
     low, high = difference.get("low"), difference.get("high")
+    if low is None or high is None:
+        by = f"{percent(difference['value'], '+')} points" if unit == "share" else plain(difference["value"], "+")
+        return f"{by}, without an interval"
     if unit == "share":
         return f"{percent(difference['value'], '+')} points, 95 %: {percent_range(low, high, '+')}"
     return f"{plain(difference['value'], '+')}, 95 %: {plain_range(low, high, '+')}"

@@ -30,3 +30,9 @@ def model_inputs(report: Mapping[str, Any], inputs: tuple[str, ...] | None = Non
     pictures = next((name for name in _PICTURES if name in carried), None)
     found = [pictures] if pictures and "video" in given else []
     return found + [name for name in ("audio", "text") if name in given and name in carried]
+
+
+def reads_evidence(report: Mapping[str, Any]) -> bool:
+    """Tell whether rows of a run carry evidence of plugins that their prompts show."""
+    parts = [part for part in report.get("data", {}).values() if isinstance(part, Mapping)]
+    return any("evidence" in part.get("carries", {}) for part in parts)

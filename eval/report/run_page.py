@@ -31,7 +31,7 @@ from eval.report.glossary import (
 )
 from eval.report.html import DASH, Cell, Cells, Table, percent, plain, render_template, score_cell
 from eval.report.model_inputs import WORDS as SENSES
-from eval.report.model_inputs import model_inputs
+from eval.report.model_inputs import model_inputs, reads_evidence
 from eval.report.run_folder import Run, read_run, value_of
 from eval.report.tree import tree_column
 from videmo.tree import parse_tree
@@ -127,6 +127,7 @@ def _introduction(run: Run) -> dict[str, Any]:
     tasks = run.final.get("tasks", {})
     return {
         "senses": [SENSES[name] for name in model_inputs(run.report)],
+        "evidence": ["reads the evidence of plugins"] if reads_evidence(run.report) else [],
         "measured": _measured(test),
         "questions": [(task["title"], task["question"], task["n"]) for task in tasks.values() if task.get("question")],
         "has_trees": bool(trees) or value_of(run.final.get("metrics", {}).get("tree_similarity")) is not None,
@@ -224,7 +225,8 @@ def _score_table(
 def _count(metric: Mapping[str, Any]) -> str:
     """Write the number of answers behind a score, and of the people or dialogues that they come from."""
     groups = metric.get("groups")
-    return f"n {metric.get('n', DASH)}" + (f", {groups} groups" if isinstance(groups, int) else "")
+    counted = f", {groups} group{'' if groups == 1 else 's'}" if isinstance(groups, int) else ""
+    return f"n {metric.get('n', DASH)}{counted}"
 
 
 def _stage_table(run: Run, field: str, caption: str) -> Table | None:

@@ -151,8 +151,10 @@ def _row(
 
 def _difference(found: Difference) -> Cell:
     """Make the cell of a difference, marked if its interval excludes 0."""
-    if found["value"] is None or found["low"] is None or found["high"] is None or found["p"] is None:
+    if found["value"] is None:
         return MISSING
+    if found["low"] is None or found["high"] is None or found["p"] is None:
+        return Cell(percent(found["value"], "+"), ["no interval"])
     interval = percent_range(found["low"], found["high"], "+")
     chance = "p < 0.001" if found["p"] < 0.001 else f"p = {found['p']:.3f}"
     return Cell(percent(found["value"], "+"), [interval, chance], marked=found["low"] > 0 or found["high"] < 0)

@@ -150,6 +150,18 @@ def test_a_wrong_root_is_said_once(face: str, tree: Path, capsys: pytest.Capture
     assert problems[1]["where"] == "row 8, field 'level'"
 
 
+@pytest.mark.parametrize(("count", "named"), [(3, 3), (4, 1), (20, 1)])
+def test_a_wrong_root_of_a_small_file_is_doubted_too(
+    count: int, named: int, tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tree / "few.jsonl"
+    path.write_text("\n".join(json.dumps(row(str(n), face=f"lost/{n}.npy")) for n in range(count)))
+    assert check([str(path), "--json", "--no-decode"]) == 2
+    problems = json.loads(capsys.readouterr().out)["problems"]
+    assert len(problems) == named
+    assert ("--media-root" in problems[0]["fix"]) == (named == 1)
+
+
 def test_one_file_that_is_there_makes_the_others_problems_of_their_rows(tree: Path) -> None:
     path = tree / "data" / "many.jsonl"
     path.write_text("\n".join(json.dumps(row(str(n), face=f"lost/{n}.npy")) for n in range(300)))

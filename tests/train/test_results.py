@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from affectgpt.clip import Clip
+from affectgpt.evidence.kinds.emotion import EmotionEvidence
 from data_recipes.synthetic.generate import NOTE, Settings, generate
 from eval.benchmarks.empathy import scores as empathy_scores
 from eval.predict.answers import Prediction
@@ -189,6 +190,10 @@ def test_the_summary_says_what_was_learned_from(recipe, prepared):
     # The most frequent answer of training, given to the rows of test.
     baseline = found["baselines"]["constant answer"]["emotion_war"]
     assert (baseline["value"], baseline["n"]) == (0.75, 4)
+    shown = EmotionEvidence(("joy", "fear"), (0.9, 0.1))
+    carrying = [row("a", evidence={"voice": shown}), row("b", "joy", "expression_single", evidence={"voice": shown})]
+    told = replace(prepared, clips=prepared.clips | {"train": carrying})
+    assert summary(recipe, told, context(recipe, told), [])["data"]["train"]["carries"] == {"evidence": 1}
     unlike = replace(prepared, clips=prepared.clips | {"train": [row("c", FEAR)]})
     assert (
         summary(recipe, unlike, context(recipe, unlike), [])["baselines"]["constant answer"]["emotion_war"]["value"]

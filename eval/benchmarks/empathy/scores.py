@@ -31,6 +31,7 @@ from affectgpt.evidence.shortlist import shortlist
 from affectgpt.inputs.reader import Reader
 from affectgpt.problems import InputError
 from eval.metrics.calibration import score_emotions
+from eval.metrics.evaluation import describe_groups
 from eval.metrics.recognition import encode_labels, label_tallies
 from eval.metrics.responses import TextScorer, score_responses
 from eval.metrics.stats import RESAMPLES, Metric, Tally, best_constant, compare, intervals, mean_tally
@@ -196,14 +197,17 @@ def describe(report: dict[str, Any]) -> str:
         over = report["over_no_plugin"].get(name)
         difference = f"{_signed(over['value'])} [{_signed(over['low'])}, {_signed(over['high'])}]" if over else ""
         accuracy = found["accuracy"]
+        interval = f"[{_edge(accuracy, 'low')}, {_edge(accuracy, 'high')}]"
         lines.append(
-            f"{name:20} {_share(accuracy)} [{_edge(accuracy, 'low')}, {_edge(accuracy, 'high')}]   {difference:24} "
+            f"{name:20} {f'{_share(accuracy)} {interval}':22} {difference:24} "
             f"{_share(found['macro_f1']):>8} {_share(found.get('stage1_rate')):>6} {_share(found['coverage']):>6}"
         )
     for name, found in report["baselines"].items():
         accuracy = found["accuracy"]
         interval = f"[{_edge(accuracy, 'low')}, {_edge(accuracy, 'high')}]"
-        lines.append(f"{name:20} {_share(accuracy)} {interval}   {'':24} {_share(found['macro_f1']):>8}")
+        lines.append(f"{name:20} {f'{_share(accuracy)} {interval}':22} {'':24} {_share(found['macro_f1']):>8}")
+    lines.append("first: share of rows decided among the first emotions; read: share of answers that can be read")
+    lines += describe_groups(report["conditions"]["no_plugin"]["accuracy"].get("groups"))
     for name, texts in report["responses"].items():
         lines.append(f"responses, {name}: " + ", ".join(f"{key} {value:.3f}" for key, value in texts.items()))
     return "\n".join(lines)

@@ -85,6 +85,16 @@ def test_the_text_is_short_and_says_the_same() -> None:
     assert len(hostile) < 3000
 
 
+def test_a_file_without_a_valid_row_says_nothing_of_groups_and_media(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"id": "c", "task": "emotion_lable"}) + "\n")
+    with pytest.raises(ValueError, match="emotion_lable"):
+        main([str(path), "--no-decode"])
+    assert capsys.readouterr().err.strip() == f"{path}: no valid rows"
+
+
 def test_the_command_prints_it_also_where_rows_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "rows.jsonl"
     write_clips(path, [make_clip("a", "joy", options=["joy", "fear"]), make_clip("b", "fear", question="?")])

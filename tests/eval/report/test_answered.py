@@ -17,7 +17,7 @@ from data_recipes.synthetic.generate import write_video
 from eval.predict.answers import Prediction
 from eval.report.clip import clip_figure, read_clip, sound_source, still_figure, video_source
 from eval.report.glossary import definitions, is_taught, term_of
-from eval.report.model_inputs import model_inputs
+from eval.report.model_inputs import model_inputs, reads_evidence
 from eval.report.run_page import write_report
 from eval.report.scores import answers, details, score
 from tests.support.pages import Page
@@ -258,6 +258,11 @@ def test_what_a_model_takes_is_what_it_is_given_and_the_rows_carry(
 ) -> None:
     assert model_inputs({"inputs": inputs, "data": {"train": {"carries": carries}}}) == expected
     assert model_inputs({"data": {"train": {"clips": 3}}}) == ["face", "audio", "text"]  # v0.1.0
+
+
+def test_evidence_in_prompts_is_something_the_model_is_given() -> None:
+    assert reads_evidence({"data": {"train": {"carries": {"audio": 3, "evidence": 3}}, "notes": []}})
+    assert not reads_evidence({"data": {"train": {"carries": {"audio": 3}}, "test": {"clips": 3}}})
 
 
 def test_scores_have_words_and_belong_to_tasks() -> None:

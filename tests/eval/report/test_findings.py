@@ -146,3 +146,16 @@ def test_intervals_that_could_not_be_computed_show_no_difference() -> None:
         comparisons={"constant answer": {"emotion_label_accuracy": {**told, "value": 0.0}}},
     )
     assert "No difference can be seen" in findings(found)[0]
+
+
+def test_one_speaker_gives_no_intervals_and_the_sentences_say_so() -> None:
+    one = {"value": 0.4, "low": None, "high": None, "n": 7, "groups": 1}
+    found = report(
+        stage("one", emotion_label_accuracy=one),
+        baselines={"constant answer": {"emotion_label_accuracy": {**one, "value": 0.1}}},
+        comparisons={"constant answer": {"emotion_label_accuracy": {**one, "value": 0.3}}, "stages": []},
+    )
+    found["data"]["test"]["actors"] = 1
+    few, constant = findings(found)
+    assert "1 person. Nothing tells how another would score, so there are no intervals;" in few
+    assert "No difference can be seen (+30.0 points, without an interval)" in constant

@@ -116,6 +116,12 @@ def test_intervals_and_p_values_are_clustered_by_actor_where_answers_name_them(t
     assert "whole speakers" in text
 
 
+def test_a_difference_of_one_actor_is_shown_and_said_to_have_no_interval(tmp_path: Path) -> None:
+    lines = [[{**line, "group": "Ann"} for line in answers(right, seed)] for right, seed in ((0.9, 1), (0.3, 2))]
+    folders = [run_with_answers(tmp_path / f"run{number}", found) for number, found in enumerate(lines)]
+    assert re.search(r"−\d+\.\d\s*no interval", shown(folders))
+
+
 def test_who_is_right_where_is_counted(runs: list[Path]) -> None:
     pages = [[json.loads(line) for line in _lines(run) if '"tree"' in line] for run in runs]
     right = [[parse_tree(p["response"]).emotions == parse_tree(p["answer"]).emotions for p in page] for page in pages]

@@ -81,6 +81,7 @@ def test_every_condition(rows, reader, monkeypatch):
     assert report["responses"]["plugin"]["dist1"] == pytest.approx(3 / 240)
     text = describe(report)
     assert "oracle               0.900 [" in text
+    assert "first: share of rows decided among the first emotions" in text
     assert "responses, no_plugin: dist1" in text
 
 
