@@ -217,7 +217,7 @@ def scan_clips(path: str | Path, media_root: str | Path | None = None) -> tuple[
             clips.append(clip)
     if not clips and not problems:
         problems.append(Problem(str(path), "the file", "at least one row", "none"))
-    if len(lost) > _FEW_LOST and not kept and all(item.fix.startswith((_LOOKED, _OUTSIDE)) for item in lost[:MOST]):
+    if len(lost) > _FEW_LOST and not kept:
         rows = {id(problem) for problem in lost}
         problems = [_wrong_root(path, root, lost), *(item for item in problems if id(item) not in rows)]
     return clips, problems
@@ -227,6 +227,8 @@ def _wrong_root(path: Path, root: Path, lost: Sequence[Problem]) -> Problem:
     """Return the one problem of a file none of whose media are below the root."""
     got = f"none of the {len(lost)} files named, such as {lost[0].got.removesuffix(_ABSENT)} ({lost[0].where})"
     fix = "Name the folder that their paths are relative to: --media-root, or data.media_root of a recipe."
+    if not lost[0].fix.startswith((_LOOKED, _OUTSIDE)):
+        fix = f"{lost[0].fix} {fix}"
     return Problem(str(path), "its media", f"files below {root}", got, fix)
 
 

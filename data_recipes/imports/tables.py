@@ -210,7 +210,10 @@ def _file_problem(media: Path, file: str, root: Path, is_shown: bool) -> tuple[s
         if is_lfs_pointer(media):
             return "a file", f"{file}, a pointer of Git LFS", "Fetch the file itself with: git lfs pull"
         return None
-    return "a file", f"{file}, which is not there", where_it_is(root, file, media, is_shown)
+    fix = where_it_is(root, file, media, is_shown)
+    if fix.startswith("Looked in"):
+        fix = f"{fix.removesuffix('.')}; --media-root names another folder."
+    return "a file", f"{file}, which is not there", fix
 
 
 def conversation(question: str, target: str) -> list[dict[str, str]]:
