@@ -69,7 +69,8 @@ def load(folder: Path, setting: str, is_ours: bool) -> None:
         arguments = SimpleNamespace(hf_deepspeed_config=SimpleNamespace(config=config))
         cut_weights(SimpleNamespace(model=model, args=arguments), None if lora else torch.float32)
     else:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16 if lora else torch.float32)
+        dtype = torch.bfloat16 if lora else torch.float32
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=False)
         model = add_adapter(model, lora) if lora else model
     deepspeed.initialize(model=model, config=config)
     print("done", flush=True)

@@ -33,8 +33,10 @@ def cut_weights(trainer: Any, dtype: torch.dtype | None = None) -> None:
         trainer: a trainer of transformers, whose arguments have the configuration of ZeRO-3.
         dtype: dtype in which the weights are trained otherwise; by default they keep theirs.
     """
-    from deepspeed import zero
+    from deepspeed import comm, init_distributed, zero
 
+    if not comm.is_initialized():  # else the configuration would count one process
+        init_distributed()
     config = trainer.args.hf_deepspeed_config.config
     if config.get("bf16", {}).get("enabled") is True:
         dtype = torch.bfloat16

@@ -110,7 +110,7 @@ def test_every_condition_is_scored(server, rows, capsys):
 
 
 def part_of(metric):
-    return {name: metric[name] for name in ("value", "low", "high")}
+    return {name: metric[name] for name in ("value", "low", "high", "groups")}
 
 
 @pytest.mark.parametrize(("scores", "got"), [("gone", "HTTP 404"), ("no", "a reply without them")])

@@ -14,7 +14,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from affectgpt.media.sandbox import socket_folder
 from train.doctor.findings import Check, Finding, Status, Subject, existing, explain
 
 MOUNTS = Path("/proc/mounts")
@@ -181,6 +180,8 @@ def check_open_files(subject: Subject) -> Finding:
 
 def check_temporary_folder(subject: Subject) -> Finding:
     """Check that the temporary folder can be written to and holds the sockets of decoding workers."""
+    from affectgpt.media.sandbox import socket_folder
+
     folder, sockets = tempfile.gettempdir(), socket_folder()
     fix = "Name a folder with a short path that can be written to: export TMPDIR=/tmp"
     if sockets is None:
