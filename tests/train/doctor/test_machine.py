@@ -201,17 +201,17 @@ def test_no_shared_memory_at_all(subject, tmp_path, monkeypatch):
 
 def test_the_temporary_folder(subject, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(machine, "socket_folder", lambda: str(tmp_path))
+    monkeypatch.setattr("affectgpt.media.sandbox.socket_folder", lambda: str(tmp_path))
     finding = machine.check_temporary_folder(subject)
     assert finding.status == "ok"
     assert finding.found.startswith(f"{tmp_path}: ")
     assert "sockets" not in finding.found
-    monkeypatch.setattr(machine, "socket_folder", lambda: "/tmp")
+    monkeypatch.setattr("affectgpt.media.sandbox.socket_folder", lambda: "/tmp")
     assert machine.check_temporary_folder(subject).found.endswith("; sockets, whose paths must be shorter, are in /tmp")
-    monkeypatch.setattr(machine, "socket_folder", lambda: None)
+    monkeypatch.setattr("affectgpt.media.sandbox.socket_folder", lambda: None)
     finding = machine.check_temporary_folder(subject)
     assert (finding.status, "export TMPDIR=" in finding.fix) == ("problem", True)
-    monkeypatch.setattr(machine, "socket_folder", lambda: str(tmp_path))
+    monkeypatch.setattr("affectgpt.media.sandbox.socket_folder", lambda: str(tmp_path))
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: SimpleNamespace(free=5e6))
     assert machine.check_temporary_folder(subject).found == f"{tmp_path}: 5 MB free"
 

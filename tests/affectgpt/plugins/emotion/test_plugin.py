@@ -303,7 +303,8 @@ def test_tfidf_of_two_labels():
     ],
 )
 def test_wrong_lines_are_named(tmp_path, line, said):
-    (tmp_path / "data.jsonl").write_text(json.dumps(line) + "\n{")
+    good = {"context": ["won"], "emotion": "joyful"}
+    (tmp_path / "data.jsonl").write_text(f"{json.dumps(good)}\n{json.dumps(line)}\n{{")
     with pytest.raises(InputError, match=r"(?s)2 problems:.*" + said):
         read_dialogues(tmp_path / "data.jsonl", ["joyful", "sad"])
 
