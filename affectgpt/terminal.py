@@ -1,10 +1,11 @@
-"""What commands show in a terminal: text that cannot steer it, and no progress bars of libraries."""
+"""What commands show in a terminal: text that cannot steer it, no progress bars and no notices of libraries."""
 
 from __future__ import annotations
 
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,7 +31,7 @@ def without_surrogates(text: str) -> str:
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Silence the progress bars of libraries, unless the environment asks for them.
+    """Silence the progress bars of libraries, unless the environment asks for them, and what they tell programmers.
 
     Libraries that are imported inside read the variables of the environment; transformers, if it was imported before,
     is told, and shows its bars again afterwards.
@@ -42,7 +43,9 @@ def without_bars() -> Iterator[None]:
     if loaded is not None and shown:
         loaded.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|torch)\.")
+            yield
     finally:
         for name in ours:
             os.environ.pop(name, None)

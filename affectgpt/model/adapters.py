@@ -69,6 +69,9 @@ def adapter_settings(folder: Path) -> dict[str, Any] | None:
 def base_of(folder: Path, settings: dict[str, Any]) -> str | Path:
     """Return the folder, file or Hub id of the model that an adapter adapts.
 
+    A relative path starts from the adapter's folder or the current one; else from a folder above the adapter's, as
+    those of a run do that was started there.
+
     Raises:
         InputError: a path at which nothing is.
     """
@@ -76,6 +79,9 @@ def base_of(folder: Path, settings: dict[str, Any]) -> str | Path:
     beside = Path(folder, base).absolute()
     if beside.is_dir() or Path(base).exists():
         return beside if beside.is_dir() else base
+    above = (parent / base for parent in folder.absolute().parents)
+    if (found := next((path for path in above if path.is_dir() and "/" in base), None)) is not None:
+        return found
     if Path(base).is_absolute() or base.startswith("."):
         fix = "Put the model there, or write in this file where it is now."
         where, expected = "base_model_name_or_path", "the adapted model"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 import pytest
 from transformers.utils import logging
@@ -85,3 +86,10 @@ def test_libraries_that_are_not_there_yet_are_not_imported(bars, monkeypatch):
     monkeypatch.delitem(sys.modules, "transformers.utils.logging")
     with without_bars():
         assert "transformers.utils.logging" not in sys.modules
+
+
+def test_notices_for_programmers_stay_out_of_a_command():
+    with warnings.catch_warnings(record=True) as caught, without_bars():
+        warnings.warn_explicit("renamed in v6", FutureWarning, "modeling.py", 1, module="transformers.modeling_utils")
+        warnings.warn_explicit("ours", FutureWarning, "clip.py", 1, module="affectgpt.clip")
+    assert [str(warning.message) for warning in caught] == ["ours"]
