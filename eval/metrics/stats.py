@@ -70,13 +70,16 @@ class Tally:
     def size(self, clusters: Sequence[str] | None = None) -> float | None:
         """Return the number of clips, or of clusters, whose plain share would be as precise; None of no share.
 
-        A share has the clips or clusters that count in it, the mean of K shares K² / sum of 1 / clips of a share.
+        A share has the clips or clusters that count in it, the mean of K shares K² / sum of 1 / clips of a share; but
+        never more than there are clusters, which may count in many shares.
         """
         if self.counted is None:
             return None
-        clips = np.count_nonzero(_by_cluster(self.counted, clusters), axis=0)
+        counted = _by_cluster(self.counted, clusters) > 0
+        clips = np.count_nonzero(counted, axis=0)
         clips = clips[clips > 0]
-        return float(len(clips) ** 2 / np.sum(1 / clips)) if len(clips) else None
+        most = float(counted.any(axis=1).sum())
+        return min(most, float(len(clips) ** 2 / np.sum(1 / clips))) if len(clips) else None
 
     @property
     def value(self) -> float:

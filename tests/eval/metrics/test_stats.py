@@ -338,6 +338,13 @@ def test_the_mean_of_recalls_is_as_uncertain_as_its_smallest_classes_make_it() -
     assert low["war"] == low["weighted_f1"] == pytest.approx(100 / 103.841459, abs=1e-5)
 
 
+def test_the_mean_of_recalls_rests_on_no_more_groups_than_there_are() -> None:
+    gold, names = np.arange(48) % 4, [str(number // 4) for number in range(48)]  # 12 speakers, each in all 4 classes
+    tallies = label_tallies(gold, gold, 4)
+    lows = {name: interval(tallies[name], names)["low"] for name in ("uar", "war", "macro_f1", "recall/2")}
+    assert all(low == pytest.approx(12 / 15.841459, abs=1e-5) for low in lows.values())
+
+
 def test_a_mean_that_is_no_share_keeps_the_interval_of_its_resamples() -> None:
     assert interval(mean_tally(np.zeros(9), share=False)) == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 9}
     assert interval(number_tallies(np.arange(9.0), np.arange(9.0))["mae"])["high"] == 0.0
