@@ -152,8 +152,9 @@ class EmotionModel(Plugin):
         return self.head(self.encoder(ids, mask), mask)
 
     @torch.no_grad()
-    def _log_probs(self, texts: Sequence[Text], size: int = 256) -> Tensor:
+    def _log_probs(self, texts: Sequence[Text]) -> Tensor:
         """Compute the (B, H, E) log-probabilities of each head."""
+        size = 256 if isinstance(self.encoder, ScratchEncoder) else 32  # a transformer loses more by padding
         read = self.encoder.read([text.text for text in texts])
         found = torch.zeros(len(texts), len(self.scale), len(self.labels))
         self.network.eval()
