@@ -1,4 +1,4 @@
-"""What commands show in a terminal: text that cannot steer it, no progress bars and no notices of libraries."""
+"""Output of commands to a terminal: text that cannot steer it, no progress bars and no notices of libraries."""
 
 from __future__ import annotations
 

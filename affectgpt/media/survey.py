@@ -1,4 +1,4 @@
-"""What the packets of a media file tell: its streams, which of them are read, how long it is, whether it is whole.
+"""Survey of a media file from its packets: its streams, which of them are read, how long it is, whether it is whole.
 
 A file counts as truncated when a packet of it is broken, or when its header promises more bytes (WAV, AVI, Matroska),
 or clearly more seconds (over 0.5 s and over a tenth), than are there. Formats that promise neither (transport streams,

@@ -1,4 +1,4 @@
-"""What is in a row file: rows by task and label, groups, media, seconds of sound and pictures."""
+"""Contents of a row file: rows by task and label, groups, media, seconds of sound and pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run answered, task by task: confusion, recall and F1 by class, scores by speaker, single answers."""
+"""Answers of a run, task by task: confusion, recall and F1 by class, scores by speaker, single answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model takes of a clip: what its recipe gives it and its rows carry."""
+"""Inputs of a model: the parts of a clip that its recipe gives it and its rows carry."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Run:
 
     @property
     def notes(self) -> list[str]:
-        """What the data's own description says that every reader must know; of v0.1.0, that they are synthetic."""
+        """Notes of the data's own description that every reader must know; of v0.1.0, that they are synthetic."""
         notes = self.report.get("data", {}).get("notes")
         if notes is None and self.is_synthetic:
             notes = ["Synthetic data: the people are drawn and their voices are made by a program."]

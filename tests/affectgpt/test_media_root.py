@@ -28,8 +28,8 @@ def row(name: str = "a", **fields: object) -> dict[str, object]:
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folders `data` (rows and clips), `work/here` (the current one), `links` (links to all of these)."""
-    for folder in ("data/clips", "work/here", "links", "elsewhere"):
+    """The folders `data` (rows and clips), `desk/here` (the current one), `links` (links to all of these)."""
+    for folder in ("data/clips", "desk/here", "links", "elsewhere"):
         (tmp_path / folder).mkdir(parents=True)
     np.save(tmp_path / "data" / "clips" / "a.npy", np.zeros((2, 4, 4, 3), np.uint8))
     np.save(tmp_path / "secret.npy", np.zeros((2, 4, 4, 3), np.uint8))
@@ -37,8 +37,8 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "elsewhere" / "rows.jsonl").write_text(json.dumps(row()))
     (tmp_path / "links" / "data").symlink_to(tmp_path / "data")
     (tmp_path / "links" / "clips").symlink_to(tmp_path / "data" / "clips")
-    (tmp_path / "links" / "here").symlink_to(tmp_path / "work" / "here")
-    monkeypatch.chdir(tmp_path / "work" / "here")
+    (tmp_path / "links" / "here").symlink_to(tmp_path / "desk" / "here")
+    monkeypatch.chdir(tmp_path / "desk" / "here")
     monkeypatch.setenv("HOME", str(tmp_path / "data"))
     return tmp_path
 
@@ -50,7 +50,7 @@ ROW_FILES = [
     "../../links/data/rows.jsonl",
     "../../links/clips/../rows.jsonl",
     "{tree}/data/rows.jsonl",
-    "{tree}/work/../data/rows.jsonl",
+    "{tree}/desk/../data/rows.jsonl",
     "../here/../../data//rows.jsonl",
 ]
 ROOTS = [
@@ -186,7 +186,7 @@ def test_the_advice_names_the_root_that_was_given(tree: Path) -> None:
         assert f"affectgpt data check '{path}' --media-root ../../data" in str(caught.value)
 
 
-@pytest.mark.parametrize("out", ["../../data/out.jsonl", "../../links/data/out.jsonl", "{tree}/work/../data/out.jsonl"])
+@pytest.mark.parametrize("out", ["../../data/out.jsonl", "../../links/data/out.jsonl", "{tree}/desk/../data/out.jsonl"])
 @pytest.mark.parametrize("given", ["../../data/clips.csv", "../../links/clips/../clips.csv"])
 def test_what_an_importer_writes_through_links_is_read_again(given: str, out: str, tree: Path) -> None:
     (tree / "data" / "clips" / "a.mp4").touch()

@@ -1,4 +1,4 @@
-"""What commands show in a terminal: nothing that steers it, and no progress bars of libraries."""
+"""Output of commands to a terminal: nothing that steers it, and no progress bars of libraries."""
 
 from __future__ import annotations
 

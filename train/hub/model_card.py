@@ -105,7 +105,7 @@ class Subject:
 
     @property
     def inputs(self) -> list[str]:
-        """What the model takes of a clip, keys of `eval.report.model_inputs.WORDS`."""
+        """Parts of a clip that the model takes, keys of `eval.report.model_inputs.WORDS`."""
         return model_inputs(self.report, tuple(self.recipe["model"]["inputs"]))
 
     @property

@@ -1,4 +1,4 @@
-"""What answers assert of the options that they name, and what they only deny, ask about or mention."""
+"""Options that answers assert, told from those that they only deny, ask about or mention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds of every answer: the label reads as itself, a denied or mentioned one never counts, nothing raises."""
+"""Properties of every answer: the label reads as itself, a denied or mentioned one never counts, nothing raises."""
 
 from __future__ import annotations
 

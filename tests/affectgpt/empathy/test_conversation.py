@@ -89,30 +89,36 @@ def test_settings_reach_the_prompt_the_decision_and_the_line_that_is_shown(folde
     assert captured.out == "Good.\n"
 
 
+class Face(Plugin):
+    """Plugin that reads videos; notes the rows that it is given."""
+
+    name, kind, reads = "face", "units", ("video",)
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def predict(self, rows):
+        self.seen.extend(rows)
+        return [UnitEvidence({"AU12": 0.9, "AU1": 0.1}) if row.video else None for row in rows]
+
+    def save(self, folder): ...
+
+    @classmethod
+    def fit(cls, rows):
+        return cls([])
+
+    @classmethod
+    def load(cls, folder):
+        return cls([])
+
+    def card(self):
+        return {}
+
+
 def test_plugins_see_the_clip_and_every_kind_is_summed_up(folders, capsys, monkeypatch):
     seen = []
 
-    class Face(Plugin):
-        name, kind, reads = "face", "units", ("video",)
-
-        def predict(self, rows):
-            seen.extend(rows)
-            return [UnitEvidence({"AU12": 0.9, "AU1": 0.1})] * len(rows)
-
-        def save(self, folder): ...
-
-        @classmethod
-        def fit(cls, rows):
-            return cls()
-
-        @classmethod
-        def load(cls, folder):
-            return cls()
-
-        def card(self):
-            return {}
-
-    monkeypatch.setattr(talk, "load_plugins", lambda _: [load_plugin(folders / "emotion"), Face()])
+    monkeypatch.setattr(talk, "load_plugins", lambda _: [load_plugin(folders / "emotion"), Face(seen)])
     monkeypatch.setattr("affectgpt.inference.assistant.Assistant.encode", lambda self, **_: {})
     common = ["--model", str(folders / "model"), "--device", "cpu", "--max-new-tokens", "2", "--empathy", "x"]
     assert main([*common, "--question", "my friend left", "--video", "clip.mp4"]) == 0
@@ -145,27 +151,7 @@ def words(tmp_path):
 def test_a_model_of_words_alone_is_shown_what_plugins_make_of_a_clip(folders, words, capsys, monkeypatch):
     seen = []
 
-    class Face(Plugin):
-        name, kind, reads = "face", "units", ("video",)
-
-        def predict(self, rows):
-            seen.extend(rows)
-            return [UnitEvidence({"AU12": 0.9}) if row.video else None for row in rows]
-
-        def save(self, folder): ...
-
-        @classmethod
-        def fit(cls, rows):
-            return cls()
-
-        @classmethod
-        def load(cls, folder):
-            return cls()
-
-        def card(self):
-            return {}
-
-    monkeypatch.setattr(talk, "load_plugins", lambda _: [load_plugin(folders / "emotion"), Face()])
+    monkeypatch.setattr(talk, "load_plugins", lambda _: [load_plugin(folders / "emotion"), Face(seen)])
     common = ["--model", str(words), "--device", "cpu", "--max-new-tokens", "2", "--empathy", "x", "--show-prompt"]
     assert main([*common, "--question", "my friend left", "--video", "clip.mp4"]) == 0
     shown = capsys.readouterr().err
