@@ -8,12 +8,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
-import av
 import cv2
 import numpy as np
 
 from affectgpt.media.bundle import Decoded, Media, Wanted, decode
-from affectgpt.media.source import OPTIONS, MediaError, open_media
+from affectgpt.media.source import MediaError, NoSoundError, open_media
 
 _RATE = 16_000
 _SILENT = 2**-14
@@ -61,7 +60,7 @@ def measure(media: Media) -> Measured:
     try:
         decoded = decode(media, wanted)
     except MediaError as error:
-        if media.source("audio") == "video" and _lacks_sound(media.file("video")):
+        if media.source("audio") == "video" and isinstance(error, NoSoundError):
             decode(replace(media, has_sound=False), wanted)
             raise MediaError(str(error), MUTE) from error
         length = _file_seconds(media)
@@ -123,12 +122,3 @@ def _seconds(path: Path, name: str, modified: int, size: int) -> float | None:
             return file.track("video" if name == "video" else "audio").seconds
     except MediaError:
         return None
-
-
-def _lacks_sound(path: Path | None) -> bool:
-    """Tell whether a file can be opened and has no track of sound."""
-    try:
-        with av.open(os.path.abspath(path or ""), options=OPTIONS, metadata_errors="ignore") as container:
-            return not container.streams.audio
-    except (av.FFmpegError, OSError):
-        return False

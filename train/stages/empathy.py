@@ -27,7 +27,7 @@ from affectgpt.plugins.plugin import (
     save_plugin,
     with_evidence,
 )
-from affectgpt.plugins.rows import described_rows, evidence_of, is_learned
+from affectgpt.plugins.rows import described_rows, evidence_of, is_learned, media_errors
 from affectgpt.problems import InputError
 from affectgpt.progress import Rounds
 from affectgpt.tasks import ANSWER_TYPES, TASKS
@@ -232,7 +232,7 @@ def _fitted(
 
     def fit(part: Sequence[Clip]) -> Plugin:
         watchdog.doing(f"fitting plugin {name} on {len(part)} rows")
-        with progress.round(next(fits), folds + 1):
+        with progress.round(next(fits), folds + 1), media_errors(cls, part):
             return cls.fit([row for row in part if is_learned(cls, row)], **settings)
 
     return held_out_evidence(fit, rows, folds, seed), fit(rows)
